@@ -1,0 +1,79 @@
+/**
+ * idx files of unsigned bytes (MNIST, EMNIST, Fashion-MNIST): images [N, H, W] and, beside them, labels [N].
+ * @see http://yann.lecun.com/exdb/mnist/ (format at the end of the page)
+ */
+import { basename, dirname, join } from "node:path";
+import { DataError } from "../../errors.js";
+import { type Bytes, kindOf, openBytes } from "../file.js";
+import { foldersBeside } from "../preprocess.js";
+import type { PixelSource } from "../source.js";
+
+/** True for a file that begins like idx of unsigned bytes. */
+export function isIdx(head: Uint8Array): boolean {
+  return head[0] === 0 && head[1] === 0 && head[2] === 8 && head[3] !== undefined && head[3] >= 1 && head[3] <= 4;
+}
+
+/** The images of `bytes`, and the labels found beside them. @throws DataError when lengths or counts disagree. */
+export async function openIdx(bytes: Bytes, note: (text: string) => void): Promise<PixelSource> {
+  const { dims, offset } = await header(bytes);
+  if (dims.length !== 3) {
+    throw new DataError("DATA_IDX", `${bytes.file} is an idx file of dims [${dims}], expected images [count, height, width].`, {
+      at: { file: bytes.file },
+      hint: dims.length === 1 ? "This looks like the labels; give the images file, its labels are found beside it." : "Convert it to .npy.",
+    });
+  }
+  const [count, height, width] = dims as [number, number, number];
+  return {
+    kind: "pixels",
+    format: "MNIST idx",
+    count,
+    labels: await labelsBeside(bytes.file, count, note),
+    beside: foldersBeside(bytes.file, "file"),
+    nameOf: (i) => `${bytes.file} image ${i}`,
+    read: async (i) => ({ channels: 1, height, width, planar: true, data: await bytes.read(offset + i * height * width, height * width) }),
+  };
+}
+
+async function header(bytes: Bytes): Promise<{ dims: number[]; offset: number }> {
+  const head = await bytes.read(0, Math.min(20, bytes.size));
+  const rank = head[3] ?? 0;
+  const offset = 4 + 4 * rank;
+  if (!isIdx(head) || head.length < offset) {
+    throw new DataError("DATA_IDX", `${bytes.file} does not begin like an idx file of unsigned bytes (00 00 08 and the rank).`, {
+      at: { file: bytes.file },
+      hint: "Only unsigned bytes are read; convert other element types to .npy.",
+    });
+  }
+  const view = new DataView(head.buffer, head.byteOffset, head.length);
+  const dims = Array.from({ length: rank }, (_, a) => view.getUint32(4 + 4 * a));
+  const needed = offset + dims.reduce((a, b) => a * b, 1);
+  if (needed !== bytes.size) {
+    throw new DataError("DATA_TRUNCATED", `${bytes.file} declares dims [${dims}], ${needed} bytes, but has ${bytes.size}.`, {
+      at: { file: bytes.file },
+      hint: "The file is cut off or damaged; fetch it again.",
+    });
+  }
+  return { dims, offset };
+}
+
+/** `…images-idx3-ubyte.gz` has its labels in `…labels-idx1-ubyte.gz`, packed or not. */
+async function labelsBeside(images: string, count: number, note: (text: string) => void): Promise<Int32Array | undefined> {
+  const name = basename(images).replace("images", "labels").replace("idx3", "idx1").replace(/\.gz$/, "");
+  if (name !== basename(images).replace(/\.gz$/, "")) {
+    for (const candidate of [name, `${name}.gz`]) {
+      const file = join(dirname(images), candidate);
+      if ((await kindOf(file)) !== "file") continue;
+      const bytes = await openBytes(file);
+      const { dims, offset } = await header(bytes);
+      if (dims.length !== 1 || dims[0] !== count) {
+        throw new DataError("DATA_LABELS", `${file} has dims [${dims}], but ${images} has ${count} images.`, {
+          at: { file },
+          hint: "Images and labels are of different sets; put the matching pair side by side.",
+        });
+      }
+      return Int32Array.from(await bytes.read(offset, count));
+    }
+  }
+  note(`No labels beside ${images} (looked for ${name}): accuracy cannot be measured.`);
+  return undefined;
+}

@@ -1,0 +1,185 @@
+/**
+ * numpy arrays: .npy read row by row from the file, .npz (stored or deflated) with one array per key.
+ * @see https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+ */
+import { unzipSync } from "fflate";
+import { DataError } from "../../errors.js";
+import { byteLengthOf, type DType } from "../../graph/dtype.js";
+import { Tensor } from "../../graph/tensor.js";
+import { type Bytes, inMemory } from "../file.js";
+
+/** An array whose rows (along axis 0) are read one at a time. Big-endian and Fortran-ordered files come out as usual. */
+export interface RowArray {
+  readonly file: string;
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  /** Row `i` with dims [1, …]; of an array of rank 0, the element itself for every `i`. */
+  row(i: number): Promise<Tensor>;
+}
+
+const DTYPES: Readonly<Record<string, DType>> = {
+  b1: "bool",
+  u1: "uint8",
+  i1: "int8",
+  u2: "uint16",
+  i2: "int16",
+  u4: "uint32",
+  i4: "int32",
+  u8: "uint64",
+  i8: "int64",
+  f2: "float16",
+  f4: "float32",
+  f8: "float64",
+};
+
+export function isNpy(head: Uint8Array): boolean {
+  return head[0] === 0x93 && Buffer.from(head.subarray(1, 6)).toString("latin1") === "NUMPY";
+}
+
+export function isZip(head: Uint8Array): boolean {
+  return head[0] === 0x50 && head[1] === 0x4b && (head[2] === 3 || head[2] === 5);
+}
+
+/** Reads the header of a .npy file. @throws DataError for pickled, structured or text arrays and for a wrong length. */
+export async function openNpy(bytes: Bytes): Promise<RowArray> {
+  const { text, offset } = await header(bytes);
+  const descr = /'descr'\s*:\s*'([<>|=])(\w+)'/.exec(text);
+  const order = /'fortran_order'\s*:\s*(True|False)/.exec(text)?.[1];
+  const shape = /'shape'\s*:\s*\(([\d\s,]*)\)/.exec(text)?.[1];
+  if (shape === undefined || order === undefined) throw badNpy(bytes.file, `its header reads ${text.trim()}`);
+  const dtype = descr ? DTYPES[descr[2] as string] : undefined;
+  if (dtype === undefined) throw badNpy(bytes.file, `its elements are not plain numbers (${text.trim()})`);
+  const dims = shape
+    .split(",")
+    .map((t) => t.trim())
+    .filter((t) => t !== "")
+    .map(Number);
+  const width = byteLengthOf(dtype, 1);
+  const size = dims.reduce((a, b) => a * b, 1);
+  if (offset + size * width !== bytes.size) {
+    throw new DataError(
+      "DATA_TRUNCATED",
+      `${bytes.file} declares ${dtype} [${dims}], ${offset + size * width} bytes, but has ${bytes.size}.`,
+      {
+        at: { file: bytes.file },
+        hint: "The file is cut off or damaged; write it again with numpy.save.",
+      },
+    );
+  }
+  const count = dims[0] ?? 1;
+  const rest = dims.length === 0 ? [] : [1, ...dims.slice(1)];
+  const rowSize = count === 0 ? 0 : size / count;
+  const big = descr?.[1] === ">" && width > 1;
+  const data = { bytes, offset, width, count, rowSize, dims };
+  const gather = order === "True" && dims.length > 1 ? await fortranRows(data) : undefined;
+  const row = async (i: number): Promise<Tensor> => {
+    const at = dims.length === 0 ? 0 : i;
+    const content = gather ? gather(at) : await bytes.read(offset + at * rowSize * width, rowSize * width);
+    return Tensor.ofBytes(dtype, rest, big ? swapped(content, width) : content);
+  };
+  return { file: bytes.file, dtype, dims, row };
+}
+
+/**
+ * The arrays of a .npz by key, decompressed once into memory; keys that `wanted` refuses are skipped.
+ * @throws DataError for a damaged archive.
+ */
+export async function openNpz(bytes: Bytes, wanted: (key: string) => boolean): Promise<{ arrays: Map<string, RowArray>; keys: string[] }> {
+  const keys: string[] = [];
+  let files: Record<string, Uint8Array>;
+  try {
+    files = unzipSync(await bytes.read(0, bytes.size), {
+      filter: ({ name }) => {
+        if (!name.endsWith(".npy")) return false;
+        keys.push(name.slice(0, -4));
+        return wanted(name.slice(0, -4));
+      },
+    });
+  } catch (error) {
+    throw new DataError("DATA_ZIP", `${bytes.file} is not a complete zip archive: ${(error as Error).message}.`, {
+      at: { file: bytes.file },
+      hint: "The file is cut off or damaged; write it again with numpy.savez.",
+      cause: error,
+    });
+  }
+  const arrays = new Map<string, RowArray>();
+  for (const [name, content] of Object.entries(files))
+    arrays.set(name.slice(0, -4), await openNpy(inMemory(`${bytes.file}/${name}`, content)));
+  return { arrays, keys };
+}
+
+/** Class numbers of a label array [N] or [N, 1]. @throws DataError for other shapes and for values that are no class numbers. */
+export async function labelsOf(array: RowArray): Promise<Int32Array> {
+  const [count = 0, ...rest] = array.dims;
+  if (array.dims.length === 0 || rest.some((d) => d !== 1)) {
+    throw new DataError("DATA_LABELS", `Labels in ${array.file} have dims [${array.dims}], expected [count].`, {
+      at: { file: array.file },
+      hint: rest.length === 1 ? "One-hot labels: store argmax(axis=1)." : "Store one class number per sample.",
+    });
+  }
+  const out = new Int32Array(count);
+  for (let i = 0; i < count; i++) {
+    const v = (await array.row(i)).scalar();
+    if (!Number.isInteger(v)) {
+      throw new DataError("DATA_LABELS", `Label ${i} in ${array.file} is ${v}, expected a class number.`, {
+        at: { file: array.file },
+        hint: "Store labels as integers.",
+      });
+    }
+    out[i] = v;
+  }
+  return out;
+}
+
+async function header(bytes: Bytes): Promise<{ text: string; offset: number }> {
+  const head = await bytes.read(0, Math.min(12, bytes.size));
+  if (!isNpy(head) || head.length < 12) throw badNpy(bytes.file, "it does not begin with the magic bytes of numpy");
+  const view = new DataView(head.buffer, head.byteOffset, head.length);
+  const wide = (head[6] as number) >= 2;
+  const start = wide ? 12 : 10;
+  const length = wide ? view.getUint32(8, true) : view.getUint16(8, true);
+  return { text: Buffer.from(await bytes.read(start, length)).toString("utf8"), offset: start + length };
+}
+
+interface Data {
+  readonly bytes: Bytes;
+  readonly offset: number;
+  readonly width: number;
+  readonly count: number;
+  readonly rowSize: number;
+  readonly dims: readonly number[];
+}
+
+/** Fortran order scatters a row over the whole file, so that is read once. Axis 0 varies fastest. */
+async function fortranRows({ bytes, offset, width, count, rowSize, dims }: Data): Promise<(i: number) => Uint8Array> {
+  const content = await bytes.read(offset, count * rowSize * width);
+  return (i) => {
+    const out = new Uint8Array(rowSize * width);
+    const index = new Array<number>(dims.length).fill(0);
+    index[0] = i;
+    for (let k = 0; k < rowSize; k++) {
+      let at = 0;
+      for (let a = dims.length - 1; a >= 0; a--) at = at * (dims[a] as number) + (index[a] as number);
+      out.set(content.subarray(at * width, (at + 1) * width), k * width);
+      for (let a = dims.length - 1; a > 0; a--) {
+        index[a] = (index[a] as number) + 1;
+        if ((index[a] as number) < (dims[a] as number)) break;
+        index[a] = 0;
+      }
+    }
+    return out;
+  };
+}
+
+function swapped(bytes: Uint8Array, width: number): Uint8Array {
+  const out = bytes.slice();
+  for (let i = 0; i < out.length; i += width) out.subarray(i, i + width).reverse();
+  return out;
+}
+
+function badNpy(file: string, why: string): DataError {
+  return new DataError("DATA_NPY", `${file} is not a numpy array of numbers: ${why}.`, {
+    at: { file },
+    hint: "Save arrays of bool, (u)int8..64 or float16..64 with numpy.save or numpy.savez; pickled objects are never read.",
+  });
+}

@@ -1,0 +1,68 @@
+/** A copy of a model that passes may edit while the original stays as it was. */
+import type { Attribute } from "./attribute.js";
+import { Graph, Model, Node, Value } from "./graph.js";
+
+/**
+ * An independent copy of `model`: new graphs, nodes and values (subgraphs and local functions too), the same names and order.
+ *
+ * Tensors, types, attributes without graphs, and origins are immutable and shared, so the cost is linear in the number
+ * of nodes and edges and no weight is read. `uses()` of a copied value lists its readers in graph order.
+ */
+export function cloneModel(model: Model): Model {
+  const copy = new Model(cloneGraph(model.graph, new Map()));
+  copy.irVersion = model.irVersion;
+  for (const [domain, version] of model.opsets) copy.opsets.set(domain, version);
+  for (const f of model.functions) copy.functions.push({ ...f, opsets: new Map(f.opsets), body: cloneGraph(f.body, new Map()) });
+  copy.producerName = model.producerName;
+  copy.producerVersion = model.producerVersion;
+  copy.origin = model.origin;
+  copy.sha256 = model.sha256;
+  copy.usesExternalData = model.usesExternalData;
+  return copy;
+}
+
+/** `copies` maps values of this graph and of the graphs around it: a subgraph may read any of them. */
+function cloneGraph(graph: Graph, copies: Map<Value, Value>): Graph {
+  const copy = new Graph(graph.name);
+  copy.origin = graph.origin;
+  copy.initializersAreConstant = graph.initializersAreConstant;
+  // All values first: order is kept, and a graph whose nodes are (still) out of order is copied as it is.
+  for (const v of graph.values) copy.declare(copyOf(v, copies));
+  for (const v of graph.inputs) copy.addInput(copyOf(v, copies));
+  for (const v of graph.initializers) if (v.initializer) copy.attachInitializer(copyOf(v, copies), v.initializer);
+  for (const node of graph.nodes) copy.appendNode(cloneNode(node, copies));
+  for (const v of graph.outputs) copy.addOutput(copyOf(v, copies));
+  return copy;
+}
+
+function cloneNode(node: Node, copies: Map<Value, Value>): Node {
+  const copy = new Node(node.opType, { name: node.name, domain: node.domain, overload: node.overload, origin: node.origin });
+  node.inputs.forEach((v, i) => {
+    copy.setInput(i, v && copyOf(v, copies));
+  });
+  for (const [name, a] of node.attributes) copy.setAttribute(name, cloneAttribute(a, copy, copies));
+  for (const v of node.outputs) copy.addOutput(v && copyOf(v, copies));
+  return copy;
+}
+
+function cloneAttribute(a: Attribute, owner: Node, copies: Map<Value, Value>): Attribute {
+  const cloneOwned = (g: Graph): Graph => {
+    const copy = cloneGraph(g, copies);
+    copy.owner = owner;
+    return copy;
+  };
+  if (a.kind === "graph") return { ...a, value: cloneOwned(a.value) };
+  if (a.kind === "graphs") return { ...a, value: a.value.map(cloneOwned) };
+  return a;
+}
+
+/** The copy of `v`, made on first sight, so that a value no graph defines is copied too and check.ts can name it. */
+function copyOf(v: Value, copies: Map<Value, Value>): Value {
+  let copy = copies.get(v);
+  if (!copy) {
+    copy = new Value(v.name, v.type);
+    copy.origin = v.origin;
+    copies.set(v, copy);
+  }
+  return copy;
+}

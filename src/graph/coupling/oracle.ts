@@ -1,0 +1,59 @@
+/**
+ * The exact oracle of a removal: the *original* graph, every producer whole, with a Gather of the kept positions before
+ * each sum they enter (both operands). What the removed slices would have added is thereby not added; everything else
+ * runs as it did. The pruned graph must compute the same outputs.
+ *
+ * It reads only what is kept and what each node sums over, never the slicer's rewriting, and holds through
+ * normalisation and softmax, where setting slices to zero does not.
+ */
+import { cloneModel } from "../clone.js";
+import type { Model, Node } from "../graph.js";
+import type { Axis } from "./axis.js";
+import type { Kept } from "./choices.js";
+import { UnsupportedError } from "../../errors.js";
+import { bitsOf } from "../dtype.js";
+import { Tensor } from "../tensor.js";
+import type { Typing } from "./couple.js";
+import { insertGather, takeBlocks } from "./slice.js";
+
+/** The oracle model for `kept`; inputs and outputs are those of the original. */
+export function oracleOf(typing: Typing, kept: Kept): Model {
+  const next = cloneModel(typing.model);
+  const source = typing.model.graph.nodes;
+  const twin = new Map<Node, Node>();
+  next.graph.nodes.forEach((n, i) => { twin.set(source[i] as Node, n); });
+  for (const { node, slots } of typing.contractions) {
+    const target = twin.get(node) as Node;
+    for (const { input, axis, over, zero } of slots) {
+      const term = over ?? (typing.axesOfInput(node, input)?.[axis] as Axis);
+      const constant = node.inputs[input]?.constant;
+      const blocks = kept.familyIndices(term);
+      if (blocks) {
+        const value = target.inputs[input]?.constant;
+        if (value) target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, takeBlocks(value, axis, blocks)));
+        continue;
+      }
+      const indices = kept.isFamily(term) ? undefined : kept.indices(term);
+      if (!indices) continue;
+      const now = target.inputs[input]?.constant;
+      if (zero) {
+        if (!now) throw new UnsupportedError("ORACLE_RECURRENCE", `The recurrent weights of "${node.label}" are no constant.`, { at: { node: node.label } });
+        target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, zeroed(now, axis, indices)));
+      } else if (constant && now) target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, now.take(axis, indices)));
+      else insertGather(next.graph, target, input, axis, indices);
+    }
+  }
+  return next;
+}
+
+/** `tensor` with every position of `axis` outside `kept` set to zero. */
+function zeroed(tensor: Tensor, axis: number, kept: readonly number[]): Tensor {
+  return Tensor.lazy(tensor.dtype, tensor.dims, () => {
+    const n = tensor.dims[axis] as number;
+    const row = (tensor.dims.slice(axis + 1).reduce((a, b) => a * b, 1) * bitsOf(tensor.dtype)) / 8;
+    const bytes = tensor.bytes.slice();
+    const keep = new Set(kept);
+    for (let at = 0; at * row < bytes.length; at++) if (!keep.has(at % n)) bytes.fill(0, at * row, (at + 1) * row);
+    return bytes;
+  });
+}

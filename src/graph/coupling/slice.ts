@@ -1,0 +1,288 @@
+/** The deed: a model without the removed choices. Deterministic; takes no decision. */
+import { internal, UnsupportedError } from "../../errors.js";
+import { cloneModel } from "../clone.js";
+import { type Dim, isKnown } from "../dim.js";
+import { applyTypes, infer, type Types } from "../infer.js";
+import type { Graph, Model, Node, Value } from "../graph.js";
+import { specOf } from "../ops/index.js";
+import { Tensor } from "../tensor.js";
+import type { Axis } from "./axis.js";
+import type { Kept } from "./choices.js";
+import { isShapeArithmetic, isTypedPerUse, type Typing } from "./couple.js";
+import type { ResizeContext } from "./resize.js";
+
+/**
+ * A copy of `typing.model` in which every axis holds only its kept indices.
+ *
+ * Constants are taken lazily (no weight is read here), nodes keep names and order, what mentions a size is rewritten.
+ * Node for node the result is the input graph; cleaning up is other passes' work.
+ * @throws InternalError if the new graph's inferred shapes are not what the typing says (never a wrong file).
+ */
+export function removeSlices(typing: Typing, kept: Kept): Model {
+  const { model } = typing;
+  const next = cloneModel(model);
+  const source = model.graph.nodes;
+  const target = next.graph.nodes.slice();
+  const slicer = new Slicer(typing, kept, next);
+
+  freezeDataReads(typing, kept, target);
+  for (const [i, node] of source.entries()) slicer.sliceConstants(node, target[i] as Node);
+  slicer.finishConstants();
+  for (const [i, node] of source.entries()) slicer.resize(node, target[i] as Node);
+  for (const v of model.graph.values) {
+    const mine = next.graph.value(v.name);
+    const shape = slicer.expectedShape(v);
+    if (mine?.type?.kind === "tensor" && shape) mine.type = { ...mine.type, shape };
+  }
+  slicer.patchOperands();
+  const after = infer(next);
+  slicer.confirm(after);
+  applyTypes(next, after);
+  return next;
+}
+
+class Slicer {
+  readonly #typing: Typing;
+  readonly #kept: Kept;
+  readonly #model: Model;
+  readonly #graph: Graph;
+  readonly #done = new Set<Value>();
+  /** Small constants: value -> signature of what is kept -> uses. */
+  readonly #perUse = new Map<Value, Map<string, { axes: readonly Axis[]; uses: { node: Node; index: number }[] }>>();
+  readonly #wanted: { node: Node; input: number; content: readonly Dim[] }[] = [];
+
+  constructor(typing: Typing, kept: Kept, model: Model) {
+    this.#typing = typing;
+    this.#kept = kept;
+    this.#model = model;
+    this.#graph = model.graph;
+  }
+
+  sliceConstants(node: Node, target: Node): void {
+    node.inputs.forEach((value, index) => {
+      if (!value?.constant || value.graph !== this.#typing.model.graph) return;
+      const axes = this.#typing.axesOfInput(node, index);
+      if (!axes) return;
+      if (isTypedPerUse(value)) {
+        const key = axes.map((a) => this.#kept.indices(a)?.join(",") ?? "all").join(";");
+        let of = this.#perUse.get(value);
+        if (!of) this.#perUse.set(value, (of = new Map()));
+        const entry = of.get(key);
+        if (entry) entry.uses.push({ node: target, index });
+        else of.set(key, { axes, uses: [{ node: target, index }] });
+      } else if (!this.#done.has(value)) {
+        this.#done.add(value);
+        const mine = this.#graph.value(value.name) as Value;
+        const tensor = takeKept(value.constant, axes, this.#kept);
+        if (tensor !== value.constant) this.#graph.setConstant(mine, tensor);
+      }
+    });
+  }
+
+  /** Small constants whose uses keep different indices are cloned; the first signature keeps the name. */
+  finishConstants(): void {
+    for (const [value, signatures] of this.#perUse) {
+      let first = true;
+      for (const { axes, uses } of signatures.values()) {
+        const tensor = takeKept(value.constant as Tensor, axes, this.#kept);
+        const mine = this.#graph.value(value.name) as Value;
+        if (first && signatures.size === 1) {
+          if (tensor !== value.constant) this.#graph.setConstant(mine, tensor);
+        } else if (tensor !== value.constant) {
+          const copy = this.#graph.addInitializer(`${value.name}_pruned`, tensor);
+          for (const u of uses) u.node.setInput(u.index, copy);
+        }
+        first = false;
+      }
+    }
+  }
+
+  resize(node: Node, target: Node): void {
+    const { types } = this.#typing;
+    if (isShapeArithmetic(node, types)) return;
+    const spec = specOf(node, this.#typing.model.opsets.get(node.domain) ?? 1);
+    if (!spec?.resize || !this.#touches(node)) return;
+    const base = types.context(node);
+    const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
+    const outAxis = (i: number, a: number) => this.#typing.axesOf(node.outputs[i] as Value)?.[a] as Axis;
+    const context: ResizeContext = {
+      node, target, opset: base.opset,
+      type: (i) => base.type(i), shape: (i) => base.shape(i), constant: (i) => base.constant(i), content: (i) => base.content(i),
+      keptIn: (i, a) => this.#keptIndices(inAxis(i, a)),
+      keptOut: (i, a) => this.#keptIndices(outAxis(i, a)),
+      sizeIn: (i, a) => this.#kept.count(inAxis(i, a)),
+      sizeOut: (i, a) => this.#kept.count(outAxis(i, a)),
+      outShape: (i) => types.shape(node.outputs[i] as Value) ?? [],
+      setAttribute: (name, attribute) => { target.setAttribute(name, attribute); },
+      setOperand: (input, content) => { this.#wanted.push({ node: target, input, content }); },
+      setTensor: (input, tensor) => { target.setInput(input, this.#graph.addInitializer(`${target.inputs[input]?.name ?? node.label}_pruned`, tensor)); },
+      gatherInput: (input, axis, indices) => { insertGather(this.#graph, target, input, axis, indices); },
+    };
+    spec.resize(context);
+  }
+
+  #keptIndices(axis: Axis): readonly number[] | undefined {
+    return isKnown(axis.size) && !this.#kept.isFamily(axis) ? this.#kept.indices(axis) : undefined;
+  }
+
+  #touches(node: Node): boolean {
+    const cut = (axes: readonly Axis[] | undefined) => axes?.some((a) => this.#kept.isCut(a)) ?? false;
+    return node.inputs.some((v, i) => v && cut(this.#typing.axesOfInput(node, i))) || node.outputs.some((o) => o && cut(this.#typing.axesOf(o)));
+  }
+
+  /**
+   * Makes every size operand say what the typing says. Arithmetic over Shape nodes mostly follows by itself; the rest is
+   * replaced: by a constant, with one -1 where a single symbolic extent remains, else by patching single elements.
+   */
+  patchOperands(): void {
+    // Inference is run only where an operand is computed, and again once one was changed: order is topological.
+    let types: Types | undefined;
+    for (const { node, input, content } of this.#wanted) {
+      const have = node.inputs[input];
+      const fixed = have?.constant;
+      const now = fixed ? fixed.ints() : have && (types ??= infer(this.#model, { lenient: true })).content(have);
+      if (now && now.length === content.length && now.every((d, k) => d === content[k])) continue;
+      const symbolic = content.filter((d) => !isKnown(d));
+      const hasRoom = symbolic.length === 1 && node.opType === "Reshape" && !content.includes(-1);
+      if (symbolic.length === 0 || hasRoom) {
+        const values = content.map((d) => (isKnown(d) ? d : -1));
+        const type = have && (types?.type(have) ?? have.type);
+        const dtype = fixed?.dtype === "int32" || (type?.kind === "tensor" && type.dtype === "int32") ? "int32" : "int64";
+        const rank0 = have !== undefined && (fixed ? fixed.dims.length === 0 : types?.shape(have)?.length === 0);
+        const tensor = Tensor.fromNumbers(dtype, rank0 ? [] : [values.length], values);
+        node.setInput(input, this.#graph.addInitializer(`${have?.name ?? node.label}_resized`, tensor));
+      } else {
+        if (!have || !now || now.length !== content.length) {
+          throw new UnsupportedError(
+            "SLICE_OPERAND",
+            `Operand ${input} of ${node.opType} "${node.label}" must become [${content.join(", ")}], but it is computed in a way that cannot be rewritten.`,
+            { at: { node: node.label }, hint: "Fix the dynamic input sizes of the model first, or exclude this layer." },
+          );
+        }
+        node.setInput(input, this.#patchElements(node, have, now, content));
+      }
+      types = undefined;
+    }
+  }
+
+  #patchElements(node: Node, have: Value, now: readonly Dim[], content: readonly Dim[]): Value {
+    const pieces: Value[] = [];
+    for (let k = 0; k < content.length; ) {
+      const changed = now[k] !== content[k];
+      let end = k + 1;
+      while (end < content.length && (now[end] !== content[end]) === changed) end++;
+      if (changed) {
+        const run = content.slice(k, end);
+        if (!run.every(isKnown)) {
+          throw new UnsupportedError("SLICE_OPERAND", `A symbolic element of the size operand "${have.name}" of "${node.label}" changed from [${now.slice(k, end)}] to [${run}].`, { at: { node: node.label } });
+        }
+        pieces.push(this.#graph.addInitializer(`${have.name}_resized`, Tensor.ints(run)));
+      } else {
+        const indices = this.#graph.addInitializer(`${have.name}_positions`, Tensor.ints(Array.from({ length: end - k }, (_, i) => k + i)));
+        const g = this.#graph.insertNode("Gather", [have, indices], { before: node, outputs: [`${have.name}_kept`], attributes: { axis: { kind: "int", value: 0 } } });
+        pieces.push(g.outputs[0] as Value);
+      }
+      k = end;
+    }
+    if (pieces.length === 1) return pieces[0] as Value;
+    const c = this.#graph.insertNode("Concat", pieces, { before: node, outputs: [`${have.name}_resized`], attributes: { axis: { kind: "int", value: 0 } } });
+    return c.outputs[0] as Value;
+  }
+
+  expectedShape(value: Value): readonly Dim[] | undefined {
+    const axes = isTypedPerUse(value) ? undefined : this.#typing.axesOf(value);
+    return axes?.map((a) => this.#kept.count(a));
+  }
+
+  /** The new graph, inferred afresh, must have the extents the typing promises: two independent ways to one answer. */
+  confirm(after: Types): void {
+    for (const v of this.#typing.model.graph.values) {
+      const mine = this.#graph.value(v.name);
+      const want = mine && this.expectedShape(v);
+      const got = mine && after.shape(mine);
+      if (!want || !got || this.#typing.types.content(v) !== undefined) continue;
+      const wrong = want.length !== got.length || want.some((d, i) => isKnown(d) && isKnown(got[i] as Dim) && d !== got[i]);
+      if (wrong) {
+        throw internal(`After removal "${v.name}" has shape [${got}], but its axes say [${want}] (made by ${v.producer?.opType ?? "the graph"} "${v.producer?.label ?? ""}").`, { value: v.name });
+      }
+    }
+  }
+}
+
+/** `tensor` with only the kept positions of each axis; the same object when nothing leaves. */
+export function takeKept(tensor: Tensor, axes: readonly Axis[], kept: Kept): Tensor {
+  let out = tensor;
+  axes.forEach((axis, a) => {
+    const blocks = kept.familyIndices(axis);
+    if (blocks) out = takeBlocks(out, a, blocks);
+  });
+  axes.forEach((axis, a) => {
+    if (kept.isFamily(axis)) return;
+    const indices = kept.indices(axis);
+    if (indices) out = out.take(a, indices);
+  });
+  return out;
+}
+
+/**
+ * The dependent axis of a grouped weight: rows of axis 0 fall in `blocks.length` equal runs, and each run keeps its own
+ * positions of `axis`. All blocks keep equally many (balance), so the result is a tensor again.
+ */
+export function takeBlocks(tensor: Tensor, axis: number, blocks: readonly (readonly number[])[]): Tensor {
+  const rows = tensor.dims[0] as number;
+  const per = rows / blocks.length;
+  const width = (blocks[0] as readonly number[]).length;
+  if (blocks.some((b) => b.length !== width)) throw internal(`Blocks of a grouped weight keep ${blocks.map((b) => b.length).join(", ")} positions.`);
+  const dims = tensor.dims.map((d, a) => (a === axis ? width : d));
+  return Tensor.lazy(tensor.dtype, dims, () => {
+    const parts = blocks.map((indices, b) => tensor.take(0, Array.from({ length: per }, (_, i) => b * per + i)).take(axis, indices).bytes);
+    const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+    let at = 0;
+    for (const p of parts) {
+      out.set(p, at);
+      at += p.length;
+    }
+    return out;
+  });
+}
+
+/** Puts Gather(input, indices, axis) before `node`'s input. */
+export function insertGather(graph: Graph, node: Node, input: number, axis: number, indices: readonly number[]): void {
+  const value = node.inputs[input] as Value;
+  const at = graph.addInitializer(`${value.name}_kept_indices`, Tensor.ints(indices));
+  const gather = graph.insertNode("Gather", [value, at], { before: node, outputs: [`${value.name}_gathered`], attributes: { axis: { kind: "int", value: axis } } });
+  node.setInput(input, gather.outputs[0]);
+}
+
+/**
+ * A size that the model computes from a shape and then uses as data (1/√d, an average over C) must keep its value: the
+ * pruned graph equals the original with slices made ineffective, not the original of another width.
+ */
+function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): void {
+  const { model, types } = typing;
+  const graph = target[0]?.graph;
+  if (!graph) return;
+  const changing = new Map<Value, boolean>();
+  for (const [i, node] of model.graph.nodes.entries()) {
+    if (isShapeArithmetic(node, types)) {
+      const moved = node.opType === "Shape" ? (node.inputs[0] ? (typing.axesOf(node.inputs[0])?.some((a) => kept.isCut(a)) ?? false) : false)
+        : node.inputs.some((v) => v && changing.get(v));
+      if (moved) for (const o of node.outputs) if (o) changing.set(o, true);
+      continue;
+    }
+    const spec = specOf(node, model.opsets.get(node.domain) ?? 1);
+    node.inputs.forEach((v, k) => {
+      if (!v || !changing.get(v) || spec?.sizeOperands?.includes(k)) return;
+      const content = types.content(v);
+      if (!content?.every(isKnown)) {
+        throw new UnsupportedError("SLICE_SHAPE_AS_DATA", `"${v.name}" mixes a pruned extent with extents known only at run time ([${content}]) and is read as data by ${node.opType} "${node.label}".`, {
+          at: { node: node.label, value: v.name },
+          hint: "Fix the dynamic input sizes of the model, or exclude the layer this extent belongs to.",
+        });
+      }
+      const dtype = v.dtype ?? types.type(v)?.kind === "tensor" ? (types.type(v) as { dtype: "int64" }).dtype : "int64";
+      const tensor = Tensor.fromNumbers(dtype, types.shape(v)?.length === 0 ? [] : [content.length], content as number[]);
+      (target[i] as Node).setInput(k, graph.addInitializer(`${v.name}_original`, tensor));
+    });
+  }
+}

@@ -1,0 +1,596 @@
+/**
+ * The IR: Model, Graph, Node, Value, with use-def links kept both ways by the mutators below.
+ *
+ * Edges are object references; names are labels (a value's name is unique in its graph and is the stable key across
+ * clones). A node inside a subgraph may read values of an outer graph: such a use is an ordinary use of the outer
+ * value, with `node.graph !== value.graph`.
+ */
+import { internal, ModelError } from "../errors.js";
+import type { Attribute } from "./attribute.js";
+import type { Dim } from "./dim.js";
+import type { DType } from "./dtype.js";
+import { Tensor } from "./tensor.js";
+
+/** A dense tensor. `shape` undefined = rank unknown. */
+export interface TensorType {
+  readonly kind: "tensor";
+  readonly dtype: DType;
+  readonly shape: readonly Dim[] | undefined;
+}
+/** Sequences, maps, optionals, sparse tensors: carried through, never looked into. `text` is for printing. */
+export interface OtherType {
+  readonly kind: "other";
+  readonly text: string;
+}
+export type ValueType = TensorType | OtherType;
+
+/** One place where a value is read. */
+export interface Use {
+  readonly node: Node;
+  readonly index: number;
+}
+
+/** Opaque codec record (protobuf message) behind an object, so that what we do not model survives unchanged. */
+export type Origin = object | undefined;
+
+/** One tensor-valued name: a graph input, an initializer, or a node output. */
+export class Value {
+  readonly name: string;
+  /** Declared or inferred type. */
+  type: ValueType | undefined;
+  /** ValueInfoProto this value was declared by (input, output or value_info). */
+  origin: Origin;
+  /** @internal */ _graph: Graph | undefined;
+  /** @internal */ _producer: Node | undefined;
+  /** @internal */ _initializer: Tensor | undefined;
+  /** @internal insertion-ordered: "node" may appear once per input index */
+  readonly _uses = new Map<Node, Set<number>>();
+
+  constructor(name: string, type?: ValueType) {
+    this.name = name;
+    this.type = type;
+  }
+
+  /** The graph that owns this value; undefined only for a value not yet added. */
+  get graph(): Graph | undefined {
+    return this._graph;
+  }
+  /** The node whose output this is. */
+  get producer(): Node | undefined {
+    return this._producer;
+  }
+  /** Tensor of the initializer of this name, also when it is an overridable default of a graph input. */
+  get initializer(): Tensor | undefined {
+    return this._initializer;
+  }
+  get isInput(): boolean {
+    return this._graph !== undefined && this._graph._inputSet.has(this);
+  }
+  get isOutput(): boolean {
+    return this._graph !== undefined && this._graph._outputSet.has(this);
+  }
+
+  /**
+   * The tensor this value always has: an initializer, or the output of a Constant node with a tensor-like attribute.
+   * An initializer that is also a graph input is a default that callers may override, hence not a constant, except
+   * under IR < 4, where every initializer had to be listed among the inputs.
+   */
+  get constant(): Tensor | undefined {
+    if (this._initializer) return this.isInput && !this._graph?.initializersAreConstant ? undefined : this._initializer;
+    const p = this._producer;
+    if (p && p.opType === "Constant" && p.isStandard) return p.constantTensor();
+    return undefined;
+  }
+
+  /** Every read of this value, in the order the reads were made, nodes of subgraphs included. Graph outputs are not uses. */
+  uses(): Use[] {
+    const out: Use[] = [];
+    for (const [node, indices] of this._uses) for (const index of indices) out.push({ node, index });
+    return out;
+  }
+  get useCount(): number {
+    let n = 0;
+    for (const s of this._uses.values()) n += s.size;
+    return n;
+  }
+  /** The shape, when it is a tensor of known rank. */
+  get shape(): readonly Dim[] | undefined {
+    return this.type?.kind === "tensor" ? this.type.shape : undefined;
+  }
+  get dtype(): DType | undefined {
+    return this.type?.kind === "tensor" ? this.type.dtype : undefined;
+  }
+}
+
+/** One operation. Inputs and outputs may have holes (an empty name in ONNX). */
+export class Node {
+  name: string;
+  readonly domain: string;
+  readonly opType: string;
+  readonly overload: string;
+  /** NodeProto this node was decoded from (doc string, metadata, unknown fields); opaque to all but the codec. */
+  origin: Origin;
+  /** @internal */ _graph: Graph | undefined;
+  readonly #inputs: (Value | undefined)[] = [];
+  readonly #outputs: (Value | undefined)[] = [];
+  readonly #attributes = new Map<string, Attribute>();
+
+  constructor(opType: string, options: { name?: string; domain?: string; overload?: string; origin?: Origin } = {}) {
+    this.opType = opType;
+    this.name = options.name ?? "";
+    this.domain = options.domain === "ai.onnx" ? "" : (options.domain ?? "");
+    this.overload = options.overload ?? "";
+    this.origin = options.origin;
+  }
+
+  get graph(): Graph | undefined {
+    return this._graph;
+  }
+  get inputs(): readonly (Value | undefined)[] {
+    return this.#inputs;
+  }
+  get outputs(): readonly (Value | undefined)[] {
+    return this.#outputs;
+  }
+  get attributes(): ReadonlyMap<string, Attribute> {
+    return this.#attributes;
+  }
+  /** Of the default ONNX domain (ai.onnx). */
+  get isStandard(): boolean {
+    return this.domain === "";
+  }
+  /** What to call this node in messages: its name, else its first output. */
+  get label(): string {
+    return this.name !== "" ? this.name : (this.#outputs.find((o) => o)?.name ?? `${this.opType} without outputs`);
+  }
+  /** "Conv", or "com.microsoft.FusedConv" outside the default domain. */
+  get qualifiedType(): string {
+    return this.isStandard ? this.opType : `${this.domain}.${this.opType}`;
+  }
+
+  /** Replaces one input (append with index === inputs.length); keeps use lists right. */
+  setInput(index: number, value: Value | undefined): void {
+    while (this.#inputs.length < index) this.#inputs.push(undefined);
+    const old = this.#inputs[index];
+    if (old) {
+      const s = old._uses.get(this);
+      s?.delete(index);
+      if (s?.size === 0) old._uses.delete(this);
+    }
+    this.#inputs[index] = value;
+    if (value) {
+      const s = value._uses.get(this);
+      if (s) s.add(index);
+      else value._uses.set(this, new Set([index]));
+    }
+  }
+  /** Drops trailing inputs so that `length` remain. */
+  truncateInputs(length: number): void {
+    while (this.#inputs.length > length) {
+      this.setInput(this.#inputs.length - 1, undefined);
+      this.#inputs.pop();
+    }
+  }
+  /** @internal Adds an output slot; only Graph.addNode and the codec call this before the node is in a graph. */
+  addOutput(value: Value | undefined): void {
+    if (value?._producer) throw internal(`Value "${value.name}" already has a producer.`);
+    if (value) value._producer = this;
+    this.#outputs.push(value);
+  }
+  /** @internal Detaches output `index` (used when another node takes over the value). */
+  releaseOutput(index: number): Value | undefined {
+    const v = this.#outputs[index];
+    if (v) v._producer = undefined;
+    this.#outputs[index] = undefined;
+    return v;
+  }
+  /** Sets or (undefined) removes an attribute; a graph given here becomes owned by this node. */
+  setAttribute(name: string, attribute: Attribute | undefined): void {
+    this.#scalarTensor = undefined;
+    if (attribute === undefined) this.#attributes.delete(name);
+    else this.#attributes.set(name, attribute);
+    if (attribute?.kind === "graph") attribute.value.owner = this;
+    else if (attribute?.kind === "graphs") for (const g of attribute.value) g.owner = this;
+    this._graph?._noteSubgraphs(this);
+  }
+
+  /** Attribute readers: the value, or `fallback` when absent. @throws ModelError when it has another type. */
+  int(name: string): number | undefined;
+  int(name: string, fallback: number): number;
+  int(name: string, fallback?: number): number | undefined {
+    const a = this.#read(name, "int");
+    return a === undefined ? fallback : (a as number);
+  }
+  float(name: string): number | undefined;
+  float(name: string, fallback: number): number;
+  float(name: string, fallback?: number): number | undefined {
+    const a = this.#read(name, "float");
+    return a === undefined ? fallback : (a as number);
+  }
+  ints(name: string): readonly number[] | undefined;
+  ints(name: string, fallback: readonly number[]): readonly number[];
+  ints(name: string, fallback?: readonly number[]): readonly number[] | undefined {
+    const a = this.#read(name, "ints");
+    return a === undefined ? fallback : (a as readonly number[]);
+  }
+  string(name: string): string | undefined;
+  string(name: string, fallback: string): string;
+  string(name: string, fallback?: string): string | undefined {
+    const a = this.#read(name, "string");
+    return a === undefined ? fallback : (a as string);
+  }
+  tensor(name: string): Tensor | undefined {
+    return this.#read(name, "tensor") as Tensor | undefined;
+  }
+  #read(name: string, kind: Attribute["kind"]): unknown {
+    const a = this.#attributes.get(name);
+    if (a === undefined) return undefined;
+    if (a.kind !== kind) {
+      throw new ModelError("MODEL_ATTRIBUTE_TYPE", `Attribute "${name}" of ${this.opType} "${this.label}" should be ${kind}, but is ${a.kind}.`, {
+        at: { node: this.label },
+      });
+    }
+    return a.value;
+  }
+
+  /** The tensor a Constant node stands for; undefined for forms we do not read (sparse, strings, references). */
+  constantTensor(): Tensor | undefined {
+    const v = this.#attributes.get("value");
+    if (v?.kind === "tensor") return v.value;
+    return this.#constantFromScalar();
+  }
+  #scalarTensor: Tensor | undefined;
+  #constantFromScalar(): Tensor | undefined {
+    if (!this.#scalarTensor) for (const [name, a] of this.#attributes) this.#scalarTensor ??= scalarConstant(name, a);
+    return this.#scalarTensor;
+  }
+
+  /** Graphs held by attributes, in attribute order. */
+  subgraphs(): Graph[] {
+    const out: Graph[] = [];
+    for (const a of this.#attributes.values()) {
+      if (a.kind === "graph") out.push(a.value);
+      else if (a.kind === "graphs") out.push(...a.value);
+    }
+    return out;
+  }
+}
+
+/** A Constant node's scalar forms (value_int, value_floats …) as a tensor. */
+function scalarConstant(name: string, a: Attribute): Tensor | undefined {
+  if (name === "value_int" && a.kind === "int") return Tensor.ints([a.value], []);
+  if (name === "value_ints" && a.kind === "ints") return Tensor.ints(a.value);
+  if (name === "value_float" && a.kind === "float") return Tensor.floats([], [a.value]);
+  if (name === "value_floats" && a.kind === "floats") return Tensor.floats([a.value.length], a.value);
+  return undefined;
+}
+
+/** A graph owns its nodes (always in topological order) and its values. */
+export class Graph {
+  name: string;
+  /** GraphProto this graph was decoded from; opaque to all but the codec. */
+  origin: Origin;
+  /** The node that holds this graph as an attribute; undefined for a main graph or a function body. */
+  owner: Node | undefined;
+  /** IR < 4: initializers must be listed as inputs, and are constants all the same. */
+  initializersAreConstant = false;
+  readonly #inputs: Value[] = [];
+  readonly #outputs: Value[] = [];
+  /** @internal */ readonly _inputSet = new Set<Value>();
+  /** @internal */ readonly _outputSet = new Set<Value>();
+  #nodes: Node[] = [];
+  /** Nodes of this graph that hold subgraphs: freshName looks into them without walking all nodes. */
+  readonly #controlFlow = new Set<Node>();
+  readonly #values = new Map<string, Value>();
+  readonly #initializers = new Map<string, Value>();
+  #fresh = 0;
+
+  constructor(name = "") {
+    this.name = name;
+  }
+
+  get inputs(): readonly Value[] {
+    return this.#inputs;
+  }
+  get outputs(): readonly Value[] {
+    return this.#outputs;
+  }
+  /** In topological order. Copy before a loop that inserts or removes. */
+  get nodes(): readonly Node[] {
+    return this.#nodes;
+  }
+  /** Values that have an initializer, in file order. */
+  get initializers(): readonly Value[] {
+    return [...this.#initializers.values()];
+  }
+  /** Every value this graph defines (inputs, initializers, node outputs). */
+  get values(): Iterable<Value> {
+    return this.#values.values();
+  }
+  value(name: string): Value | undefined {
+    return this.#values.get(name);
+  }
+  /** The value a name means here: own, or of an enclosing graph. */
+  resolve(name: string): Value | undefined {
+    return this.#values.get(name) ?? this.owner?._graph?.resolve(name);
+  }
+
+  addInput(value: Value): Value {
+    this.#adopt(value);
+    this.#inputs.push(value);
+    this._inputSet.add(value);
+    return value;
+  }
+  addOutput(value: Value): void {
+    this.#outputs.push(value);
+    this._outputSet.add(value);
+  }
+  /** Replaces output `index`; the new value must carry the old one's name for the interface to stay (checked by check.ts). */
+  setOutput(index: number, value: Value): void {
+    this.#outputs[index] = value;
+    this._outputSet.clear();
+    for (const o of this.#outputs) this._outputSet.add(o);
+  }
+  /** Adds an initializer under `name` (made unique if taken). */
+  addInitializer(name: string, tensor: Tensor): Value {
+    const v = this.#adopt(new Value(this.freshName(name)));
+    v._initializer = tensor;
+    v.type = { kind: "tensor", dtype: tensor.dtype, shape: tensor.dims };
+    this.#initializers.set(v.name, v);
+    return v;
+  }
+  /** @internal The codec attaches an initializer to a value that may also be an input. */
+  attachInitializer(value: Value, tensor: Tensor): void {
+    if (value._graph !== this) this.#adopt(value);
+    value._initializer = tensor;
+    value.type ??= { kind: "tensor", dtype: tensor.dtype, shape: tensor.dims };
+    this.#initializers.set(value.name, value);
+  }
+  /** Replaces the tensor of a constant value in place: its name and readers stay. */
+  setConstant(value: Value, tensor: Tensor): void {
+    if (value._initializer) value._initializer = tensor;
+    else if (value._producer?.opType === "Constant") {
+      for (const k of [...value._producer.attributes.keys()]) value._producer.setAttribute(k, undefined);
+      value._producer.setAttribute("value", { kind: "tensor", value: tensor });
+    } else throw internal(`"${value.name}" is not a constant.`);
+    value.type = { kind: "tensor", dtype: tensor.dtype, shape: tensor.dims };
+  }
+  removeInitializer(value: Value): void {
+    if (value._uses.size > 0 || value.isOutput) throw internal(`Initializer "${value.name}" is still read.`);
+    this.#initializers.delete(value.name);
+    value._initializer = undefined;
+    if (!this._inputSet.has(value)) this.#disown(value);
+  }
+  /** Removes a graph input that nothing reads (only sensible for an input that repeats an initializer). */
+  removeInput(value: Value): void {
+    const at = this.#inputs.indexOf(value);
+    if (at >= 0) this.#inputs.splice(at, 1);
+    this._inputSet.delete(value);
+    if (!value._initializer) this.#disown(value);
+  }
+
+  /** A name no value of this graph, its outer graphs or its subgraphs has. */
+  freshName(base: string): string {
+    let name = base;
+    while (this.resolve(name) || this.#definesInside(name)) name = `${base}_${++this.#fresh}`;
+    return name;
+  }
+  #definesInside(name: string): boolean {
+    for (const node of this.#controlFlow) {
+      for (const g of node.subgraphs()) if (g.#values.has(name) || g.#definesInside(name)) return true;
+    }
+    return false;
+  }
+  /** @internal Node.setAttribute reports here when it may have gained or lost a subgraph. */
+  _noteSubgraphs(node: Node): void {
+    if (node.subgraphs().length > 0) this.#controlFlow.add(node);
+    else this.#controlFlow.delete(node);
+  }
+
+  /** @internal Appends an already wired node (codec, clone, builder). */
+  appendNode(node: Node): Node {
+    this.#own(node);
+    this.#nodes.push(node);
+    return node;
+  }
+  /**
+   * Makes a node with fresh outputs and puts it before `anchor` (default: at the end).
+   * `outputs` are names (made unique; "" leaves the output out); attributes as given.
+   */
+  insertNode(
+    opType: string,
+    inputs: readonly (Value | undefined)[],
+    options: { outputs?: readonly string[]; attributes?: Readonly<Record<string, Attribute>>; before?: Node; name?: string; domain?: string } = {},
+  ): Node {
+    const at = options.before ? this.#nodes.indexOf(options.before) : this.#nodes.length;
+    if (at < 0) throw internal(`Anchor "${options.before?.label}" is not in graph "${this.name}".`);
+    const node = new Node(opType, { name: options.name ?? "", ...(options.domain === undefined ? {} : { domain: options.domain }) });
+    inputs.forEach((v, i) => { node.setInput(i, v); });
+    for (const [k, a] of Object.entries(options.attributes ?? {})) node.setAttribute(k, a);
+    for (const name of options.outputs ?? [opType.toLowerCase()]) {
+      node.addOutput(name === "" ? undefined : this.#adopt(new Value(this.freshName(name))));
+    }
+    node._graph = this;
+    this._noteSubgraphs(node);
+    this.#nodes.splice(at, 0, node);
+    return node;
+  }
+
+  /** Every reader of `of`, graph outputs included, reads `by` instead. */
+  replaceUses(of: Value, by: Value): void {
+    for (const { node, index } of of.uses()) node.setInput(index, by);
+    this.#outputs.forEach((o, i) => { if (o === of) this.setOutput(i, by); });
+  }
+
+  /**
+   * Like replaceUses, but a graph output keeps its name: `by` (a node output of this graph) takes over the name.
+   * Returns false, changing nothing, when that is impossible (`by` is itself an input, a constant, an output, or outer).
+   */
+  bypass(of: Value, by: Value): boolean {
+    if (!of.isOutput) {
+      this.replaceUses(of, by);
+      return true;
+    }
+    const p = by._producer;
+    if (!p || p._graph !== this || by.isOutput || p.opType === "Constant") return false;
+    const q = of._producer;
+    if (!q) return false;
+    // The producer of `by` writes `of` directly; readers of `by` follow.
+    const at = p.outputs.indexOf(by);
+    q.releaseOutput(q.outputs.indexOf(of));
+    for (const { node, index } of by.uses()) node.setInput(index, of);
+    this.replaceProducerOutput(p, at, of);
+    this.#disown(by);
+    return true;
+  }
+  /** @internal Puts `value` in output slot `at` of `node`, dropping what was there. */
+  replaceProducerOutput(node: Node, at: number, value: Value): void {
+    node.releaseOutput(at);
+    (node.outputs as (Value | undefined)[])[at] = value;
+    value._producer = node;
+  }
+
+  /** Removes a node nobody reads. @throws InternalError while an output is used or is a graph output. */
+  removeNode(node: Node): void {
+    for (const o of node.outputs) {
+      if (o && (o._uses.size > 0 || this._outputSet.has(o))) throw internal(`Node "${node.label}" is removed while "${o.name}" is still read.`);
+    }
+    this.removeNodes([node]);
+  }
+  /** Removes many nodes at once; the caller guarantees that only they read each other. */
+  removeNodes(nodes: Iterable<Node>): void {
+    const dead = new Set(nodes);
+    if (dead.size === 0) return;
+    for (const node of dead) {
+      for (const g of node.subgraphs()) releaseCaptures(g);
+      node.truncateInputs(0);
+      for (const o of node.outputs) if (o) this.#disown(o);
+      this.#controlFlow.delete(node);
+      node._graph = undefined;
+    }
+    this.#nodes = this.#nodes.filter((n) => !dead.has(n));
+  }
+
+  /** Re-establishes topological order, stable. @throws ModelError if the graph has a cycle. */
+  sort(): void {
+    const state = new Map<Node, 1 | 2>();
+    const order: Node[] = [];
+    // Iterative depth-first: real graphs are thousands of nodes deep.
+    for (const root of this.#nodes) {
+      const stack: { node: Node; deps: Node[]; at: number }[] = [];
+      const enter = (node: Node) => {
+        if (state.get(node) === 2) return;
+        if (state.get(node) === 1) {
+          throw new ModelError("MODEL_CYCLE", `The graph has a cycle through node "${node.label}".`, { at: { node: node.label } });
+        }
+        state.set(node, 1);
+        stack.push({ node, deps: this.#dependencies(node), at: 0 });
+      };
+      enter(root);
+      while (stack.length > 0) {
+        const top = stack[stack.length - 1] as { node: Node; deps: Node[]; at: number };
+        const next = top.deps[top.at++];
+        if (next) enter(next);
+        else {
+          state.set(top.node, 2);
+          order.push(top.node);
+          stack.pop();
+        }
+      }
+    }
+    this.#nodes = order;
+  }
+  #dependencies(node: Node): Node[] {
+    const out: Node[] = [];
+    const visit = (v: Value | undefined) => {
+      if (v?._producer && v._graph === this) out.push(v._producer);
+    };
+    node.inputs.forEach(visit);
+    for (const v of captures(node)) visit(v);
+    return out;
+  }
+
+  #adopt(value: Value): Value {
+    const have = this.#values.get(value.name);
+    if (have && have !== value) {
+      throw new ModelError("MODEL_DUPLICATE_NAME", `Two values of graph "${this.name}" are called "${value.name}".`, { at: { value: value.name } });
+    }
+    value._graph = this;
+    this.#values.set(value.name, value);
+    return value;
+  }
+  /** A value of no graph: sort and check must not mistake it, or its producer, for living parts of this one. */
+  #disown(value: Value): void {
+    this.#values.delete(value.name);
+    value._graph = undefined;
+  }
+  #own(node: Node): void {
+    node._graph = this;
+    this._noteSubgraphs(node);
+    for (const o of node.outputs) if (o) this.#adopt(o);
+  }
+  /** @internal For the codec: declares a value before its producer is seen. */
+  declare(value: Value): Value {
+    return this.#adopt(value);
+  }
+}
+
+/** Outer values that the subgraphs of `node` read, at any depth, each once. */
+export function captures(node: Node): Value[] {
+  const found = new Set<Value>();
+  const visit = (g: Graph, inside: Set<Graph>) => {
+    inside.add(g);
+    for (const n of g.nodes) {
+      for (const v of n.inputs) if (v?._graph && !inside.has(v._graph)) found.add(v);
+      for (const s of n.subgraphs()) visit(s, inside);
+    }
+    for (const v of g.outputs) if (v._graph && !inside.has(v._graph)) found.add(v);
+  };
+  for (const g of node.subgraphs()) visit(g, new Set());
+  return [...found];
+}
+
+function releaseCaptures(g: Graph): void {
+  for (const n of g.nodes) {
+    for (const s of n.subgraphs()) releaseCaptures(s);
+    n.truncateInputs(0);
+  }
+}
+
+/** A local function: a body whose formal parameters are names; node attributes may refer to its attributes. */
+export interface LocalFunction {
+  readonly domain: string;
+  readonly name: string;
+  readonly overload: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: readonly string[];
+  readonly opsets: ReadonlyMap<string, number>;
+  readonly body: Graph;
+  readonly origin: Origin;
+}
+
+/** A whole file: the main graph and what stands around it. */
+export class Model {
+  graph: Graph;
+  irVersion = 8;
+  /** domain ("" for ai.onnx) -> opset version */
+  readonly opsets = new Map<string, number>();
+  readonly functions: LocalFunction[] = [];
+  producerName = "";
+  producerVersion = "";
+  /** ModelProto this was decoded from: metadata, training info, configuration, unknown fields. */
+  origin: Origin;
+  /** Sha-256 (hex) of the file this model was read from. */
+  sha256: string | undefined;
+  /** True when the input kept tensors in external files: the output then does too. */
+  usesExternalData = false;
+
+  constructor(graph: Graph) {
+    this.graph = graph;
+  }
+  /** Version of the default domain. */
+  get opset(): number {
+    return this.opsets.get("") ?? 1;
+  }
+}

@@ -1,0 +1,80 @@
+/** ConvTranspose in any number of spatial axes: strides, dilations, groups, output_padding, output_shape, auto_pad. */
+import { add, type Dim, mul, product, sub } from "../dim.js";
+import { defineOp, type OpContext, type OpSpec } from "../op.js";
+import { int } from "../attribute.js";
+import type { Axis } from "../coupling/axis.js";
+import { convolutionBlocks, freezeAxes, groupForm, spatial } from "./axis-rules.js";
+import { expectRank, mismatch, sameExtent, type Shape, tensorOf, unknownMacs } from "./shape-rules.js";
+import { readWindow, span } from "./window.js";
+
+/** [N, M, …] for X [N, C, …] and W [C, M/group, kernel…]. */
+function transposedShape(op: OpContext): Shape | undefined {
+  const { node } = op;
+  const X = op.shape(0);
+  const W = op.shape(1);
+  if (!X || !W) return undefined;
+  if (X.length < 3) throw mismatch(node, `X should be [N, C, spatial…], but is [${X.join(", ")}].`);
+  expectRank(node, W, "W", X.length);
+  sameExtent(node, X[1] as Dim, W[0] as Dim, "channels of X and W's first axis");
+  const M = mul(W[1] as Dim, node.int("group", 1));
+  return [X[0] as Dim, M, ...spatialExtents(op, X.slice(2), W.slice(2))];
+}
+
+function spatialExtents(op: OpContext, extents: Shape, kernel: Shape): Shape {
+  const { node } = op;
+  const stated = node.ints("output_shape");
+  // The runtime also takes output_shape with batch and channels in front.
+  if (stated && stated.length > 0) return stated.slice(stated.length - extents.length);
+  const w = readWindow(node, kernel);
+  const extra = node.ints("output_padding", []);
+  return extents.map((extent, i) => {
+    const stride = w.strides[i] as number;
+    if (w.autoPad.startsWith("SAME")) return mul(extent, stride);
+    const full = add(mul(sub(extent, 1), stride), add(span(w, i), extra[i] ?? 0));
+    return sub(full, (w.begins[i] as number) + (w.ends[i] as number));
+  });
+}
+
+export const specs: readonly OpSpec[] = [
+  defineOp({
+    type: "ConvTranspose",
+    since: [1, 11, 22],
+    inputs: ["X", "W", "B?"],
+    outputs: ["Y"],
+    infer(op) {
+      const dtype = op.type(0)?.dtype ?? op.type(1)?.dtype;
+      return [dtype && tensorOf(dtype, transposedShape(op))];
+    },
+    axes(op) {
+      const X = op.in(0);
+      const W = op.in(1);
+      const [own, inner] = W as [Axis, Axis];
+      const group = op.node.int("group", 1);
+      freezeAxes(op, W.slice(2), "it is a kernel extent");
+      op.same(own, X[1] as Axis);
+      const form = groupForm(group, own.size, inner.size);
+      const far = form === "plain" ? inner : op.atom(op.outShape(0)[1] as Dim);
+      const within = form === "plain" ? undefined : convolutionBlocks(op, group, own, inner, far);
+      if (op.has(2)) op.same(op.in(2)[0] as Axis, far);
+      if (within) {
+        // Each output channel sums the m input channels of its group.
+        const over = op.prod([op.fixed(group, "groups"), within]);
+        op.contract({ input: 0, axis: 1, over }, { input: 1, axis: 0, over });
+      } else if (form === "plain" || form === "blocks") op.contract({ input: 0, axis: 1 }, { input: 1, axis: 0 });
+      op.out(0, [X[0] as Axis, far, ...spatial(op, X, 0)]);
+    },
+    resize(op) {
+      const group = op.node.int("group", 1);
+      const W = op.shape(1) as Shape;
+      const form = groupForm(group, W[0] as Dim, W[1] as Dim);
+      const left = form === "depthwise" ? op.sizeOut(0, 1) : form === "mirror" ? op.sizeIn(0, 1) : group;
+      if (left !== group) op.setAttribute("group", int(left as number));
+    },
+    // Every input element meets M/group times the kernel's elements.
+    macs(op) {
+      const X = op.shape(0);
+      const W = op.shape(1);
+      return X && W ? mul(product(X), product(W.slice(1))) : unknownMacs(op.node);
+    },
+  }),
+];

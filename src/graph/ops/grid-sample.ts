@@ -1,0 +1,51 @@
+/** GridSample and AffineGrid (onnx/docs/Operators.md#GridSample): types only; interpolation is not counted. */
+import { type Dim, isKnown } from "../dim.js";
+import { defineOp, type OpSpec } from "../op.js";
+import { expectRank, noMacs, tensorOf } from "./shape-rules.js";
+
+const gridSample = defineOp({
+  type: "GridSample",
+  since: [16, 20, 22],
+  inputs: ["X", "grid"],
+  outputs: ["Y"],
+  remark: "Interpolation counts no multiply-accumulates.",
+
+  infer(op) {
+    const x = op.type(0);
+    const grid = op.shape(1);
+    if (!x) return [undefined];
+    const rank = x.shape?.length ?? grid?.length;
+    if (rank === undefined) return [tensorOf(x.dtype, undefined)];
+    if (grid) expectRank(op.node, grid, "grid", rank);
+    // X is [N, C, …in], grid is [N, …out, 2 or 3], Y is [N, C, …out].
+    const batch = x.shape?.[0] ?? grid?.[0] ?? op.fresh(0, 0);
+    const channels = x.shape?.[1] ?? op.fresh(0, 1);
+    return [tensorOf(x.dtype, [batch, channels, ...Array.from({ length: rank - 2 }, (_, a) => grid?.[a + 1] ?? op.fresh(0, a + 2))])];
+  },
+
+  macs: noMacs,
+});
+
+const affineGrid = defineOp({
+  type: "AffineGrid",
+  since: [20],
+  inputs: ["theta", "size"],
+  outputs: ["grid"],
+  remark: "Counts no multiply-accumulates.",
+
+  infer(op) {
+    const theta = op.type(0);
+    if (!theta) return [undefined];
+    const size = op.content(1);
+    const length = op.shape(1)?.[0];
+    const rank = size?.length ?? (length !== undefined && isKnown(length) ? length : undefined);
+    if (rank === undefined) return [tensorOf(theta.dtype, undefined)];
+    const at = (a: number): Dim => size?.[a] ?? op.fresh(0, Math.max(0, a - 1));
+    // size is [N, C, …out], grid is [N, …out, 2 or 3].
+    return [tensorOf(theta.dtype, [at(0), ...Array.from({ length: rank - 2 }, (_, a) => at(a + 2)), rank - 2])];
+  },
+
+  macs: noMacs,
+});
+
+export const specs: readonly OpSpec[] = [gridSample, affineGrid];

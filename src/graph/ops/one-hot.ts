@@ -1,0 +1,25 @@
+/** OneHot (onnx/docs/Operators.md#OneHot). Not evaluated. */
+import { defineOp, type OpSpec } from "../op.js";
+import { elements } from "./content-algebra.js";
+import { frontAxis, noMacs, tensorOf } from "./shape-rules.js";
+
+const oneHot = defineOp({
+  type: "OneHot",
+  since: [9, 11],
+  inputs: ["indices", "depth", "values"],
+  outputs: ["output"],
+
+  infer(op) {
+    const values = op.type(2);
+    const indices = op.shape(0);
+    if (!values) return [undefined];
+    if (!indices) return [tensorOf(values.dtype, undefined)];
+    const axis = frontAxis(op.node, op.node.int("axis", -1), indices.length + 1);
+    const depth = elements(op, 1)?.[0] ?? op.fresh(0, axis);
+    return [tensorOf(values.dtype, [...indices.slice(0, axis), depth, ...indices.slice(axis)])];
+  },
+
+  macs: noMacs,
+});
+
+export const specs: readonly OpSpec[] = [oneHot];

@@ -1,0 +1,48 @@
+/** Pools over sliding windows: MaxPool, AveragePool, LpPool. Sums and comparisons are not multiply-accumulates. */
+import type { Dim } from "../dim.js";
+import { defineOp, type OpContext, type OpSpec } from "../op.js";
+import type { Axis } from "../coupling/axis.js";
+import { spatial } from "./axis-rules.js";
+import { expectRank, mismatch, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
+import { readWindow, windowsAlong } from "./window.js";
+
+function pooledShape(op: OpContext): Shape | undefined {
+  const { node } = op;
+  const X = op.shape(0);
+  if (!X) return undefined;
+  const kernel = node.ints("kernel_shape");
+  if (!kernel) throw mismatch(node, "kernel_shape is required, but absent.");
+  expectRank(node, X, "X", kernel.length + 2);
+  const window = readWindow(node, kernel);
+  const ceil = node.int("ceil_mode", 0) !== 0;
+  return [X[0] as Dim, X[1] as Dim, ...X.slice(2).map((extent, i) => windowsAlong(node, window, i, extent, ceil))];
+}
+
+function pool(type: string, since: readonly number[], outputs: readonly string[]): OpSpec {
+  return defineOp({
+    type,
+    since,
+    inputs: ["X"],
+    outputs,
+    remark: NO_MACS,
+    infer(op) {
+      const X = op.type(0);
+      const shape = pooledShape(op);
+      return [X && tensorOf(X.dtype, shape), tensorOf("int64", shape)].slice(0, outputs.length);
+    },
+    axes(op) {
+      const X = op.in(0);
+      // Indices count positions of the whole tensor: they change when channels leave.
+      if (op.node.outputs[1]) op.freeze(X[1] as Axis, "the Indices output counts across channels");
+      const Y = [X[0] as Axis, X[1] as Axis, ...spatial(op, X, 0)];
+      op.node.outputs.forEach((_, i) => { op.out(i, Y); });
+    },
+    macs: noMacs,
+  });
+}
+
+export const specs: readonly OpSpec[] = [
+  pool("MaxPool", [1, 8, 10, 11, 12, 22], ["Y", "Indices?"]),
+  pool("AveragePool", [1, 7, 10, 11, 19, 22], ["Y"]),
+  pool("LpPool", [2, 11, 18, 22], ["Y"]),
+];

@@ -1,0 +1,61 @@
+/** Sliding windows: the attributes Conv, ConvTranspose and the pools share, and the extents they give. */
+import { add, ceilDiv, type Dim, floorDiv, isKnown, mul, opaque, sub } from "../dim.js";
+import type { Node } from "../graph.js";
+import { mismatch } from "./shape-rules.js";
+
+export interface Window {
+  /** Extent of the kernel per spatial axis. */
+  readonly kernel: readonly Dim[];
+  readonly strides: readonly number[];
+  readonly dilations: readonly number[];
+  /** Begin and end pads per spatial axis; zeros under auto_pad. */
+  readonly begins: readonly number[];
+  readonly ends: readonly number[];
+  readonly autoPad: string;
+}
+
+/** Attributes of `node` for `kernel`, defaults filled in. @throws ModelError when their lengths do not fit the kernel. */
+export function readWindow(node: Node, kernel: readonly Dim[]): Window {
+  const n = kernel.length;
+  const list = (name: string, length: number, fallback: number): readonly number[] => {
+    const got = node.ints(name) ?? [];
+    if (got.length !== 0 && got.length !== length) {
+      throw mismatch(node, `${name} should have ${length} entries for ${n} spatial axes, but has ${got.length}.`);
+    }
+    return got.length === 0 ? new Array<number>(length).fill(fallback) : got;
+  };
+  const autoPad = node.string("auto_pad", "NOTSET");
+  const pads = autoPad === "NOTSET" ? list("pads", 2 * n, 0) : new Array<number>(2 * n).fill(0);
+  const strides = list("strides", n, 1);
+  if (strides.some((s) => s < 1)) throw mismatch(node, `strides should be positive, but are [${strides}].`);
+  return { kernel, strides, dilations: list("dilations", n, 1), begins: pads.slice(0, n), ends: pads.slice(n), autoPad };
+}
+
+/** Extent a dilated kernel spans on spatial axis `i`. */
+export function span(w: Window, i: number): Dim {
+  return add(mul(sub(w.kernel[i] as Dim, 1), w.dilations[i] as number), 1);
+}
+
+/**
+ * Number of windows on spatial axis `i` of an input of extent `extent`: floor((in + pads - span) / stride) + 1, rounded up
+ * with `ceil` except for a window that would start in the end padding.
+ *
+ * @throws ModelError when the window is larger than the padded input.
+ */
+export function windowsAlong(node: Node, w: Window, i: number, extent: Dim, ceil = false): Dim {
+  const stride = w.strides[i] as number;
+  if (w.autoPad.startsWith("SAME")) return ceilDiv(extent, stride);
+  const begin = w.begins[i] as number;
+  const end = w.ends[i] as number;
+  const reach = span(w, i);
+  const room = sub(add(extent, begin + end), reach);
+  if (isKnown(room) && room < 0) {
+    throw mismatch(node, `a window of ${reach} does not fit the padded input of ${add(extent, begin + end)} on spatial axis ${i}.`);
+  }
+  if (!ceil) return add(floorDiv(room, stride), 1);
+  const windows = add(ceilDiv(room, stride), 1);
+  if (isKnown(windows) && isKnown(extent)) return (windows - 1) * stride >= extent + begin ? windows - 1 : windows;
+  // Rounding up reaches at most stride - 1 past the end, so a window can start in the padding only if:
+  if (isKnown(reach) && end + stride <= reach) return windows;
+  return opaque("windows", [extent, reach, stride, begin, end]);
+}

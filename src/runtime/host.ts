@@ -1,0 +1,253 @@
+/** A Runner whose runtime lives in a worker thread: starts it, talks to it, ends it. */
+import { createRequire } from "node:module";
+import { resolve } from "node:path";
+import { Worker } from "node:worker_threads";
+import { DataError, internal, type OnnxPruneError, RuntimeError } from "../errors.js";
+import type { DType } from "../graph/dtype.js";
+import type { Tensor } from "../graph/tensor.js";
+import { type Doing, failure } from "./failure.js";
+import type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runner.js";
+import {
+  buffersOf,
+  type Calls,
+  fromWire,
+  type Kind,
+  notCarried,
+  type Ready,
+  type Reply,
+  toWire,
+  type WireModel,
+  type WirePort,
+  type WireTensor,
+  type WorkerSettings,
+} from "./wire.js";
+import { serve } from "./worker.js";
+
+export interface HostOptions {
+  readonly provider: Provider;
+  /** npm name of the runtime package. */
+  readonly package: string;
+  /** What to do when the package is not installed. */
+  readonly install: string;
+  /** What to do when the package is there but does not load. */
+  readonly otherwise: string;
+  readonly threads: number;
+}
+
+/**
+ * Absolute path of the entry of an installed package.
+ * @throws RuntimeError RUNTIME_MISSING with `install` as the hint.
+ */
+export function locate(name: string, install: string): string {
+  try {
+    return createRequire(import.meta.url).resolve(name);
+  } catch (cause) {
+    throw new RuntimeError("RUNTIME_MISSING", `The package ${name} is needed to run models, and is not installed.`, { hint: install, cause });
+  }
+}
+
+/**
+ * Starts the worker and waits until the runtime is loaded in it.
+ * @throws RuntimeError RUNTIME_MISSING or RUNTIME_UNLOADABLE.
+ */
+export async function openHost(options: HostOptions): Promise<Runner> {
+  const settings: WorkerSettings = {
+    module: locate(options.package, options.install),
+    wasm: options.provider === "wasm",
+    threads: options.threads,
+    provider: options.provider,
+  };
+  // esbuild and tsx wrap inner functions in `__name` calls, which the text of `serve` then mentions.
+  const source = `const { parentPort, workerData } = require("node:worker_threads");
+const __name = (f) => f;
+(${serve})(require(workerData.module), parentPort, workerData);`;
+  // Flags of the parent such as --input-type or a loader are not for this script.
+  const worker = new Worker(source, { eval: true, execArgv: [], workerData: settings, name: options.package });
+  const { version } = await started(worker, options);
+  return new Host(worker, options, version);
+}
+
+function started(worker: Worker, options: HostOptions): Promise<Ready> {
+  return new Promise((done, fail) => {
+    const refuse = (why: string, cause: unknown) => {
+      worker.removeAllListeners();
+      fail(
+        new RuntimeError("RUNTIME_UNLOADABLE", `${options.package} is installed but does not load on ${process.platform}/${process.arch}: ${why}`, {
+          hint: options.otherwise,
+          cause,
+        }),
+      );
+    };
+    worker.once("error", (e) => refuse(e.message.split("\n")[0] as string, e));
+    worker.once("exit", (code) => refuse(`its thread ended with code ${code}.`, undefined));
+    worker.once("message", (ready: Ready) => {
+      worker.removeAllListeners();
+      done(ready);
+    });
+  });
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: OnnxPruneError): void;
+  readonly doing: Doing;
+}
+
+class Host implements Runner {
+  readonly provider: Provider;
+  readonly runtime: string;
+  readonly #worker: Worker;
+  readonly #threads: number;
+  readonly #waiting = new Map<number, Waiting>();
+  /** Why no more calls are taken. */
+  #ended: OnnxPruneError | undefined;
+  #lastId = 0;
+
+  constructor(worker: Worker, options: HostOptions, version: string) {
+    this.provider = options.provider;
+    this.runtime = `${options.package} ${version}`;
+    this.#threads = options.threads;
+    this.#worker = worker;
+    worker.on("message", (reply: Reply) => this.#settle(reply));
+    worker.on("messageerror", (e) => this.#end(internal(`A reply of ${this.runtime} could not be read: ${e.message}`)));
+    worker.on("error", (cause) =>
+      this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) failed: ${cause.message}`, { cause })),
+    );
+    worker.on("exit", (code) =>
+      this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) ended unexpectedly with code ${code}.`)),
+    );
+    // An idle runner somebody forgot to close must not keep the process alive; call() holds it while a call waits.
+    worker.unref();
+  }
+
+  async load(model: ModelSource, options: LoadOptions = {}): Promise<Session> {
+    const session = ++this.#lastId;
+    const file = "path" in model ? model.path : undefined;
+    const { wire, move } = toWireModel(model);
+    const doing: Doing = { what: "load", provider: this.provider, ...(file === undefined ? {} : { file }) };
+    const { inputs, outputs } = await this.call(
+      "load",
+      { session, model: wire, optimization: options.optimization ?? "all", threads: options.threads ?? this.#threads },
+      doing,
+      move,
+    );
+    return new HostSession(this, session, inputs.map(port), outputs.map(port), { ...doing, what: "run" });
+  }
+
+  async close(): Promise<void> {
+    this.#end(new RuntimeError("RUNTIME_CLOSED", `The runner of ${this.runtime} (${this.provider}) is closed.`));
+    await this.#worker.terminate();
+  }
+
+  /** True once nothing can be asked any more. */
+  get ended(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  call<K extends Kind>(kind: K, ask: Calls[K]["ask"], doing: Doing, move: readonly ArrayBuffer[] = []): Promise<Calls[K]["answer"]> {
+    if (this.#ended) return Promise.reject(this.#ended);
+    const id = ++this.#lastId;
+    return new Promise<Calls[K]["answer"]>((done, reject) => {
+      // The worker answers a request of kind K with the answer of kind K.
+      this.#waiting.set(id, { resolve: done as (value: unknown) => void, reject, doing });
+      if (this.#waiting.size === 1) this.#worker.ref();
+      this.#worker.postMessage({ id, kind, ...ask }, move);
+    });
+  }
+
+  #settle(reply: Reply): void {
+    const waiting = this.#waiting.get(reply.id);
+    this.#waiting.delete(reply.id);
+    if (this.#waiting.size === 0) this.#worker.unref();
+    if (!waiting) return;
+    if (reply.ok) waiting.resolve(reply.value);
+    else {
+      const original = new Error(reply.message);
+      original.name = reply.name;
+      waiting.reject(failure(original, waiting.doing));
+    }
+  }
+
+  #end(why: OnnxPruneError): void {
+    this.#ended ??= why;
+    for (const waiting of this.#waiting.values()) waiting.reject(this.#ended);
+    this.#waiting.clear();
+  }
+}
+
+class HostSession implements Session {
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
+  readonly #host: Host;
+  readonly #id: number;
+  readonly #doing: Doing;
+  #released = false;
+
+  constructor(host: Host, id: number, inputs: readonly Port[], outputs: readonly Port[], doing: Doing) {
+    this.#host = host;
+    this.#id = id;
+    this.inputs = inputs;
+    this.outputs = outputs;
+    this.#doing = doing;
+  }
+
+  async run(feeds: Feeds, fetch?: readonly string[]): Promise<Record<string, Tensor>> {
+    for (const name of fetch ?? []) {
+      if (!this.outputs.some((o) => o.name === name)) throw unknownName("FETCH_UNKNOWN", "output", name, this.outputs);
+    }
+    const wanted = fetch === undefined ? this.outputs : this.outputs.filter((o) => fetch.includes(o.name));
+    for (const o of wanted) if (o.dtype === "undefined") throw notCarried("sequence, map or optional", o.name);
+    const wire = this.#feeds(feeds);
+    const answer = await this.#host.call("run", { session: this.#id, feeds: wire, fetch }, this.#doing, buffersOf(wire));
+    return Object.fromEntries(Object.entries(answer).map(([name, t]) => [name, fromWire(t)]));
+  }
+
+  async time(feeds: Feeds, runs: number): Promise<Float64Array> {
+    const wire = this.#feeds(feeds);
+    return this.#host.call("time", { session: this.#id, feeds: wire, runs }, this.#doing, buffersOf(wire));
+  }
+
+  async release(): Promise<void> {
+    if (this.#released || this.#host.ended) return;
+    this.#released = true;
+    await this.#host.call("release", { session: this.#id }, this.#doing);
+  }
+
+  /** Names and element types are checked here: ONNX Runtime ignores surplus feeds and does not name the input of a wrong type. */
+  #feeds(feeds: Feeds): Record<string, WireTensor> {
+    for (const name of Object.keys(feeds)) {
+      if (!this.inputs.some((i) => i.name === name)) throw unknownName("FEED_UNKNOWN", "input", name, this.inputs);
+    }
+    const wire: Record<string, WireTensor> = {};
+    for (const { name, dtype } of this.inputs) {
+      const tensor = feeds[name];
+      if (!tensor) throw new DataError("FEED_MISSING", `The model's input "${name}" was not given.`, { at: { value: name } });
+      if (tensor.dtype !== dtype) {
+        if (dtype === "undefined") throw notCarried("sequence, map or optional", name);
+        throw new DataError("FEED_DTYPE", `Input "${name}" takes ${dtype}, but was given ${tensor.dtype} of dims [${tensor.dims}].`, {
+          at: { value: name },
+        });
+      }
+      wire[name] = toWire(tensor, name);
+    }
+    return wire;
+  }
+}
+
+/** Copies: the caller's weights are slices of the buffers given here, and must not be detached. */
+function toWireModel(model: ModelSource): { wire: WireModel; move: ArrayBuffer[] } {
+  if ("path" in model) return { wire: resolve(model.path), move: [] };
+  const bytes = new Uint8Array(model.bytes);
+  const external = (model.external ?? []).map((e) => ({ path: e.path, data: new Uint8Array(e.data) }));
+  return { wire: { bytes, external }, move: [bytes.buffer, ...external.map((e) => e.data.buffer)] };
+}
+
+function unknownName(code: string, what: string, name: string, have: readonly Port[]): DataError {
+  return new DataError(code, `The model has no ${what} "${name}"; it has ${have.map((p) => `"${p.name}"`).join(", ") || "none"}.`, {
+    at: { value: name },
+  });
+}
+
+function port(p: WirePort): Port {
+  return { name: p.name, dtype: (p.type ?? "undefined") as DType, shape: p.shape };
+}

@@ -1,0 +1,58 @@
+/** Criteria score channels; they never decide, never look at the budget. */
+import type { z } from "zod";
+import type { Coupling, Group } from "../graph/coupling/groups.js";
+import type { Model } from "../graph/graph.js";
+import type { Note } from "../graph/note.js";
+
+/** What a criterion may need besides weights; `weights` alone makes it data-free. */
+export type Evidence = "weights" | "activations" | "gradients" | "labels";
+
+/** Removing channel `from` adds `scale` times its outgoing weights to those of channel `into` (consumers of the group). */
+export interface Merge {
+  readonly from: number;
+  readonly into: number;
+  readonly scale: number;
+}
+
+/** Scores of one group's channels. */
+export interface Ranking {
+  /** One per channel (group.choices order), in [0, ∞), higher = keep. NaN is a bug. */
+  readonly scores: Float64Array;
+  /**
+   * Removal order, first to leave first, when the criterion decides one after the other (each step may depend on those
+   * before). Absent: ascending score, ties by channel.
+   */
+  readonly order?: readonly number[];
+  /** merges[k]: what to do to the weights when order[k] leaves; applied in that order. */
+  readonly merges?: readonly (Merge | undefined)[];
+}
+
+export interface ScoringContext {
+  readonly model: Model;
+  readonly coupling: Coupling;
+  readonly seed: number;
+  note(note: Note): void;
+}
+
+/** One way to score channels. `prepare` may look at the whole model once; the result scores group by group. */
+export interface Criterion<O = unknown> {
+  /** As typed after --pass. */
+  readonly name: string;
+  /** Completes "channels are ranked by …". */
+  readonly summary: string;
+  /** Paper and equation, or the tradition. */
+  readonly source: string;
+  /** Schema of the JSON after `--pass name=`; flags, help and docs come from it. */
+  readonly options: z.ZodType<O>;
+  readonly needs: readonly Evidence[];
+  /** True when raw scores of different groups may be ranked together; else each group is divided by its mean score. */
+  readonly comparable: boolean;
+  /** True when a layer's ranking should see what left the layers before it (local scope, front to back). */
+  readonly sequential?: boolean;
+  prepare(options: O, context: ScoringContext): (group: Group) => Ranking;
+}
+
+/** Identity that gives the literal its option type. */
+export function defineCriterion<O>(criterion: Criterion<O>): Criterion<O> {
+  return criterion;
+}

@@ -1,0 +1,209 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+import { RuntimeError } from "../../src/errors.js";
+import { Tensor } from "../../src/graph/tensor.js";
+import { failure } from "../../src/runtime/failure.js";
+import { openHost } from "../../src/runtime/host.js";
+import { cudaProblem, INSTALL_NODE, openNodeRunner } from "../../src/runtime/node.js";
+import { type Openers, openRunner, PROBE_MODEL, probe } from "../../src/runtime/provider.js";
+import type { Provider, Runner } from "../../src/runtime/runner.js";
+import { probeModel } from "./tiny-models.js";
+
+/** A runner whose every run gives `y`. */
+function fake(provider: Provider, y: readonly number[], closed: Provider[] = []): Runner {
+  return {
+    provider,
+    runtime: "onnxruntime-fake 1.0.0",
+    load: async () => ({
+      inputs: [],
+      outputs: [],
+      run: async () => ({ Y: Tensor.floats([y.length], y) }),
+      time: async () => new Float64Array(),
+      release: async () => {},
+    }),
+    close: async () => {
+      closed.push(provider);
+    },
+  };
+}
+const RIGHT = [3, 0, 0, 5, 1, 2, 0, 2];
+const missing = async (): Promise<Runner> => {
+  throw new RuntimeError("RUNTIME_MISSING", "The package is not installed.", { hint: "install it" });
+};
+
+describe("the probe", () => {
+  it("carries the model its recipe makes", () => {
+    expect(Buffer.from(probeModel()).toString("base64")).toBe(PROBE_MODEL);
+  });
+
+  it("accepts the real CPU provider", async () => {
+    const runner = await openRunner("cpu", { threads: 1 });
+    await probe(runner);
+    await runner.close();
+  });
+
+  it("refuses a provider that computes wrong numbers, and closes it", async () => {
+    const closed: Provider[] = [];
+    const open: Openers = { cpu: missing, cuda: async () => fake("cuda", [3, 0, 0, 5, 1, 2, 0, 9], closed), webgpu: missing, wasm: missing };
+    await expect(openRunner("cuda", { open })).rejects.toMatchObject({
+      code: "RUNTIME_WRONG_NUMBERS",
+      message: "CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 3 0 0 5 1 2 0 9.",
+    });
+    expect(closed).toEqual(["cuda"]);
+  });
+});
+
+describe("auto", () => {
+  const works = (provider: Provider) => async () => fake(provider, RIGHT);
+
+  it("takes CUDA first where it works", async () => {
+    const notes: string[] = [];
+    const open: Openers = { cpu: works("cpu"), cuda: works("cuda"), webgpu: missing, wasm: works("wasm") };
+    const runner = await openRunner("auto", { open, onNote: (n) => notes.push(n) });
+    expect(runner.provider).toBe("cuda");
+    expect(notes).toEqual(["Running on CUDA (onnxruntime-fake 1.0.0)."]);
+  });
+
+  it("takes the CPU next and says why CUDA was not used", async () => {
+    const notes: string[] = [];
+    const open: Openers = { cpu: works("cpu"), cuda: async () => fake("cuda", [0]), webgpu: missing, wasm: works("wasm") };
+    const runner = await openRunner("auto", { open, onNote: (n) => notes.push(n) });
+    expect(runner.provider).toBe("cpu");
+    expect(notes).toEqual([
+      "Running on CPU (onnxruntime-fake 1.0.0). CUDA was not used: CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 0.",
+    ]);
+  });
+
+  it("takes wasm where the native package is missing", async () => {
+    const runner = await openRunner("auto", { open: { cpu: missing, cuda: missing, webgpu: missing, wasm: works("wasm") } });
+    expect(runner.provider).toBe("wasm");
+  });
+
+  it("fails with the install advice where nothing works", async () => {
+    await expect(openRunner("auto", { open: { cpu: missing, cuda: missing, webgpu: missing, wasm: missing } })).rejects.toMatchObject({
+      code: "RUNTIME_NONE",
+      hint: INSTALL_NODE,
+      message: "No runtime works here. CUDA was not used: The package is not installed. CPU was not used: The package is not installed. WebAssembly was not used: The package is not installed.",
+    });
+  });
+
+  it("does not hide a bug of ours behind the next provider", async () => {
+    const broken = async (): Promise<Runner> => {
+      throw new TypeError("bug");
+    };
+    await expect(openRunner("auto", { open: { cpu: works("cpu"), cuda: broken, webgpu: missing, wasm: missing } })).rejects.toThrow("bug");
+  });
+
+  it("finds a provider on this machine and names it", async () => {
+    const notes: string[] = [];
+    const runner = await openRunner("auto", { threads: 1, onNote: (n) => notes.push(n) });
+    expect(notes).toHaveLength(1);
+    expect(notes[0]).toMatch(/^Running on (CUDA|CPU) \(onnxruntime-node /);
+    await runner.close();
+  });
+});
+
+describe("CUDA", () => {
+  const dist = join("/app", "node_modules", "onnxruntime-node", "dist");
+
+  it("is refused off linux/x64", () => {
+    expect(cudaProblem(dist, "darwin", "arm64")?.message).toBe("onnxruntime-node has CUDA on linux/x64 only, and this is darwin/arm64.");
+  });
+
+  it("without its libraries tells which are missing, where they belong and how to get them", () => {
+    const problem = cudaProblem(dist, "linux", "x64", (p) => p.includes("shared"));
+    expect(problem?.message).toBe(
+      "CUDA needs libonnxruntime_providers_cuda.so, not found in /app/node_modules/onnxruntime-node/bin/napi-v6/linux/x64.",
+    );
+    expect(problem?.hint).toMatchInlineSnapshot(
+      `"Install onnxruntime-node with NuGet reachable and without ONNXRUNTIME_NODE_INSTALL=skip, or copy runtimes/linux-x64/native/libonnxruntime_providers_{shared,cuda}.so out of the NuGet package Microsoft.ML.OnnxRuntime.Gpu.Linux of the same version (a zip) into /app/node_modules/onnxruntime-node/bin/napi-v6/linux/x64. CUDA 12 and its cuDNN must be on LD_LIBRARY_PATH."`,
+    );
+  });
+
+  it("with its libraries in place is tried", () => {
+    expect(cudaProblem(dist, "linux", "x64", () => true)).toBeUndefined();
+  });
+
+  it("whose libraries do not load is a typed error with the remedy", async () => {
+    const open: Openers = {
+      cpu: missing,
+      webgpu: missing,
+      wasm: missing,
+      cuda: async () => ({
+        ...fake("cuda", RIGHT),
+        load: async () => {
+          const said = new Error("OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library");
+          throw failure(said, { what: "load", provider: "cuda" });
+        },
+      }),
+    };
+    await expect(openRunner("cuda", { open })).rejects.toMatchObject({ code: "RUNTIME_PROVIDER", hint: expect.stringContaining("NuGet") });
+  });
+});
+
+describe("a runtime package", () => {
+  const options = { provider: "cpu", install: INSTALL_NODE, otherwise: "use another", threads: 1 } as const;
+
+  it("that is not installed gives exactly the install advice", async () => {
+    const error: unknown = await openHost({ ...options, package: "onnxruntime-nowhere" }).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(RuntimeError);
+    expect(error).toMatchObject({ code: "RUNTIME_MISSING", hint: "ONNXRUNTIME_NODE_INSTALL=skip npm i onnxruntime-node" });
+  });
+
+  it("that does not load says so with the way out", async () => {
+    // Any package that is no runtime stands for one whose binary does not load.
+    await expect(openHost({ ...options, package: "onnx-proto" })).rejects.toMatchObject({ code: "RUNTIME_UNLOADABLE", hint: "use another" });
+  });
+});
+
+describe("ONNX Runtime's words", () => {
+  it.each([
+    ["load", "bad allocation: std::bad_alloc", "RUNTIME_OUT_OF_MEMORY"],
+    ["run", "Failed to allocate memory for requested buffer of size 17179869184", "RUNTIME_OUT_OF_MEMORY"],
+    ["run", "CUDNN failure 3: CUDNN_STATUS_BAD_PARAM", "RUNTIME_CUDA"],
+    ["load", "Failed to get a WebGPU adapter: No supported adapters", "RUNTIME_PROVIDER"],
+    ["load", "no available backend found. ERR: [dml] backend not found.", "RUNTIME_PROVIDER"],
+    ["load", "External data path escapes model directory: ../ext.bin", "MODEL_EXTERNAL_DATA"],
+    ["load", "Model data size exceeds maximum supported size (2GB).", "MODEL_TOO_LARGE"],
+    ["run", "Non tensor type is temporarily not supported", "RUNTIME_DTYPE"],
+    ["run", "something never heard of", "RUNTIME_FAILED"],
+  ] as const)("%s: %s", (what, said, code) => {
+    const original = new Error(said);
+    const error = failure(original, { what, provider: "cpu" });
+    expect(error.code).toBe(code);
+    expect(error.cause).toBe(original);
+    expect(error.message).toContain(said);
+  });
+});
+
+it("a thread that dies rejects the calls that wait", async () => {
+  const runner = await openNodeRunner({ threads: 1 });
+  // A request the worker cannot even read stands for a crash of its script.
+  const session = await runner.load({ bytes: probeModel() });
+  const huge = session.time({ X: Tensor.floats([1, 1, 3, 3], new Float32Array(9)) }, -1);
+  await expect(huge).rejects.toMatchObject({ code: "RUNTIME_FAILED" });
+  await runner.close();
+});
+
+// Runs what ships, in a process of its own, where there is a build of it.
+const built = join(import.meta.dirname, "../../dist/runtime/provider.js");
+describe.skipIf(!existsSync(built))("from dist", () => {
+  const run = (body: string) =>
+    promisify(execFile)(
+      process.execPath,
+      ["--input-type=module", "-e", `const { openRunner } = await import(${JSON.stringify(`file://${built}`)}); ${body}`],
+      { timeout: 60_000 },
+    );
+
+  it("a process ends by itself after close, and without it, and ONNX Runtime keeps quiet", async () => {
+    const closed = await run(`const r = await openRunner("auto"); await r.close(); console.log(r.provider);`);
+    expect(closed.stdout).toMatch(/^(cpu|cuda)\n$/);
+    const forgotten = await run(`const r = await openRunner("cpu"); console.log(r.provider);`);
+    expect(forgotten).toMatchObject({ stdout: "cpu\n", stderr: "" });
+    const wasm = await run(`const r = await openRunner("wasm"); console.log(r.provider);`);
+    expect(wasm).toMatchObject({ stdout: "wasm\n", stderr: "" });
+  });
+});
