@@ -22,7 +22,10 @@ function visit(namespace, prefix) {
     const name = prefix === "" ? item.name : `${prefix}_${item.name}`;
     if (item instanceof protobuf.Enum) emit(name, Object.entries(item.values));
     else if (item instanceof protobuf.Type) {
-      emit(name, item.fieldsArray.map((field) => [field.name, field.id]).sort((a, b) => a[1] - b[1]));
+      emit(
+        name,
+        item.fieldsArray.map((field) => [field.name, field.id]).sort((a, b) => a[1] - b[1]),
+      );
       visit(item, name);
     }
   }

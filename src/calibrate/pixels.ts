@@ -16,7 +16,8 @@ export type Extent = number | readonly [number, number];
 
 /**
  * The image in `encoded` as interleaved RGB, 8 bits: gray is replicated, CMYK converted, alpha dropped, 16 bits cut to 8.
- * As torchvision does, EXIF orientation and colour profiles are not applied. `name` is for messages.
+ * As in torchvision, EXIF orientation and embedded profiles are not applied. CMYK goes through a standard profile, where Pillow
+ * takes 255 − ink: tens of grey levels apart. `name` is for messages.
  * @throws DataError DATA_IMAGE when the bytes are no image, or damaged; SHARP_MISSING when sharp is not installed.
  */
 export async function decodeImage(encoded: Uint8Array, name: string): Promise<Pixels> {

@@ -14,7 +14,10 @@ export type { InputShape } from "./source.js";
 export interface SampleOptions {
   /** The inputs of the model that must be fed, in its order. */
   readonly inputs: readonly InputShape[];
-  /** Options, their JSON text, or a path to preprocess.json or a model card. Replaces a preprocess.json beside the data wholly. */
+  /**
+   * Options, their JSON text, or a path to preprocess.json or a model card. Replaces a preprocess.json beside the data wholly.
+   * Arrays (.npy, .npz, .pb) are preprocessed only when this is given and the model has one input.
+   */
   readonly preprocess?: string | PreprocessOptions | undefined;
   /** Take at most so many: a random subset by `seed`, in the order of the source, so that class-sorted folders stay represented. */
   readonly limit?: number | undefined;
@@ -174,7 +177,7 @@ async function conversion(
     const preprocess = explicit ?? (await preprocessBeside(source, input, note));
     return async (i) => ({ [input.name]: fitImage(applyPreprocess(await source.read(i), preprocess, input.dtype), input) });
   }
-  if (explicit && inputs.length === 1 && source.format !== "random") {
+  if (explicit && options.inputs.length === 1 && source.format !== "random") {
     return async (i) => {
       const stored = pixelsOf((await source.read(i))[input.name] as Tensor);
       return { [input.name]: fitImage(applyPreprocess(stored, explicit, input.dtype), input) };

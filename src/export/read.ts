@@ -44,7 +44,11 @@ async function readWhole(path: string): Promise<Uint8Array> {
     }
     return bytes;
   } catch (cause) {
-    throw new ModelError("MODEL_UNREADABLE", `Cannot read model "${path}": ${reason(cause)}.`, { at: { file: path }, cause, hint: "Check the path and its permissions." });
+    throw new ModelError("MODEL_UNREADABLE", `Cannot read model "${path}": ${reason(cause)}.`, {
+      at: { file: path },
+      cause,
+      hint: "Check the path and its permissions.",
+    });
   } finally {
     await file?.close();
   }
@@ -66,7 +70,11 @@ function within<T>(path: string, run: () => T): T {
     return run();
   } catch (e) {
     if (!(e instanceof ModelError) || e.at.file !== undefined) throw e;
-    throw new ModelError(e.code, `${path}: ${e.message}`, { at: { ...e.at, file: path }, cause: e, ...(e.hint === undefined ? {} : { hint: e.hint }) });
+    throw new ModelError(e.code, `${path}: ${e.message}`, {
+      at: { ...e.at, file: path },
+      cause: e,
+      ...(e.hint === undefined ? {} : { hint: e.hint }),
+    });
   }
 }
 
@@ -98,7 +106,12 @@ class ModelFolder {
       const now = fstatSync(fd);
       const then = this.#seen.get(data.location);
       if (then && (then.ino !== now.ino || then.size !== now.size || then.mtimeMs !== now.mtimeMs)) {
-        throw this.#error("MODEL_EXTERNAL_CHANGED", data, "has changed since the model was read", "Read the model again, and leave its files alone while it is in use.");
+        throw this.#error(
+          "MODEL_EXTERNAL_CHANGED",
+          data,
+          "has changed since the model was read",
+          "Read the model again, and leave its files alone while it is in use.",
+        );
       }
       const length = data.length ?? Math.max(0, now.size - data.offset);
       const bytes = new Uint8Array(length);
@@ -117,7 +130,13 @@ class ModelFolder {
     try {
       fd = openSync(path, "r");
     } catch (cause) {
-      throw this.#error("MODEL_EXTERNAL_MISSING", data, `cannot be read: ${reason(cause)}`, "Keep the data file in the folder of the model.", cause);
+      throw this.#error(
+        "MODEL_EXTERNAL_MISSING",
+        data,
+        `cannot be read: ${reason(cause)}`,
+        "Keep the data file in the folder of the model.",
+        cause,
+      );
     }
     try {
       return use(fd);
@@ -137,23 +156,39 @@ class ModelFolder {
         "A model must not reach into other folders. If you trust it, copy the data (not a link to it) beside the model and let the model name it so.",
       );
     // A backslash or a drive letter is a path on Windows only; no honest model needs either.
-    if (isAbsolute(location) || /^[A-Za-z]:|\\|\0/.test(location) || !isBelow(this.#folder, resolve(this.#folder, location))) throw escapes();
+    if (isAbsolute(location) || /^[A-Za-z]:|\\|\0/.test(location) || !isBelow(this.#folder, resolve(this.#folder, location)))
+      throw escapes();
     let real: string;
     try {
       real = realpathSync(resolve(this.#folder, location));
     } catch (cause) {
-      throw this.#error("MODEL_EXTERNAL_MISSING", data, `cannot be read: ${reason(cause)}`, "Keep the data file in the folder of the model.", cause);
+      throw this.#error(
+        "MODEL_EXTERNAL_MISSING",
+        data,
+        `cannot be read: ${reason(cause)}`,
+        "Keep the data file in the folder of the model.",
+        cause,
+      );
     }
     if (!isBelow(realpathSync(this.#folder), real)) throw escapes();
     return real;
   }
 
   #short(data: ExternalData, need: number, have: number): ModelError {
-    return this.#error("MODEL_EXTERNAL_SHORT", data, `should have at least ${need} bytes, but has ${have}`, "The data file is truncated or belongs to another model.");
+    return this.#error(
+      "MODEL_EXTERNAL_SHORT",
+      data,
+      `should have at least ${need} bytes, but has ${have}`,
+      "The data file is truncated or belongs to another model.",
+    );
   }
 
   #error(code: string, data: ExternalData, problem: string, hint: string, cause?: unknown): ModelError {
-    return new ModelError(code, `External data "${data.location}" of tensor "${data.tensor}" ${problem}.`, { at: { file: this.#model, value: data.tensor }, hint, cause });
+    return new ModelError(code, `External data "${data.location}" of tensor "${data.tensor}" ${problem}.`, {
+      at: { file: this.#model, value: data.tensor },
+      hint,
+      cause,
+    });
   }
 }
 

@@ -40,19 +40,15 @@ function cloneNode(node: Node, copies: Map<Value, Value>): Node {
   node.inputs.forEach((v, i) => {
     copy.setInput(i, v && copyOf(v, copies));
   });
-  for (const [name, a] of node.attributes) copy.setAttribute(name, cloneAttribute(a, copy, copies));
+  for (const [name, a] of node.attributes) copy.setAttribute(name, cloneAttribute(a, copies));
   for (const v of node.outputs) copy.addOutput(v && copyOf(v, copies));
   return copy;
 }
 
-function cloneAttribute(a: Attribute, owner: Node, copies: Map<Value, Value>): Attribute {
-  const cloneOwned = (g: Graph): Graph => {
-    const copy = cloneGraph(g, copies);
-    copy.owner = owner;
-    return copy;
-  };
-  if (a.kind === "graph") return { ...a, value: cloneOwned(a.value) };
-  if (a.kind === "graphs") return { ...a, value: a.value.map(cloneOwned) };
+/** The node that gets the attribute becomes the owner of its graphs (Node.setAttribute). */
+function cloneAttribute(a: Attribute, copies: Map<Value, Value>): Attribute {
+  if (a.kind === "graph") return { ...a, value: cloneGraph(a.value, copies) };
+  if (a.kind === "graphs") return { ...a, value: a.value.map((g) => cloneGraph(g, copies)) };
   return a;
 }
 

@@ -35,7 +35,9 @@ export function decodeModel(input: Uint8Array, options: TensorSource): Model {
   if (bytes.length === 0) throw notOnnx("Expected an ONNX model, but the file is empty.");
   const lfs = "version https://git-lfs";
   if (textOf(bytes, 0, Math.min(bytes.length, lfs.length)) === lfs) {
-    throw new ModelError("MODEL_NOT_ONNX", "Expected an ONNX model, but this is a Git LFS pointer to one.", { hint: "Fetch the file with `git lfs pull`." });
+    throw new ModelError("MODEL_NOT_ONNX", "Expected an ONNX model, but this is a Git LFS pointer to one.", {
+      hint: "Fetch the file with `git lfs pull`.",
+    });
   }
   const m = new Message(bytes, "ModelProto");
   const graph = m.message(ModelProto.graph);
@@ -43,9 +45,13 @@ export function decodeModel(input: Uint8Array, options: TensorSource): Model {
   const irVersion = m.int(ModelProto.irVersion);
   if (irVersion === undefined) throw notOnnx("Expected an ONNX model, but it has no IR version.");
   if (irVersion > Version.IR_VERSION) {
-    throw new UnsupportedError("UNSUPPORTED_IR_VERSION", `The model has IR version ${irVersion}; this version reads up to ${Version.IR_VERSION}.`, {
-      hint: "Update onnx-prune, or export the model for an older ONNX release.",
-    });
+    throw new UnsupportedError(
+      "UNSUPPORTED_IR_VERSION",
+      `The model has IR version ${irVersion}; this version reads up to ${Version.IR_VERSION}.`,
+      {
+        hint: "Update onnx-prune, or export the model for an older ONNX release.",
+      },
+    );
   }
 
   let external = false;
@@ -85,7 +91,9 @@ export function decodeOpsets(entries: readonly Uint8Array[]): Map<string, number
 
 function decodeGraph(bytes: Uint8Array, owner: Node | undefined, file: File, depth: number): Graph {
   if (depth > MAX_DEPTH) {
-    throw new ModelError("MODEL_TOO_DEEP", `Graphs are nested more than ${MAX_DEPTH} deep.`, { hint: "The file is damaged or hostile; no exporter nests like that." });
+    throw new ModelError("MODEL_TOO_DEEP", `Graphs are nested more than ${MAX_DEPTH} deep.`, {
+      hint: "The file is damaged or hostile; no exporter nests like that.",
+    });
   }
   const m = new Message(bytes, "GraphProto");
   const graph = new Graph(m.text(GraphProto.name));
@@ -185,7 +193,9 @@ function connectNodes(graph: Graph, messages: readonly Uint8Array[], file: File,
     for (const a of m.contents(NodeProto.attribute)) {
       const { name, attribute } = decodeAttribute(a, node, file, depth);
       if (node.attributes.has(name)) {
-        throw new ModelError("MODEL_DUPLICATE_NAME", `Node "${node.label}" (${node.qualifiedType}) has two attributes "${name}".`, { at: { node: node.label } });
+        throw new ModelError("MODEL_DUPLICATE_NAME", `Node "${node.label}" (${node.qualifiedType}) has two attributes "${name}".`, {
+          at: { node: node.label },
+        });
       }
       node.setAttribute(name, attribute);
     }

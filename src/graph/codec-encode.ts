@@ -29,7 +29,10 @@ export function encodeModel(model: Model, file: ExternalFile | undefined): Chunk
   text(edits, m, ModelProto.producerVersion, model.producerVersion);
   edits.set(ModelProto.graph, [encodeGraph(model.graph, file)]);
   opsets(edits, m, ModelProto.opsetImport, model.opsets);
-  edits.set(ModelProto.functions, model.functions.map((f) => encodeFunction(f, file)));
+  edits.set(
+    ModelProto.functions,
+    model.functions.map((f) => encodeFunction(f)),
+  );
   return edit(m, edits);
 }
 
@@ -59,7 +62,10 @@ function opsets(edits: MutableEdits, m: Message | undefined, field: number, now:
 function encodeGraph(graph: Graph, file: ExternalFile | undefined): Chunks {
   const m = originOf(graph.origin, "GraphProto");
   const edits: MutableEdits = new Map();
-  edits.set(GraphProto.node, graph.nodes.map((n) => encodeNode(n, file)));
+  edits.set(
+    GraphProto.node,
+    graph.nodes.map((n) => encodeNode(n, file)),
+  );
   text(edits, m, GraphProto.name, graph.name);
   const stored = named(m, GraphProto.initializer, TensorProto.name);
   const tensors = graph.initializers.map((v): Item => {
@@ -67,9 +73,15 @@ function encodeGraph(graph: Graph, file: ExternalFile | undefined): Chunks {
     return encodeTensor(v.initializer, v.name, stored(v.name), file);
   });
   edits.set(GraphProto.initializer, tensors);
-  for (const [field, values] of [[GraphProto.input, graph.inputs], [GraphProto.output, graph.outputs]] as const) {
+  for (const [field, values] of [
+    [GraphProto.input, graph.inputs],
+    [GraphProto.output, graph.outputs],
+  ] as const) {
     const old = named(m, field, ValueInfoProto.name);
-    edits.set(field, values.map((v) => encodeValueInfo(v, old(v.name))));
+    edits.set(
+      field,
+      values.map((v) => encodeValueInfo(v, old(v.name))),
+    );
   }
   valueInfos(edits, m, GraphProto.valueInfo, graph, () => definedIn(m));
   return edit(m, edits);
@@ -88,7 +100,13 @@ function named(m: Message | undefined, field: number, nameField: number): (name:
  * Declarations of inner values: those of values that are gone leave, those of values whose type changed are rewritten.
  * Declarations of names that never were in the graph are none of our business and stay.
  */
-function valueInfos(edits: MutableEdits, m: Message | undefined, field: number, graph: Graph, definedBefore: () => ReadonlySet<string>): void {
+function valueInfos(
+  edits: MutableEdits,
+  m: Message | undefined,
+  field: number,
+  graph: Graph,
+  definedBefore: () => ReadonlySet<string>,
+): void {
   let before: ReadonlySet<string> | undefined;
   const items: Item[] = [];
   for (const info of m?.contents(field) ?? []) {
@@ -147,13 +165,19 @@ function encodeAttribute(name: string, a: Attribute, old: (name: string) => Uint
       break;
     }
     case "tensors":
-      edits.set(AttributeProto.tensors, a.value.map((t) => encodeTensor(t, undefined, undefined, file)));
+      edits.set(
+        AttributeProto.tensors,
+        a.value.map((t) => encodeTensor(t, undefined, undefined, file)),
+      );
       break;
     case "graph":
       edits.set(AttributeProto.g, [encodeGraph(a.value, file)]);
       break;
     case "graphs":
-      edits.set(AttributeProto.graphs, a.value.map((g) => encodeGraph(g, file)));
+      edits.set(
+        AttributeProto.graphs,
+        a.value.map((g) => encodeGraph(g, file)),
+      );
       break;
     case "opaque":
       if (!sameKind) throw internal(`Attribute "${name}" is opaque and has no origin.`);
@@ -179,7 +203,10 @@ function writePlain(edits: MutableEdits, a: Plain): void {
       edits.set(AttributeProto.f, [new Float32(a.value)]);
       break;
     case "floats":
-      edits.set(AttributeProto.floats, a.value.map((v) => new Float32(v)));
+      edits.set(
+        AttributeProto.floats,
+        a.value.map((v) => new Float32(v)),
+      );
       break;
     case "string":
       edits.set(AttributeProto.s, [a.value]);
@@ -206,13 +233,20 @@ function samePlain(a: Attribute, b: Attribute): boolean {
 
 /** Sets the type field and drops whatever other value the message holds. */
 function changeKind(edits: MutableEdits, kind: Attribute["kind"]): void {
-  const others = [AttributeProto.tp, AttributeProto.typeProtos, AttributeProto.sparseTensor, AttributeProto.sparseTensors, AttributeProto.refAttrName];
+  const others = [
+    AttributeProto.tp,
+    AttributeProto.typeProtos,
+    AttributeProto.sparseTensor,
+    AttributeProto.sparseTensors,
+    AttributeProto.refAttrName,
+  ];
   for (const field of [...KINDS.map(([, , f]) => f), ...others]) if (!edits.has(field)) edits.set(field, []);
   const type = KINDS.find(([k]) => k === kind)?.[1];
   if (type !== undefined) edits.set(AttributeProto.type, [type]);
 }
 
-function encodeFunction(f: LocalFunction, file: ExternalFile | undefined): Chunks {
+/** Tensors of functions stay inside: whether a runtime follows external data there was never tested. */
+function encodeFunction(f: LocalFunction): Chunks {
   const m = originOf(f.origin, "FunctionProto");
   const edits: MutableEdits = new Map();
   text(edits, m, FunctionProto.name, f.name);
@@ -220,7 +254,10 @@ function encodeFunction(f: LocalFunction, file: ExternalFile | undefined): Chunk
   edits.set(FunctionProto.output, f.outputs);
   // With an origin, attributes are partly in attribute_proto, with their defaults; both lists stay as they are.
   if (!m) edits.set(FunctionProto.attribute, f.attributes);
-  edits.set(FunctionProto.node, f.body.nodes.map((n) => encodeNode(n, file)));
+  edits.set(
+    FunctionProto.node,
+    f.body.nodes.map((n) => encodeNode(n, undefined)),
+  );
   opsets(edits, m, FunctionProto.opsetImport, f.opsets);
   text(edits, m, FunctionProto.domain, f.domain);
   text(edits, m, FunctionProto.overload, f.overload);

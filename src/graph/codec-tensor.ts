@@ -1,8 +1,8 @@
 /** TensorProto, both ways: where the bytes of a tensor are, and how the typed fields spell them. */
 import { ModelError } from "../errors.js";
 import { bitsOf, byteLengthOf, type DType, dtypeOfWire, wireOfDtype } from "./dtype.js";
-import { Chunks, type Deferred, edit, type Item } from "./proto/edit.js";
-import { StringStringEntryProto, TensorProto, TensorProto_DataLocation as DataLocation } from "./proto/generated/fields.js";
+import { type Chunks, type Deferred, edit, type Item } from "./proto/edit.js";
+import { TensorProto_DataLocation as DataLocation, StringStringEntryProto, TensorProto } from "./proto/generated/fields.js";
 import { concatenate, DELIMITED, FIXED32, FIXED64, Message, Varints, type Wire } from "./proto/wire.js";
 import { Tensor } from "./tensor.js";
 
@@ -90,23 +90,33 @@ function externalReader(m: Message, tensor: string, dtype: DType, dims: readonly
     if (text === undefined || text === "") return undefined;
     const n = Number(text);
     if (/^\d+$/.test(text) && Number.isSafeInteger(n)) return n;
-    throw new ModelError("TENSOR_BAD_EXTERNAL", `External data of tensor "${tensor}" has ${key} "${text}", which is not a count of bytes.`, {
-      at: { value: tensor },
-    });
+    throw new ModelError(
+      "TENSOR_BAD_EXTERNAL",
+      `External data of tensor "${tensor}" has ${key} "${text}", which is not a count of bytes.`,
+      {
+        at: { value: tensor },
+      },
+    );
   };
   const location = entries.get("location");
   if (!location) {
-    throw new ModelError("TENSOR_BAD_EXTERNAL", `Tensor "${tensor}" is stored in another file, but does not say in which.`, { at: { value: tensor } });
+    throw new ModelError("TENSOR_BAD_EXTERNAL", `Tensor "${tensor}" is stored in another file, but does not say in which.`, {
+      at: { value: tensor },
+    });
   }
   const data: ExternalData = { location, offset: count("offset") ?? 0, length: count("length"), tensor };
   if (data.length !== undefined) checkLength(tensor, dtype, dims, data.length, byteLengthOf(dtype, product(dims)), "bytes");
   source.onExternal?.(data);
   return () => {
     if (!source.external) {
-      throw new ModelError("MODEL_EXTERNAL_UNAVAILABLE", `Tensor "${tensor}" is stored in "${location}", but only the model's own bytes were given.`, {
-        at: { value: tensor },
-        hint: "Read the model with readModel(path), or give decode() an `external` option.",
-      });
+      throw new ModelError(
+        "MODEL_EXTERNAL_UNAVAILABLE",
+        `Tensor "${tensor}" is stored in "${location}", but only the model's own bytes were given.`,
+        {
+          at: { value: tensor },
+          hint: "Read the model with readModel(path), or give decode() an `external` option.",
+        },
+      );
     }
     const bytes = source.external(data);
     checkLength(tensor, dtype, dims, bytes.length, byteLengthOf(dtype, product(dims)), "bytes");

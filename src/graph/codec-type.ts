@@ -5,8 +5,8 @@ import { dtypeOfWire, wireOfDtype } from "./dtype.js";
 import type { Value, ValueType } from "./graph.js";
 import { type Chunks, edit, type Item } from "./proto/edit.js";
 import {
-  TensorShapeProto,
   TensorShapeProto_Dimension as Dimension,
+  TensorShapeProto,
   TypeProto,
   TypeProto_Map,
   TypeProto_Opaque,

@@ -14,7 +14,7 @@ import { decodeModel } from "./codec-decode.js";
 import { encodeModel } from "./codec-encode.js";
 import { type ExternalData, ExternalFile, encodeTensor as encodeTensorItem, type TensorSource, tensorOf } from "./codec-tensor.js";
 import type { Model } from "./graph.js";
-import { Chunks } from "./proto/edit.js";
+import type { Chunks } from "./proto/edit.js";
 import type { Tensor } from "./tensor.js";
 
 export type { ExternalData };
@@ -68,9 +68,13 @@ export function encode(model: Model, options: EncodeOptions = {}): Encoded {
   const file = externalFile(options);
   const message = encodeModel(model, file);
   if (message.byteLength > MAX_MESSAGE) {
-    throw new ModelError("MODEL_TOO_LARGE", `The model would have ${message.byteLength} bytes, but an ONNX file has at most ${MAX_MESSAGE}.`, {
-      hint: "Keep the weights in external data: writeModel(path, model, { external: true }).",
-    });
+    throw new ModelError(
+      "MODEL_TOO_LARGE",
+      `The model would have ${message.byteLength} bytes, but an ONNX file has at most ${MAX_MESSAGE}.`,
+      {
+        hint: "Keep the weights in external data: writeModel(path, model, { external: true }).",
+      },
+    );
   }
   const chunks = [...message.bytes()];
   const encoded = { chunks, byteLength: message.byteLength };

@@ -27,7 +27,8 @@ export function sub(a: Dim, b: Dim): Dim {
 }
 
 export function mul(a: Dim, b: Dim): Dim {
-  if (typeof a === "number" && typeof b === "number") return a * b;
+  // + 0: an extent is never -0.
+  if (typeof a === "number" && typeof b === "number") return a * b + 0;
   const p: Poly = new Map();
   for (const [m, c] of parse(a)) {
     for (const [n, d] of parse(b)) {
@@ -44,8 +45,9 @@ export function product(dims: readonly Dim[]): Dim {
 
 /** a / b where it divides exactly as polynomials; undefined otherwise. */
 export function exactDiv(a: Dim, b: Dim): Dim | undefined {
-  if (typeof a === "number" && typeof b === "number") return b !== 0 && a % b === 0 ? a / b : undefined;
+  if (typeof a === "number" && typeof b === "number") return b !== 0 && a % b === 0 ? a / b + 0 : undefined;
   if (a === b) return 1;
+  if (a === 0) return b === 0 ? undefined : 0;
   const q = parse(b);
   // Division by a single monomial is all that shapes need: N*C*H / (C*H), 48*N / 48.
   if (q.size !== 1) return divideByFactor(a, b);
@@ -66,7 +68,7 @@ export function exactDiv(a: Dim, b: Dim): Dim | undefined {
 
 /** floor(a / b), folded where it is exact or numeric. */
 export function floorDiv(a: Dim, b: number): Dim {
-  if (typeof a === "number") return Math.floor(a / b);
+  if (typeof a === "number") return Math.floor(a / b) + 0;
   const exact = exactDiv(a, b);
   if (exact !== undefined) return exact;
   // Pull out what divides: floor((4*H + 3)/2) = 2*H + floor(3/2).
@@ -85,7 +87,7 @@ export function floorDiv(a: Dim, b: number): Dim {
 }
 
 export function ceilDiv(a: Dim, b: number): Dim {
-  return typeof a === "number" ? Math.ceil(a / b) : floorDiv(add(a, b - 1), b);
+  return typeof a === "number" ? Math.ceil(a / b) + 0 : floorDiv(add(a, b - 1), b);
 }
 
 /** An opaque term for something this algebra does not compute, e.g. `opaque("max", [a, b])`. */

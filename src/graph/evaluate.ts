@@ -1,5 +1,5 @@
 /** Computes nodes whose inputs are constants. Drives OpSpec.evaluate. */
-import { isKnown, product, type Dim } from "./dim.js";
+import { type Dim, isKnown, product } from "./dim.js";
 import type { DType } from "./dtype.js";
 import type { Node } from "./graph.js";
 import type { Types } from "./infer.js";
@@ -21,7 +21,13 @@ export function evaluateConstants(node: Node, types: Types, options: EvaluateOpt
   const op = types.context(node);
   const inputs = node.inputs.map((v, i) => v && op.constant(i));
   if (node.inputs.some((v, i) => v && !inputs[i])) return undefined;
-  return evaluateNode(spec, op, inputs, node.outputs.map((v) => v && types.shape(v)), options.maxElements ?? 2 ** 20);
+  return evaluateNode(
+    spec,
+    op,
+    inputs,
+    node.outputs.map((v) => v && types.shape(v)),
+    options.maxElements ?? 2 ** 20,
+  );
 }
 
 /** The outputs of the node of `op` for `inputs`, unless one is larger than `limit` elements. `shapes` are those of the outputs. */

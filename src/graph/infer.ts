@@ -86,7 +86,10 @@ function contradicts(declared: ValueType, inferred: ValueType): boolean {
   if (declared.dtype !== "undefined" && declared.dtype !== inferred.dtype) return true;
   const { shape } = inferred;
   if (!declared.shape || !shape) return false;
-  return declared.shape.length !== shape.length || declared.shape.some((d, a) => isExtent(d) && isKnown(d) && isKnown(shape[a] as Dim) && d !== shape[a]);
+  return (
+    declared.shape.length !== shape.length ||
+    declared.shape.some((d, a) => isExtent(d) && isKnown(d) && isKnown(shape[a] as Dim) && d !== shape[a])
+  );
 }
 
 /**
@@ -183,7 +186,9 @@ class Inference implements Types {
     const input = this.#model.graph.inputs.find((v) => v.name === name);
     if (!input) {
       const names = this.#model.graph.inputs.map((v) => `"${v.name}"`).join(", ");
-      throw new ConfigError("INPUT_UNKNOWN", `A shape is given for input "${name}", but the model's inputs are ${names}.`, { at: { value: name } });
+      throw new ConfigError("INPUT_UNKNOWN", `A shape is given for input "${name}", but the model's inputs are ${names}.`, {
+        at: { value: name },
+      });
     }
     const declared = input.shape;
     if (dims.some((d) => !Number.isInteger(d) || d < 0) || (declared && declared.length !== dims.length)) throw badBinding(input, dims);
@@ -226,7 +231,9 @@ class Inference implements Types {
 
   #graph(graph: Graph, inputs: readonly (ValueType | undefined)[]): void {
     this.#visited.add(graph);
-    graph.inputs.forEach((v, i) => { this.#settle(v, inputs[i]); });
+    graph.inputs.forEach((v, i) => {
+      this.#settle(v, inputs[i]);
+    });
     for (const v of graph.initializers) {
       const t = v.initializer as Tensor;
       if (v.constant || !this.#types.has(v)) this.#types.set(v, { kind: "tensor", dtype: t.dtype, shape: t.dims });
@@ -246,7 +253,10 @@ class Inference implements Types {
       const content = inferred[i]?.content;
       const shape = this.shape(v);
       if (content && shape && shape.length <= 1 && content.length <= LONGEST_CONTENT && content.length === (shape[0] ?? 1)) {
-        this.#contents.set(v, content.map((d) => this.#number(d)));
+        this.#contents.set(
+          v,
+          content.map((d) => this.#number(d)),
+        );
       }
     });
     for (const body of node.subgraphs()) if (!this.#visited.has(body)) this.#graph(body, []);
@@ -274,7 +284,8 @@ class Inference implements Types {
       this.#types.set(value, inferred);
       return;
     }
-    const bound = inferred.kind === "tensor" && inferred.shape ? { ...inferred, shape: inferred.shape.map((d) => this.#number(d)) } : inferred;
+    const bound =
+      inferred.kind === "tensor" && inferred.shape ? { ...inferred, shape: inferred.shape.map((d) => this.#number(d)) } : inferred;
     if (contradicts(declared, bound)) {
       this.conflicts.push({ value, inferred: bound, declared });
       this.#types.set(value, bound);
@@ -316,7 +327,13 @@ class Inference implements Types {
   #fold(node: Node, spec: OpSpec, op: InferContext): void {
     const inputs = node.inputs.map((v) => v && this.#tensor(v));
     if (inputs.every((t, i) => t || !node.inputs[i])) {
-      const tensors = evaluateNode(spec, op, inputs.map((t) => t?.tensor), outputShapes(node, this), LARGEST_FOLDED);
+      const tensors = evaluateNode(
+        spec,
+        op,
+        inputs.map((t) => t?.tensor),
+        outputShapes(node, this),
+        LARGEST_FOLDED,
+      );
       // The shape of a constant is not fixed: pruning changes it.
       const fixed = !readsExtents.has(node.opType) && inputs.every((t) => !t || t.fixed);
       tensors?.forEach((tensor, i) => {
@@ -343,12 +360,21 @@ class Inference implements Types {
       const content = this.#content(v);
       const shape = this.shape(v);
       if (!content || !shape?.every(isKnown)) return;
-      inputs.push(Tensor.ints(content.map((_, k) => elements.length + k), shape as number[]));
+      inputs.push(
+        Tensor.ints(
+          content.map((_, k) => elements.length + k),
+          shape as number[],
+        ),
+      );
       elements.push(...content);
     }
     evaluateNode(spec, op, inputs, outputShapes(node, this), LONGEST_CONTENT)?.forEach((ids, i) => {
       const v = node.outputs[i];
-      if (v) this.#contents.set(v, ids.ints().map((id) => elements[id] as Dim));
+      if (v)
+        this.#contents.set(
+          v,
+          ids.ints().map((id) => elements[id] as Dim),
+        );
     });
   }
 }
@@ -360,10 +386,14 @@ function outputShapes(node: Node, types: Types): (readonly Dim[] | undefined)[] 
 }
 
 function badBinding(input: Value, dims: readonly number[]): ConfigError {
-  return new ConfigError("INPUT_SHAPE", `Input "${input.name}" is declared as [${input.shape?.join(", ") ?? "any rank"}], but is given as [${dims.join(", ")}].`, {
-    at: { value: input.name },
-    hint: "Give one non-negative integer per axis; axes that share a symbol share a number.",
-  });
+  return new ConfigError(
+    "INPUT_SHAPE",
+    `Input "${input.name}" is declared as [${input.shape?.join(", ") ?? "any rank"}], but is given as [${dims.join(", ")}].`,
+    {
+      at: { value: input.name },
+      hint: "Give one non-negative integer per axis; axes that share a symbol share a number.",
+    },
+  );
 }
 
 /** A value name without the characters that mean something in a Dim; distinct names stay distinct. */

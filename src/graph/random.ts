@@ -4,7 +4,7 @@
  * A stream of uniform numbers in [0, 1), each a multiple of 2^-32.
  * The seed may be any number (its low 32 bits count) or text. The generator is sfc32.
  *
- * @see Doty-Humphrey, PractRand: sfc32 passes its battery beyond 2^40 bytes.
+ * @see Chris Doty-Humphrey, PractRand, RNG/sfc.
  */
 export function random(seed: number | string): () => number {
   let a = 0;
@@ -19,7 +19,7 @@ export function random(seed: number | string): () => number {
     c = (((c << 21) | (c >>> 11)) + out) | 0;
     return (out >>> 0) / 2 ** 32;
   };
-  // Neighbouring seeds start out alike; the author's fifteen rounds part them.
+  // Neighbouring seeds start out alike; some rounds part them.
   for (let round = 0; round < 15; round++) next();
   return next;
 }

@@ -70,7 +70,11 @@ export function rearrange(sources: readonly Tensor[], dims: readonly number[], p
   if (bitsOf(first.dtype) < 8) {
     if (first.dtype === "float4e2m1") return undefined;
     const all = sources.flatMap((s) => s.ints());
-    return Tensor.fromNumbers(first.dtype, dims, Array.from(positions, (p) => (p < 0 ? 0 : (all[p] as number))));
+    return Tensor.fromNumbers(
+      first.dtype,
+      dims,
+      Array.from(positions, (p) => (p < 0 ? 0 : (all[p] as number))),
+    );
   }
   return Tensor.ofBytes(first.dtype, dims, pickBytes(sources, bitsOf(first.dtype) / 8, positions));
 }

@@ -5,7 +5,8 @@ import type { DType } from "../graph/dtype.js";
 import type { Graph, Model, Node, Value } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
 import { Tensor } from "../graph/tensor.js";
-import { type Affine, biasOf, channelAxis, type Linear, linearOf, normAffine, scaleChannels } from "../score/affine.js";
+import { biasOf, channelAxis, linearOf, normAffine, type ShapeOf, scaleChannels } from "../score/affine.js";
+import { capturedOutputs } from "./captured-outputs.js";
 import { definePass } from "./pass.js";
 
 const foldable: ReadonlySet<DType> = new Set<DType>(["float32", "float64", "float16", "bfloat16"]);
@@ -25,14 +26,15 @@ export const foldBatchNorm = definePass({
 
   run(model: Model, { note }) {
     const graph = model.graph;
+    const captured = capturedOutputs(graph);
     let types: Types | undefined;
     let changed = false;
     for (const norm of graph.nodes.filter((n) => n.isStandard && n.opType === "BatchNormalization")) {
       // The only thing asked of types is the rank of a MatMul's output, which folding does not change.
-      const match = matchNorm(norm, model.opset, (v) => (types ??= infer(model)).shape(v));
-      if (typeof match === "string") note({ code: "BATCH_NORM_KEPT", about: norm.label, why: match });
+      const folded = model.opset < 7 ? OLD_OPSET : foldedParameters(norm, captured, (v) => (types ??= infer(model)).shape(v));
+      if (typeof folded === "string") note({ code: "BATCH_NORM_KEPT", about: norm.label, why: folded });
       else {
-        foldInto(graph, norm, match);
+        replaceNorm(graph, norm, folded, captured);
         changed = true;
       }
     }
@@ -40,17 +42,16 @@ export const foldBatchNorm = definePass({
   },
 });
 
-interface Match {
-  readonly linear: Linear;
+const OLD_OPSET = "before opset 7 its meaning depends on is_test; only opset 7 and newer are folded";
+
+interface Folded {
+  readonly node: Node;
   readonly weight: Tensor;
-  readonly map: Affine;
-  /** As stored: Gemm's beta applied. */
-  readonly bias: Float64Array | undefined;
+  readonly bias: Tensor;
 }
 
-/** What there is to fold, or why nothing is. */
-function matchNorm(norm: Node, opset: number, shapeOf: Types["shape"]): Match | string {
-  if (opset < 7) return `its meaning at opset ${opset} depends on is_test; only opset 7 and newer are folded`;
+/** The linear node that feeds `norm`, with the parameters it must have to do the work of both; else why there is none. */
+function foldedParameters(norm: Node, captured: ReadonlySet<Value>, shapeOf: ShapeOf): Folded | string {
   const map = normAffine(norm);
   if (typeof map === "string") return map;
   const X = norm.inputs[0];
@@ -61,45 +62,41 @@ function matchNorm(norm: Node, opset: number, shapeOf: Types["shape"]): Match | 
   if (!linear) return `${node.qualifiedType} "${node.label}" feeds it, not a Conv, ConvTranspose, Gemm or MatMul`;
   if (!tensor) return `the weight of ${node.opType} "${node.label}" is not a constant`;
   if (!foldable.has(tensor.dtype)) return `the weight of ${node.opType} "${node.label}" is ${tensor.dtype}`;
-  if (X.isOutput || X.useCount > 1 || isOutputInside(X)) return `the output of ${node.opType} "${node.label}" has other readers`;
-  const where = channelAxis(linear, shapeOf);
-  if (node.opType === "MatMul" && (tensor.dims.length !== 2 || where?.rank !== 2)) return `the output of MatMul "${node.label}" is not a matrix`;
+  if (X.isOutput || X.useCount > 1 || captured.has(X)) return `the output of ${node.opType} "${node.label}" has other readers`;
+  const isMatrix = tensor.dims.length === 2 && channelAxis(linear, shapeOf)?.rank === 2;
+  if (node.opType === "MatMul" && !isMatrix) return `the output of MatMul "${node.label}" is not a matrix`;
   const channels = (tensor.dims[linear.axis] as number) * linear.groups;
   if (map.scale.length !== channels) return `it has ${map.scale.length} channels where ${node.opType} "${node.label}" makes ${channels}`;
-  const bias = biasOf(node, channels);
-  if (bias === "other") return `the bias of ${node.opType} "${node.label}" is not a constant vector`;
-  return { linear, weight: tensor, map, bias };
+  const before = biasOf(node, channels);
+  if (before === "other") return `the bias of ${node.opType} "${node.label}" is not a constant vector`;
+
+  const scaled = scaleChannels(tensor.numbers(), tensor.dims, linear.axis, linear.groups, map.scale);
+  const shifted = map.shift.map((shift, k) => (before ? (before[k] as number) * (map.scale[k] as number) : 0) + shift);
+  const weight = Tensor.fromNumbers(tensor.dtype, tensor.dims, scaled);
+  const bias = Tensor.fromNumbers(tensor.dtype, [channels], shifted);
+  if (![weight, bias].every((t) => t.numbers().every(Number.isFinite))) return `the folded parameters exceed the range of ${tensor.dtype}`;
+  return { node, weight, bias };
 }
 
-function foldInto(graph: Graph, norm: Node, { linear, weight, map, bias }: Match): void {
-  const { node } = linear;
+function replaceNorm(graph: Graph, norm: Node, { node, weight, bias }: Folded, captured: ReadonlySet<Value>): void {
   const Y = norm.outputs[0] as Value;
-  const W = scaleChannels(weight.numbers(), weight.dims, linear.axis, linear.groups, map.scale);
-  replaceConstant(graph, node, 1, Tensor.fromNumbers(weight.dtype, weight.dims, W), `${norm.label}_weight`);
-  const b = map.shift.map((shift, k) => (bias ? (bias[k] as number) * (map.scale[k] as number) : 0) + shift);
-  const folded = Tensor.fromNumbers(weight.dtype, [b.length], b);
+  replaceConstant(graph, node, 1, weight, `${norm.label}_weight`, captured);
   if (node.opType === "MatMul") {
-    const vector = graph.addInitializer(`${norm.label}_bias`, folded);
+    const vector = graph.addInitializer(`${norm.label}_bias`, bias);
     const add = graph.insertNode("Add", [node.outputs[0], vector], { before: norm, outputs: [`${norm.label}_folded`], name: norm.name });
     graph.bypass(Y, add.outputs[0] as Value);
   } else {
-    if (node.opType === "Gemm" && node.attributes.has("beta")) node.setAttribute("beta", float(1));
-    replaceConstant(graph, node, 2, folded, `${norm.label}_bias`);
+    if (node.attributes.has("beta")) node.setAttribute("beta", float(1));
+    replaceConstant(graph, node, 2, bias, `${norm.label}_bias`, captured);
     graph.bypass(Y, node.outputs[0] as Value);
   }
   graph.removeNode(norm);
 }
 
 /** Gives one reader a new constant: in place when it is the only one, else as a constant of its own. */
-function replaceConstant(graph: Graph, node: Node, index: number, tensor: Tensor, name: string): void {
+function replaceConstant(graph: Graph, node: Node, index: number, tensor: Tensor, name: string, captured: ReadonlySet<Value>): void {
   const value = node.inputs[index];
-  if (value?.constant && value.graph === graph && value.useCount === 1 && !value.isOutput && !isOutputInside(value)) graph.setConstant(value, tensor);
+  const isSole = value?.constant && value.graph === graph && value.useCount === 1 && !value.isOutput && !captured.has(value);
+  if (isSole) graph.setConstant(value, tensor);
   else node.setInput(index, graph.addInitializer(name, tensor));
-}
-
-/** Whether a subgraph returns the value as it is: a read that is no use of any node. */
-function isOutputInside(value: Value): boolean {
-  const graph = value.graph;
-  const reads = (g: Graph): boolean => g.outputs.includes(value) || g.nodes.some((n) => n.subgraphs().some(reads));
-  return graph?.nodes.some((n) => n.subgraphs().some(reads)) ?? false;
 }

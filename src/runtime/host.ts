@@ -2,7 +2,7 @@
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
-import { DataError, internal, type OnnxPruneError, RuntimeError } from "../errors.js";
+import { DataError, internal, ModelError, type OnnxPruneError, RuntimeError } from "../errors.js";
 import type { DType } from "../graph/dtype.js";
 import type { Tensor } from "../graph/tensor.js";
 import { type Doing, failure } from "./failure.js";
@@ -25,7 +25,7 @@ import { serve } from "./worker.js";
 
 export interface HostOptions {
   readonly provider: Provider;
-  /** npm name of the runtime package. */
+  /** npm name of the runtime package, or the path of a module that has its interface. */
   readonly package: string;
   /** What to do when the package is not installed. */
   readonly install: string;
@@ -56,6 +56,7 @@ export async function openHost(options: HostOptions): Promise<Runner> {
     wasm: options.provider === "wasm",
     threads: options.threads,
     provider: options.provider,
+    closing: new Int32Array(new SharedArrayBuffer(4)),
   };
   // esbuild and tsx wrap inner functions in `__name` calls, which the text of `serve` then mentions.
   const source = `const { parentPort, workerData } = require("node:worker_threads");
@@ -64,24 +65,23 @@ const __name = (f) => f;
   // Flags of the parent such as --input-type or a loader are not for this script.
   const worker = new Worker(source, { eval: true, execArgv: [], workerData: settings, name: options.package });
   const { version } = await started(worker, options);
-  return new Host(worker, options, version);
+  return new Host(worker, options, version, settings.closing);
 }
 
 function started(worker: Worker, options: HostOptions): Promise<Ready> {
   return new Promise((done, fail) => {
-    const refuse = (why: string, cause: unknown) => {
-      worker.removeAllListeners();
-      fail(
-        new RuntimeError("RUNTIME_UNLOADABLE", `${options.package} is installed but does not load on ${process.platform}/${process.arch}: ${why}`, {
-          hint: options.otherwise,
-          cause,
-        }),
-      );
+    const refuse = (why: string, cause?: unknown) => {
+      const message = `${options.package} is installed but does not load on ${process.platform}/${process.arch}: ${why}`;
+      fail(new RuntimeError("RUNTIME_UNLOADABLE", message, { hint: options.otherwise, cause }));
     };
-    worker.once("error", (e) => refuse(e.message.split("\n")[0] as string, e));
-    worker.once("exit", (code) => refuse(`its thread ended with code ${code}.`, undefined));
+    const failed = (e: Error) => refuse(e.message.split("\n")[0] as string, e);
+    const ended = (code: number) => refuse(`its thread ended with code ${code}.`);
+    worker.on("error", failed);
+    worker.on("exit", ended);
     worker.once("message", (ready: Ready) => {
-      worker.removeAllListeners();
+      // One by one: removeAllListeners() would also remove those by which ref() and unref() work.
+      worker.off("error", failed);
+      worker.off("exit", ended);
       done(ready);
     });
   });
@@ -98,12 +98,16 @@ class Host implements Runner {
   readonly runtime: string;
   readonly #worker: Worker;
   readonly #threads: number;
+  /** Shared with the worker; 1 = answer nothing more. */
+  readonly #closing: Int32Array;
+  readonly #exit: Promise<void>;
   readonly #waiting = new Map<number, Waiting>();
   /** Why no more calls are taken. */
   #ended: OnnxPruneError | undefined;
   #lastId = 0;
 
-  constructor(worker: Worker, options: HostOptions, version: string) {
+  constructor(worker: Worker, options: HostOptions, version: string, closing: Int32Array) {
+    this.#closing = closing;
     this.provider = options.provider;
     this.runtime = `${options.package} ${version}`;
     this.#threads = options.threads;
@@ -113,9 +117,12 @@ class Host implements Runner {
     worker.on("error", (cause) =>
       this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) failed: ${cause.message}`, { cause })),
     );
-    worker.on("exit", (code) =>
-      this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) ended unexpectedly with code ${code}.`)),
-    );
+    this.#exit = new Promise((done) => {
+      worker.on("exit", (code) => {
+        this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) ended unexpectedly with code ${code}.`));
+        done();
+      });
+    });
     // An idle runner somebody forgot to close must not keep the process alive; call() holds it while a call waits.
     worker.unref();
   }
@@ -134,9 +141,16 @@ class Host implements Runner {
     return new HostSession(this, session, inputs.map(port), outputs.map(port), { ...doing, what: "run" });
   }
 
+  /**
+   * Asks the thread to end after the native call it is in. `terminate()` would be quicker, but a call of
+   * onnxruntime-node that fails in a terminated thread throws through C++ and aborts the whole process.
+   */
   async close(): Promise<void> {
     this.#end(new RuntimeError("RUNTIME_CLOSED", `The runner of ${this.runtime} (${this.provider}) is closed.`));
-    await this.#worker.terminate();
+    Atomics.store(this.#closing, 0, 1);
+    this.#worker.ref();
+    this.#worker.postMessage({ id: 0, kind: "close" });
+    await this.#exit;
   }
 
   /** True once nothing can be asked any more. */
@@ -237,6 +251,8 @@ class HostSession implements Session {
 /** Copies: the caller's weights are slices of the buffers given here, and must not be detached. */
 function toWireModel(model: ModelSource): { wire: WireModel; move: ArrayBuffer[] } {
   if ("path" in model) return { wire: resolve(model.path), move: [] };
+  // The wasm build answers with an error about its own memory.
+  if (model.bytes.length === 0) throw new ModelError("MODEL_UNREADABLE", "The model is empty: it has no bytes.");
   const bytes = new Uint8Array(model.bytes);
   const external = (model.external ?? []).map((e) => ({ path: e.path, data: new Uint8Array(e.data) }));
   return { wire: { bytes, external }, move: [bytes.buffer, ...external.map((e) => e.data.buffer)] };

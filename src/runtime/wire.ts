@@ -31,6 +31,11 @@ export interface Calls {
   release: { ask: { readonly session: number }; answer: undefined };
 }
 export type Kind = keyof Calls;
+/** After this the thread ends by itself. */
+export interface Close {
+  readonly id: 0;
+  readonly kind: "close";
+}
 export type Request = { [K in Kind]: { readonly id: number; readonly kind: K } & Calls[K]["ask"] }[Kind];
 
 export type Reply =
@@ -48,6 +53,8 @@ export interface WorkerSettings {
   readonly wasm: boolean;
   readonly threads: number;
   readonly provider: string;
+  /** One shared number; once it is 1, requests that still wait are dropped. */
+  readonly closing: Int32Array;
 }
 
 /** Element types both ONNX Runtime's JavaScript bindings and our tensors know; the spelling is the same. */

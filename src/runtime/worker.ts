@@ -1,7 +1,7 @@
 /** The thread beside ONNX Runtime: `run` and `create` block the thread that calls them (measured: no timer fires meanwhile). */
 import type { MessagePort } from "node:worker_threads";
 import type { InferenceSession, Tensor as OrtTensor } from "onnxruntime-common";
-import type { Reply, Request, WirePort, WireTensor, WireTensors, WorkerSettings } from "./wire.js";
+import type { Close, Reply, Request, WirePort, WireTensor, WireTensors, WorkerSettings } from "./wire.js";
 
 type Ort = typeof import("onnxruntime-common");
 
@@ -106,7 +106,7 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
         const session = sessionOf(request.session);
         const feeds = allToOrt(request.feeds);
         const times = new Float64Array(request.runs);
-        for (let i = 0; i < times.length; i++) {
+        for (let i = 0; i < times.length && !closing(); i++) {
           const start = performance.now();
           await session.run(feeds);
           times[i] = performance.now() - start;
@@ -126,6 +126,15 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
     }
   }
 
+  function closing(): boolean {
+    return Atomics.load(settings.closing, 0) === 1;
+  }
+
+  async function end(): Promise<void> {
+    for (const session of sessions.values()) await session.release();
+    port.close();
+  }
+
   async function reply(request: Request): Promise<void> {
     try {
       const { value, move } = await answer(request);
@@ -138,8 +147,11 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
   }
 
   let last: Promise<void> = Promise.resolve();
-  port.on("message", (request: Request) => {
-    last = last.then(() => reply(request));
+  port.on("message", (request: Request | Close) => {
+    last = last.then(() => {
+      if (request.kind === "close") return end();
+      return closing() ? undefined : reply(request);
+    });
   });
   const versions = ort.env.versions as { readonly node?: string; readonly web?: string; readonly common: string };
   port.postMessage({ version: versions.node ?? versions.web ?? versions.common });

@@ -28,11 +28,21 @@ describe("CIFAR binary", () => {
     const samples = await openSamples(file(folder(), "a.bin", cifar([[1]])), { ...RGB, preprocess });
     const x = (await samples.batch(0, 1)).input?.numbers();
     // Byte 100 of blue is (2048 + 100) % 251 = 140. numpy: (float32(140)/float32(255) - float32(.406)) / float32(.225).
-    expect(x?.[2048 + 100]).toBe(Math.fround(0.6356862783432007));
+    expect(x?.[2048 + 100]).toBe(Math.fround(0.6356428861618042));
   });
 
   it("reads CIFAR-100 with its fine labels", async () => {
-    const samples = await openSamples(file(folder(), "train.bin", cifar([[19, 99], [0, 7]])), { ...RGB, ...RAW });
+    const samples = await openSamples(
+      file(
+        folder(),
+        "train.bin",
+        cifar([
+          [19, 99],
+          [0, 7],
+        ]),
+      ),
+      { ...RGB, ...RAW },
+    );
     expect(samples.labels).toEqual(Int32Array.of(99, 7));
     expect((await samples.batch(1, 2)).input?.numbers()[0]).toBe(3072 % 251);
   });
@@ -53,12 +63,18 @@ describe("CIFAR binary", () => {
 
   it("refuses a file that ends inside a record, naming what is left over", async () => {
     const cut = file(folder(), "a.bin", cifar([[1], [2]]).subarray(0, 5000));
-    await expect(openSamples(cut, { ...RGB, ...RAW })).rejects.toMatchObject({ code: "DATA_TRUNCATED", message: expect.stringContaining("1 CIFAR-10 binary records of 3073 bytes and 1927") });
+    await expect(openSamples(cut, { ...RGB, ...RAW })).rejects.toMatchObject({
+      code: "DATA_TRUNCATED",
+      message: expect.stringContaining("1 CIFAR-10 binary records of 3073 bytes and 1927"),
+    });
   });
 
   it("refuses a label outside the classes, and counts it when bad samples may be skipped", async () => {
     const where = file(folder(), "a.bin", cifar([[1], [77], [2]]));
-    await expect(openSamples(where, { ...RGB, ...RAW })).rejects.toMatchObject({ code: "DATA_LABELS", message: `${where} record 1 has label 77, expected 0..9.` });
+    await expect(openSamples(where, { ...RGB, ...RAW })).rejects.toMatchObject({
+      code: "DATA_LABELS",
+      message: `${where} record 1 has label 77, expected 0..9.`,
+    });
     const samples = await openSamples(where, { ...RGB, ...RAW, skipBad: true });
     expect([samples.count, samples.labels, samples.bad.map((b) => b.sample)]).toEqual([2, Int32Array.of(1, 2), [`${where} record 1`]]);
     expect((await samples.batch(1, 2)).input?.numbers()[0]).toBe((2 * 3072) % 251);
@@ -95,14 +111,14 @@ describe("MNIST idx", () => {
   it("refuses labels of another set", async () => {
     const where = folder();
     file(where, "train-labels-idx1-ubyte", idx([3], [1, 2, 3]));
-    await expect(openSamples(file(where, "train-images-idx3-ubyte", images), { ...DIGITS, ...RAW })).rejects.toMatchObject({ code: "DATA_LABELS" });
+    await expect(openSamples(file(where, "train-images-idx3-ubyte", images), { ...DIGITS, ...RAW })).rejects.toMatchObject({
+      code: "DATA_LABELS",
+    });
   });
 
   it("refuses a gzip file that was cut off, naming it", async () => {
     const path = join(folder(), "t10k-images-idx3-ubyte.gz");
-    // Pixels without a pattern, so that half the packed file is half the content.
-    const noise = Array.from({ length: 6000 }, (_, i) => (i * i * 2654435761) % 256);
-    writeFileSync(path, gzipSync(idx([1000, 2, 3], noise)).subarray(0, 2000));
+    writeFileSync(path, gzipSync(images).subarray(0, -10));
     await expect(openSamples(path, { ...DIGITS, ...RAW })).rejects.toMatchObject({ code: "DATA_GZIP", at: { file: path } });
   });
 
@@ -120,7 +136,9 @@ describe("the fit of data and model", () => {
       message: `${path} record 0: The sample is [3, 32, 32], but input "input" of the model takes [1, 28, 28].`,
       hint: expect.stringContaining(`"channels": "gray" and "resize": 28 and "centerCrop": 28`),
     });
-    await expect(openSamples(path, { ...input(["N", 32, 32, 3]), ...RAW })).rejects.toMatchObject({ hint: expect.stringContaining(`"layout": "NHWC"`) });
+    await expect(openSamples(path, { ...input(["N", 32, 32, 3]), ...RAW })).rejects.toMatchObject({
+      hint: expect.stringContaining(`"layout": "NHWC"`),
+    });
   });
 
   it("feeds CIFAR to a 28x28 gray model once told how", async () => {
@@ -161,7 +179,10 @@ describe("the fit of data and model", () => {
 
   it("names the formats it knows when it knows none of them", async () => {
     const path = file(folder(), "notes.txt", "hello");
-    await expect(openSamples(path, { ...RGB, ...RAW })).rejects.toMatchObject({ code: "DATA_FORMAT", hint: expect.stringContaining("CIFAR") });
+    await expect(openSamples(path, { ...RGB, ...RAW })).rejects.toMatchObject({
+      code: "DATA_FORMAT",
+      hint: expect.stringContaining("CIFAR"),
+    });
     await expect(openSamples(`${path}.gone`, RGB)).rejects.toMatchObject({ code: "DATA_UNREADABLE" });
   });
 

@@ -6,7 +6,7 @@ import { decode, encode } from "../../src/graph/codec.js";
 import { Graph, Model, Value } from "../../src/graph/graph.js";
 import { parse } from "../../src/graph/parse.js";
 import { print } from "../../src/graph/print.js";
-import { modelOf, nodeOf, valueOf } from "../support/build.js";
+import { findNode, findValue, modelOf } from "../support/build.js";
 
 const NESTED = `<ir_version: 10, opset_import: ["" : 18, "d" : 1], producer_name: "p", producer_version: "2">
 g (bool c, float[2] x) => (float[2] y) <float[2] w = {1, 2}> {
@@ -28,9 +28,9 @@ test("editing a clone leaves the original alone, at every depth", () => {
   const model = parse(NESTED);
   const before = print(model);
   const copy = cloneModel(model);
-  const inner = nodeOf(copy, "y").subgraphs()[0]?.nodes[0]?.subgraphs()[0] as Graph;
+  const inner = findNode(copy, "y").subgraphs()[0]?.nodes[0]?.subgraphs()[0] as Graph;
   inner.nodes[0]?.setInput(1, copy.graph.value("x"));
-  copy.graph.replaceUses(valueOf(copy, "h"), valueOf(copy, "x"));
+  copy.graph.replaceUses(findValue(copy, "h"), findValue(copy, "x"));
   (copy.functions[0]?.body as Graph).name = "other";
   copy.opsets.set("", 19);
   expect(print(model)).toBe(before);
@@ -41,10 +41,13 @@ test("editing a clone leaves the original alone, at every depth", () => {
 test("captured values are those of the clone, tensors are shared", () => {
   const model = parse(NESTED);
   const copy = cloneModel(model);
-  const users = (m: Model) => valueOf(m, "h").uses().map((u) => u.node);
+  const users = (m: Model) =>
+    findValue(m, "h")
+      .uses()
+      .map((u) => u.node);
   expect(users(copy).map((n) => n.opType)).toEqual(users(model).map((n) => n.opType));
   expect(users(copy).filter((n) => users(model).includes(n))).toEqual([]);
-  expect(valueOf(copy, "w").initializer).toBe(valueOf(model, "w").initializer);
+  expect(findValue(copy, "w").initializer).toBe(findValue(model, "w").initializer);
 });
 
 test("all that stands around the graph is kept", () => {
@@ -61,9 +64,10 @@ test("all that stands around the graph is kept", () => {
 });
 
 test("initializers that repeat inputs keep their meaning", () => {
-  const text = (ir: number) => `<ir_version: ${ir}, opset_import: ["" : 8]> g (float x, float w) => (float y) <float w = {2}> { y = Mul (x, w) }`;
-  expect(valueOf(cloneModel(parse(text(3))), "w").constant?.scalar()).toBe(2);
-  expect(valueOf(cloneModel(parse(text(8))), "w").constant).toBeUndefined();
+  const text = (ir: number) =>
+    `<ir_version: ${ir}, opset_import: ["" : 8]> g (float x, float w) => (float y) <float w = {2}> { y = Mul (x, w) }`;
+  expect(findValue(cloneModel(parse(text(3))), "w").constant?.scalar()).toBe(2);
+  expect(findValue(cloneModel(parse(text(8))), "w").constant).toBeUndefined();
 });
 
 test("a chain of 20,000 nodes clones, sorts, checks, prints and parses without recursion", () => {
@@ -82,8 +86,16 @@ test("a chain of 20,000 nodes clones, sorts, checks, prints and parses without r
 
 test("uses of a clone are listed in graph order", () => {
   const model = modelOf("g (float x) => (float c) { a = Relu (x) b = Neg (x) c = Add (a, b) }");
-  nodeOf(model, "a").setInput(0, undefined);
-  nodeOf(model, "a").setInput(0, valueOf(model, "x"));
-  expect(valueOf(model, "x").uses().map((u) => u.node.opType)).toEqual(["Neg", "Relu"]);
-  expect(valueOf(cloneModel(model), "x").uses().map((u) => u.node.opType)).toEqual(["Relu", "Neg"]);
+  findNode(model, "a").setInput(0, undefined);
+  findNode(model, "a").setInput(0, findValue(model, "x"));
+  expect(
+    findValue(model, "x")
+      .uses()
+      .map((u) => u.node.opType),
+  ).toEqual(["Neg", "Relu"]);
+  expect(
+    findValue(cloneModel(model), "x")
+      .uses()
+      .map((u) => u.node.opType),
+  ).toEqual(["Relu", "Neg"]);
 });

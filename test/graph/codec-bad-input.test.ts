@@ -70,7 +70,8 @@ describe("bytes that are no model", () => {
 
   test("graphs nested without end are refused before the stack is", () => {
     let graph = message("GraphProto", {});
-    for (let i = 0; i < 200; i++) graph = field(1, field(5, concatenate([message("AttributeProto", { name: "g", type: 5 }), field(6, graph)])));
+    for (let i = 0; i < 200; i++)
+      graph = field(1, field(5, concatenate([message("AttributeProto", { name: "g", type: 5 }), field(6, graph)])));
     const bytes = concatenate([message("ModelProto", { irVersion: 8 }), field(7, graph)]);
     expect(error(() => decode(bytes)).code).toBe("MODEL_TOO_DEEP");
   });
@@ -98,7 +99,9 @@ describe("models that contradict themselves", () => {
   test("a cycle is one, and mere disorder is put in order", () => {
     expect(refused({ node: [relu("b", "a"), relu("a", "b")] }).code).toBe("MODEL_CYCLE");
     expect(refused({ node: [relu("a", "a", "self")] }).code).toBe("MODEL_CYCLE");
-    const model = decode(modelOf({ input: [floatValue("x", 1)], node: [relu("a", "b", "second"), relu("x", "a", "first")], output: [floatValue("b", 1)] }));
+    const model = decode(
+      modelOf({ input: [floatValue("x", 1)], node: [relu("a", "b", "second"), relu("x", "a", "first")], output: [floatValue("b", 1)] }),
+    );
     expect(model.graph.nodes.map((n) => n.name)).toEqual(["first", "second"]);
     expect(decode(joinChunks(encode(model))).graph.nodes.map((n) => n.name)).toEqual(["first", "second"]);
   });

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { int, ints } from "../../src/graph/attribute.js";
 import { cloneModel } from "../../src/graph/clone.js";
 import { decode, decodeTensor, encode, encodedSize, encodeTensor, joinChunks } from "../../src/graph/codec.js";
-import { type Graph, type Model, Value } from "../../src/graph/graph.js";
+import type { Graph, Model, Value } from "../../src/graph/graph.js";
 import { GraphProto, ModelProto, NodeProto } from "../../src/graph/proto/generated/fields.js";
 import { concatenate, Message } from "../../src/graph/proto/wire.js";
 import { Tensor } from "../../src/graph/tensor.js";
@@ -95,7 +95,11 @@ describe("what the decoder sees", () => {
   });
 
   test("a subgraph reads the values of the graph around it by reference", () => {
-    const branch = (op: string) => ({ name: op, node: [{ input: ["x", "late"], output: [`${op}_out`], opType: op }], output: [floatValue(`${op}_out`)] });
+    const branch = (op: string) => ({
+      name: op,
+      node: [{ input: ["x", "late"], output: [`${op}_out`], opType: op }],
+      output: [floatValue(`${op}_out`)],
+    });
     const bytes = modelOf({
       node: [
         {
@@ -118,13 +122,22 @@ describe("what the decoder sees", () => {
     expect(graph.nodes.map((n) => n.opType)).toEqual(["Relu", "If"]);
     const [then] = (graph.nodes[1] as Graph["nodes"][0]).subgraphs();
     expect(then?.nodes[0]?.inputs[0]).toBe(graph.value("x"));
-    expect(graph.value("late")?.uses().map((u) => u.node.opType)).toEqual(["Add", "Mul"]);
+    expect(
+      graph
+        .value("late")
+        ?.uses()
+        .map((u) => u.node.opType),
+    ).toEqual(["Add", "Mul"]);
     expect(then?.owner).toBe(graph.nodes[1]);
   });
 
   test("a local function has a body, its opsets, and references to its attributes", () => {
     const bytes = modelOf(
-      { node: [{ input: ["x"], output: ["y"], opType: "Twice", domain: "my", overload: "f" }], input: [floatValue("x", 1)], output: [floatValue("y", 1)] },
+      {
+        node: [{ input: ["x"], output: ["y"], opType: "Twice", domain: "my", overload: "f" }],
+        input: [floatValue("x", 1)],
+        output: [floatValue("y", 1)],
+      },
       {
         irVersion: 10,
         opsetImport: [{ version: 17 }, { domain: "my", version: 1 }],
@@ -218,7 +231,10 @@ describe("tensors", () => {
   test("strings stay bytes, valid UTF-8 or not", () => {
     const stored = message("TensorProto", { dims: [2], dataType: 8, stringData: [Uint8Array.of(0xff, 0), new TextEncoder().encode("é")] });
     const { tensor } = decodeTensor(stored);
-    expect(tensor.strings.map((s) => [...s])).toEqual([[255, 0], [195, 169]]);
+    expect(tensor.strings.map((s) => [...s])).toEqual([
+      [255, 0],
+      [195, 169],
+    ]);
     expect(same(encodeTensor(Tensor.ofStrings([2], tensor.strings)), stored)).toBe(true);
   });
 
@@ -233,14 +249,25 @@ describe("tensors", () => {
 describe("a changed model", () => {
   test("changes only what was changed: documentation and unknown fields stay at every level", () => {
     const mark = (level: string) => field(1000, `future ${level}`);
-    const tensor = concatenate([message("TensorProto", { name: "w", dims: [2], dataType: 1, docString: "weights", rawData: new Uint8Array(8) }), mark("tensor")]);
+    const tensor = concatenate([
+      message("TensorProto", { name: "w", dims: [2], dataType: 1, docString: "weights", rawData: new Uint8Array(8) }),
+      mark("tensor"),
+    ]);
     const attribute = concatenate([message("AttributeProto", { name: "axis", type: 2, i: 1, docString: "the axis" }), mark("attribute")]);
     const node = concatenate([
-      message("NodeProto", { input: ["x", "w"], output: ["h"], opType: "Concat", name: "n", docString: "a node", metadataProps: [{ key: "k", value: "v" }] }),
+      message("NodeProto", {
+        input: ["x", "w"],
+        output: ["h"],
+        opType: "Concat",
+        name: "n",
+        docString: "a node",
+        metadataProps: [{ key: "k", value: "v" }],
+      }),
       field(NodeProto.attribute, attribute),
       mark("node"),
     ]);
-    const value = (name: string) => concatenate([message("ValueInfoProto", { ...floatValue(name, "N", 4), docString: `value ${name}` }), mark(name)]);
+    const value = (name: string) =>
+      concatenate([message("ValueInfoProto", { ...floatValue(name, "N", 4), docString: `value ${name}` }), mark(name)]);
     const graph = concatenate([
       field(GraphProto.node, node),
       field(GraphProto.node, message("NodeProto", { input: ["h"], output: ["y"], opType: "Relu" })),
@@ -252,7 +279,12 @@ describe("a changed model", () => {
       mark("graph"),
     ]);
     const bytes = concatenate([
-      message("ModelProto", { irVersion: 10, metadataProps: [{ key: "author", value: "me" }], trainingInfo: [{}], configuration: [{ name: "two", numDevices: 2 }] }),
+      message("ModelProto", {
+        irVersion: 10,
+        metadataProps: [{ key: "author", value: "me" }],
+        trainingInfo: [{}],
+        configuration: [{ name: "two", numDevices: 2 }],
+      }),
       field(ModelProto.graph, graph),
       mark("model"),
     ]);
@@ -266,16 +298,26 @@ describe("a changed model", () => {
     model.opsets.set("", 18);
 
     const out = bytesOf(model);
-    for (const level of ["tensor", "attribute", "node", "x", "y", "h", "graph", "model"]) expect(Buffer.from(out).includes(`future ${level}`), level).toBe(true);
+    for (const level of ["tensor", "attribute", "node", "x", "y", "h", "graph", "model"])
+      expect(Buffer.from(out).includes(`future ${level}`), level).toBe(true);
     const after = object("ModelProto", out);
-    expect(after).toMatchObject({ metadataProps: [{ key: "author", value: "me" }], trainingInfo: [{}], configuration: [{ name: "two", numDevices: 2 }] });
+    expect(after).toMatchObject({
+      metadataProps: [{ key: "author", value: "me" }],
+      trainingInfo: [{}],
+      configuration: [{ name: "two", numDevices: 2 }],
+    });
     expect(after.opsetImport).toEqual([{ domain: "", version: 18 }]);
     expect(after.graph).toMatchObject({
       docString: "a graph",
       quantizationAnnotation: [{ tensorName: "h" }],
-      node: [{ docString: "a node", metadataProps: [{ key: "k", value: "v" }], attribute: [{ name: "axis", i: 0, docString: "the axis" }] }, { opType: "Relu" }],
+      node: [
+        { docString: "a node", metadataProps: [{ key: "k", value: "v" }], attribute: [{ name: "axis", i: 0, docString: "the axis" }] },
+        { opType: "Relu" },
+      ],
       initializer: [{ name: "w", dims: [1], docString: "weights", rawData: new Uint8Array(Float32Array.of(7).buffer) }],
-      input: [{ name: "x", docString: "value x", type: { tensorType: { elemType: 1, shape: { dim: [{ dimParam: "N" }, { dimValue: 3 }] } } } }],
+      input: [
+        { name: "x", docString: "value x", type: { tensorType: { elemType: 1, shape: { dim: [{ dimParam: "N" }, { dimValue: 3 }] } } } },
+      ],
       valueInfo: [{ name: "h", docString: "value h" }],
     });
   });
@@ -298,7 +340,9 @@ describe("a changed model", () => {
   });
 
   test("an attribute copied with another value is not written with the old one", () => {
-    const model = decode(modelOf({ node: [{ output: ["y"], opType: "T", attribute: [{ name: "a", type: 7, ints: [1, 2] }] }], output: [floatValue("y")] }));
+    const model = decode(
+      modelOf({ node: [{ output: ["y"], opType: "T", attribute: [{ name: "a", type: 7, ints: [1, 2] }] }], output: [floatValue("y")] }),
+    );
     const node = model.graph.nodes[0] as Graph["nodes"][0];
     const old = node.attributes.get("a");
     if (old?.kind === "ints") node.setAttribute("a", { ...old, value: [3] });
@@ -333,7 +377,10 @@ describe("a changed model", () => {
 /** The message with fields in another order (repeated fields among themselves too, where order has no meaning) and one unknown field. */
 function scramble(bytes: Uint8Array, type: "ModelProto" | "GraphProto" | "NodeProto", random: () => number): Uint8Array {
   const m = new Message(bytes, type);
-  const inner = { ModelProto: [[ModelProto.graph, "GraphProto"]], GraphProto: [[GraphProto.node, "NodeProto"]], NodeProto: [] }[type] as [number, "GraphProto" | "NodeProto"][];
+  const inner = { ModelProto: [[ModelProto.graph, "GraphProto"]], GraphProto: [[GraphProto.node, "NodeProto"]], NodeProto: [] }[type] as [
+    number,
+    "GraphProto" | "NodeProto",
+  ][];
   const fields = m.fields.map((f) => {
     const kind = inner.find(([n]) => n === f.number)?.[1];
     return { number: f.number, bytes: kind ? field(f.number, scramble(m.content(f), kind, random)) : bytes.subarray(f.from, f.end) };
@@ -343,7 +390,8 @@ function scramble(bytes: Uint8Array, type: "ModelProto" | "GraphProto" | "NodePr
   for (let i = fields.length - 1; i > 0; i--) {
     const j = random() % (i + 1);
     const between = fields.slice(j, i + 1).map((f) => f.number);
-    if (new Set(between).size === between.length) [fields[i], fields[j]] = [fields[j] as (typeof fields)[0], fields[i] as (typeof fields)[0]];
+    if (new Set(between).size === between.length)
+      [fields[i], fields[j]] = [fields[j] as (typeof fields)[0], fields[i] as (typeof fields)[0]];
   }
   return concatenate(fields.map((f) => f.bytes));
 }
@@ -358,7 +406,8 @@ function forgetOrigins(model: Model): void {
     for (const v of g.initializers) g.setConstant(v, copy(v.initializer as Tensor));
     for (const n of g.nodes) {
       n.origin = undefined;
-      for (const [name, a] of n.attributes) n.setAttribute(name, a.kind === "tensor" ? { kind: "tensor", value: copy(a.value) } : { ...a, origin: undefined });
+      for (const [name, a] of n.attributes)
+        n.setAttribute(name, a.kind === "tensor" ? { kind: "tensor", value: copy(a.value) } : { ...a, origin: undefined });
       n.subgraphs().forEach(visit);
     }
   };

@@ -27,7 +27,8 @@ describe("inferred types of PP-OCR", () => {
     ["ch_ppocr_mobile_v2.0_cls_infer.onnx", [3, 3, 48, 192]],
   ];
   for (const [name, dims] of cases) {
-    it(`every value of ${name} has the shape that ONNX Runtime gives it at [${dims.join(", ")}]`, () => expectAllRight(join(ocr, name), { x: dims }));
+    it(`every value of ${name} has the shape that ONNX Runtime gives it at [${dims.join(", ")}]`, () =>
+      expectAllRight(join(ocr, name), { x: dims }));
   }
 });
 

@@ -6,7 +6,7 @@ import { Graph, Model, Node, Value } from "../../src/graph/graph.js";
 import { parse } from "../../src/graph/parse.js";
 import { print, printGraph, printNode } from "../../src/graph/print.js";
 import { Tensor } from "../../src/graph/tensor.js";
-import { modelOf, nodeOf } from "../support/build.js";
+import { findNode, modelOf } from "../support/build.js";
 
 const TOPOLOGIES = new URL("../fixtures/topologies/", import.meta.url);
 const FILES = readdirSync(TOPOLOGIES).filter((f) => f.endsWith(".onnx"));
@@ -28,7 +28,7 @@ test("a model prints as ONNX text, and what was written that way prints the same
 test("graphs and nodes print alone", () => {
   const model = parse(SMALL);
   expect(print(model)).toContain(printGraph(model.graph));
-  expect(printNode(nodeOf(model, "y"))).toBe('y = Clip (h, "", b)');
+  expect(printNode(findNode(model, "y"))).toBe('y = Clip (h, "", b)');
 });
 
 test("subgraphs are indented, functions follow the main graph", () => {

@@ -1,5 +1,5 @@
 import { tensor } from "../../src/graph/attribute.js";
-import { i64, of, type OpCase } from "./case.js";
+import { i64, type OpCase, of } from "./case.js";
 
 export const cases: readonly OpCase[] = [
   { op: "ConstantOfShape", opset: [9, 20, 21], name: "zeros by default", inputs: [i64(2, 3)], macs: 0 },

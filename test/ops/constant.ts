@@ -1,5 +1,5 @@
 import { float, floats, int, ints, string, tensor } from "../../src/graph/attribute.js";
-import { of, type OpCase, x } from "./case.js";
+import { type OpCase, of, x } from "./case.js";
 
 export const cases: readonly OpCase[] = [
   { op: "Constant", opset: [1, 9, 11, 13, 19, 25], name: "a tensor", attributes: { value: tensor(x([2, 3])) }, inputs: [], macs: 0 },

@@ -1,4 +1,4 @@
-import { i64, of, type OpCase, scalar, x } from "./case.js";
+import { i64, type OpCase, of, scalar, x } from "./case.js";
 
 export const cases: readonly OpCase[] = [
   { op: "Expand", opset: [8, 13], name: "an axis of 1", inputs: [x([1, 3, 1]), i64(2, 3, 4)], macs: 0 },

@@ -1,5 +1,5 @@
 import { int } from "../../src/graph/attribute.js";
-import { i64, of, type OpCase, scalar, x } from "./case.js";
+import { i64, type OpCase, of, scalar, x } from "./case.js";
 
 const data = x([3, 4, 5]);
 const grid = of("int64", [0, 3, -1, 1, 1, 2], [2, 3]);
@@ -14,7 +14,13 @@ export const cases: readonly OpCase[] = [
   { op: "GatherElements", opset: 13, name: "axis 0", inputs: [x([3, 2]), of("int64", [2, -1, 0, 1], [2, 2])] },
   { op: "GatherND", opset: [11, 12, 13], name: "elements", inputs: [data, of("int64", [0, 1, 2, 2, -1, -1], [2, 3])], macs: 0 },
   { op: "GatherND", opset: 13, name: "blocks", inputs: [data, of("int64", [0, 1, 2, 3], [2, 1, 2])] },
-  { op: "GatherND", opset: 13, name: "one batch axis", attributes: { batch_dims: int(1) }, inputs: [data, of("int64", [0, 1, -1], [3, 1])] },
+  {
+    op: "GatherND",
+    opset: 13,
+    name: "one batch axis",
+    attributes: { batch_dims: int(1) },
+    inputs: [data, of("int64", [0, 1, -1], [3, 1])],
+  },
   {
     op: "GatherND",
     opset: 13,

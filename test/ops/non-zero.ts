@@ -1,4 +1,4 @@
-import { i64, of, type OpCase } from "./case.js";
+import { i64, type OpCase, of } from "./case.js";
 
 const matrix = of("float32", [0, 1, 0, 2, 3, 0], [2, 3]);
 

@@ -1,4 +1,4 @@
-import { f0, of, type OpCase, scalar } from "./case.js";
+import { f0, type OpCase, of, scalar } from "./case.js";
 
 export const cases: readonly OpCase[] = [
   { op: "Range", opset: 11, name: "up", inputs: [scalar(0), scalar(7), scalar(1)], macs: 0 },

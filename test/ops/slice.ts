@@ -1,5 +1,5 @@
 import { ints } from "../../src/graph/attribute.js";
-import { i64, of, type OpCase, x } from "./case.js";
+import { i64, type OpCase, of, x } from "./case.js";
 
 const data = x([4, 6, 5]);
 const MAX = Number.MAX_SAFE_INTEGER;
@@ -11,7 +11,14 @@ const cut = (name: string, start: number, end: number, step = 1): OpCase => ({
 });
 
 export const cases: readonly OpCase[] = [
-  { op: "Slice", opset: 1, name: "attributes", attributes: { starts: ints([1, -3]), ends: ints([3, 1000]), axes: ints([0, 2]) }, inputs: [data], macs: 0 },
+  {
+    op: "Slice",
+    opset: 1,
+    name: "attributes",
+    attributes: { starts: ints([1, -3]), ends: ints([3, 1000]), axes: ints([0, 2]) },
+    inputs: [data],
+    macs: 0,
+  },
   { op: "Slice", opset: 1, name: "attributes without axes", attributes: { starts: ints([1]), ends: ints([3]) }, inputs: [data] },
   { op: "Slice", opset: [10, 11, 13], name: "inputs", inputs: [data, i64(1, 0), i64(3, 2), i64(0, 2)] },
   { op: "Slice", opset: 13, name: "without axes", inputs: [data, i64(1, 2), i64(4, 5)] },

@@ -1,5 +1,5 @@
 import { ints } from "../../src/graph/attribute.js";
-import { i64, of, type OpCase, x } from "./case.js";
+import { i64, type OpCase, of, x } from "./case.js";
 
 const data = x([2, 3, 4, 5]);
 

@@ -1,5 +1,5 @@
 import { int } from "../../src/graph/attribute.js";
-import { of, type OpCase } from "./case.js";
+import { type OpCase, of } from "./case.js";
 
 const data = of("float32", [2, 1, 1, 2, 1, 1], [3, 2]);
 

@@ -1,13 +1,16 @@
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
-import { describe, expect, it } from "vitest";
+import typescript from "typescript";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RuntimeError } from "../../src/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { failure } from "../../src/runtime/failure.js";
 import { openHost } from "../../src/runtime/host.js";
-import { cudaProblem, INSTALL_NODE, openNodeRunner } from "../../src/runtime/node.js";
+import { cudaProblem, INSTALL_NODE } from "../../src/runtime/node.js";
 import { type Openers, openRunner, PROBE_MODEL, probe } from "../../src/runtime/provider.js";
 import type { Provider, Runner } from "../../src/runtime/runner.js";
 import { probeModel } from "./tiny-models.js";
@@ -145,6 +148,15 @@ describe("CUDA", () => {
 });
 
 describe("a runtime package", () => {
+  const folder = mkdtempSync(join(tmpdir(), "onnx-prune-stand-in-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  let stands = 0;
+  /** The path of a module with this text, which stands in for a runtime package. */
+  function stand(text: string): string {
+    const path = join(folder, `runtime-${++stands}.cjs`);
+    writeFileSync(path, text);
+    return path;
+  }
   const options = { provider: "cpu", install: INSTALL_NODE, otherwise: "use another", threads: 1 } as const;
 
   it("that is not installed gives exactly the install advice", async () => {
@@ -154,8 +166,31 @@ describe("a runtime package", () => {
   });
 
   it("that does not load says so with the way out", async () => {
-    // Any package that is no runtime stands for one whose binary does not load.
-    await expect(openHost({ ...options, package: "onnx-proto" })).rejects.toMatchObject({ code: "RUNTIME_UNLOADABLE", hint: "use another" });
+    const broken = stand("throw new Error('libc.musl is not GLIBC_2.28\\nRequire stack:');");
+    await expect(openHost({ ...options, package: broken })).rejects.toMatchObject({
+      code: "RUNTIME_UNLOADABLE",
+      hint: "use another",
+      message: expect.stringContaining("libc.musl is not GLIBC_2.28"),
+    });
+    await expect(openHost({ ...options, package: stand("process.exit(7)") })).rejects.toMatchObject({
+      message: expect.stringContaining("its thread ended with code 7"),
+    });
+  });
+
+  it.each([
+    ["whose thread ends", "process.exit(3)", "ended unexpectedly with code 3"],
+    ["that throws where nobody catches", "setImmediate(() => { throw new Error('segment lost') }); return new Promise(() => {})", "segment lost"],
+  ])("%s rejects every call that waits, and those that come", async (_, create, says) => {
+    const runner = await openHost({
+      ...options,
+      package: stand(`module.exports = { env: { versions: { node: "0" } }, InferenceSession: { create() { ${create} } } };`),
+    });
+    const waiting = await Promise.allSettled([runner.load({ bytes: probeModel() }), runner.load({ bytes: probeModel() })]);
+    for (const w of waiting) {
+      expect(w).toMatchObject({ status: "rejected", reason: { code: "RUNTIME_CRASHED", message: expect.stringContaining(says) } });
+    }
+    await expect(runner.load({ bytes: probeModel() })).rejects.toMatchObject({ code: "RUNTIME_CRASHED" });
+    await runner.close();
   });
 });
 
@@ -179,31 +214,40 @@ describe("ONNX Runtime's words", () => {
   });
 });
 
-it("a thread that dies rejects the calls that wait", async () => {
-  const runner = await openNodeRunner({ threads: 1 });
-  // A request the worker cannot even read stands for a crash of its script.
-  const session = await runner.load({ bytes: probeModel() });
-  const huge = session.time({ X: Tensor.floats([1, 1, 3, 3], new Float32Array(9)) }, -1);
-  await expect(huge).rejects.toMatchObject({ code: "RUNTIME_FAILED" });
-  await runner.close();
-});
+describe("as plain JavaScript, in a process of its own", () => {
+  const out = join(import.meta.dirname, "../../node_modules/.cache/onnx-prune-runtime-test");
+  beforeAll(() => {
+    const src = join(import.meta.dirname, "../../src");
+    for (const folder of ["", "runtime", "graph"]) {
+      mkdirSync(join(out, folder), { recursive: true });
+      for (const file of readdirSync(join(src, folder)).filter((f) => f.endsWith(".ts"))) {
+        const { outputText } = typescript.transpileModule(readFileSync(join(src, folder, file), "utf8"), {
+          compilerOptions: { target: typescript.ScriptTarget.ES2023, module: typescript.ModuleKind.ESNext, verbatimModuleSyntax: true },
+        });
+        writeFileSync(join(out, folder, file.replace(/ts$/, "js")), outputText);
+      }
+    }
+    writeFileSync(join(out, "package.json"), '{ "type": "module" }');
+  });
+  afterAll(() => rmSync(out, { recursive: true, force: true }));
 
-// Runs what ships, in a process of its own, where there is a build of it.
-const built = join(import.meta.dirname, "../../dist/runtime/provider.js");
-describe.skipIf(!existsSync(built))("from dist", () => {
-  const run = (body: string) =>
-    promisify(execFile)(
-      process.execPath,
-      ["--input-type=module", "-e", `const { openRunner } = await import(${JSON.stringify(`file://${built}`)}); ${body}`],
-      { timeout: 60_000 },
-    );
+  const run = (body: string) => {
+    const script = `import { openRunner } from ${JSON.stringify(pathToFileURL(join(out, "runtime/provider.js")).href)}; ${body}`;
+    return promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { timeout: 60_000 });
+  };
 
-  it("a process ends by itself after close, and without it, and ONNX Runtime keeps quiet", async () => {
-    const closed = await run(`const r = await openRunner("auto"); await r.close(); console.log(r.provider);`);
-    expect(closed.stdout).toMatch(/^(cpu|cuda)\n$/);
-    const forgotten = await run(`const r = await openRunner("cpu"); console.log(r.provider);`);
-    expect(forgotten).toMatchObject({ stdout: "cpu\n", stderr: "" });
-    const wasm = await run(`const r = await openRunner("wasm"); console.log(r.provider);`);
-    expect(wasm).toMatchObject({ stdout: "wasm\n", stderr: "" });
+  it.each(["auto", "cpu", "wasm"])("%s: the process ends after close, and ONNX Runtime keeps quiet", async (ep) => {
+    const { stdout, stderr } = await run(`const r = await openRunner("${ep}"); await r.close(); console.log(r.provider);`);
+    expect(stdout).toBe(`${ep === "auto" ? "cpu" : ep}\n`);
+    expect(stderr).toBe("");
+  });
+
+  it.each(["cpu", "wasm"])("%s: the process ends when close was forgotten", async (ep) => {
+    expect(await run(`const r = await openRunner("${ep}"); console.log(r.provider);`)).toEqual({ stdout: `${ep}\n`, stderr: "" });
+  });
+
+  it("process.exit() in the middle of a call ends the process", async () => {
+    const { stdout } = await run(`const r = await openRunner("cpu"); r.load({ path: "/nowhere" }).catch(() => {}); console.log("bye"); process.exit(0);`);
+    expect(stdout).toBe("bye\n");
   });
 });

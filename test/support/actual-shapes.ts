@@ -39,13 +39,17 @@ export async function compareWithRun(bytes: Uint8Array, inputs: InputShapes): Pr
   let contents = 0;
   for (const [name, tensor] of actual) {
     const value = model.graph.value(name) as Value;
-    const complain = (what: string, said: unknown) => wrong.push(`${name} (${value.producer?.opType}): ${what} ${said}, the run [${tensor.dims.join(", ")}] ${tensor.type}`);
+    const complain = (what: string, said: unknown) =>
+      wrong.push(`${name} (${value.producer?.opType}): ${what} ${said}, the run [${tensor.dims.join(", ")}] ${tensor.type}`);
     const dtype = bound.type(value);
     if (dtype?.kind === "tensor" && dtype.dtype !== tensor.type) complain("dtype", dtype.dtype);
     if (settle(bound.shape(value), new Map(), tensor.dims, (said) => complain("bound", said))) known++;
     else unknown.push(name);
     if (settle(free.shape(value), symbols, tensor.dims, (said) => complain("symbolic", said))) symbolic++;
-    for (const [types, map] of [[bound, new Map<string, number>()], [free, symbols]] as const) {
+    for (const [types, map] of [
+      [bound, new Map<string, number>()],
+      [free, symbols],
+    ] as const) {
       const content = types.content(value)?.map((d) => evaluate(d, map));
       if (!content?.every((d) => d !== undefined)) continue;
       contents++;
@@ -59,7 +63,12 @@ export async function compareWithRun(bytes: Uint8Array, inputs: InputShapes): Pr
 }
 
 /** True when `shape` is fully known under `symbols`; complains when it then differs. Known parts of an unknown shape must agree too. */
-function settle(shape: readonly Dim[] | undefined, symbols: ReadonlyMap<string, number>, actual: readonly number[], complain: (said: string) => void): boolean {
+function settle(
+  shape: readonly Dim[] | undefined,
+  symbols: ReadonlyMap<string, number>,
+  actual: readonly number[],
+  complain: (said: string) => void,
+): boolean {
   if (!shape) return false;
   const numbers = shape.map((d) => evaluate(d, symbols));
   if (shape.length !== actual.length || numbers.some((n, a) => n !== undefined && n !== actual[a])) complain(`[${shape.join(", ")}]`);
@@ -111,7 +120,12 @@ function randomTensor(v: Value, dims: readonly number[]): OrtTensor {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;
   };
-  if (v.dtype === "int64") return new OrtTensor("int64", BigInt64Array.from({ length: size }, () => 1n), dims);
+  if (v.dtype === "int64")
+    return new OrtTensor(
+      "int64",
+      BigInt64Array.from({ length: size }, () => 1n),
+      dims,
+    );
   if (v.dtype === "bool") return new OrtTensor("bool", new Uint8Array(size).fill(1), dims);
   return new OrtTensor("float32", Float32Array.from({ length: size }, next), dims);
 }

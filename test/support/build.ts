@@ -18,14 +18,14 @@ export function randomFloats(seed: number | string, n: number): Float32Array {
 }
 
 /** The node of the main graph with this name or output. @throws when there is none. */
-export function nodeOf(model: Model, name: string): Node {
+export function findNode(model: Model, name: string): Node {
   const node = model.graph.nodes.find((n) => n.name === name) ?? model.graph.value(name)?.producer;
   if (!node) throw new Error(`No node "${name}" in the test's graph.`);
   return node;
 }
 
 /** The value of the main graph with this name. @throws when there is none. */
-export function valueOf(model: Model, name: string): Value {
+export function findValue(model: Model, name: string): Value {
   const value = model.graph.value(name);
   if (!value) throw new Error(`No value "${name}" in the test's graph.`);
   return value;

@@ -20,7 +20,12 @@ const compress = defineOp({
     }
     if (!input.shape) return [tensorOf(input.dtype, undefined)];
     const at = frontAxis(op.node, axis, input.shape.length);
-    return [tensorOf(input.dtype, input.shape.map((d, a) => (a === at ? (kept(condition, d) ?? op.fresh(0, a)) : d)))];
+    return [
+      tensorOf(
+        input.dtype,
+        input.shape.map((d, a) => (a === at ? (kept(condition, d) ?? op.fresh(0, a)) : d)),
+      ),
+    ];
   },
 
   moves: [0],

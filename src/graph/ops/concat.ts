@@ -20,16 +20,23 @@ const concat = defineOp({
     const axis = frontAxis(op.node, op.node.int("axis", 1), rank);
     const out: (Dim | undefined)[] = new Array(rank).fill(undefined);
     for (const [i, t] of types.entries()) {
-      if (t?.shape && t.shape.length !== rank) throw mismatch(op.node, `input ${i} should have rank ${rank}, but is [${t.shape.join(", ")}].`);
+      if (t?.shape && t.shape.length !== rank)
+        throw mismatch(op.node, `input ${i} should have rank ${rank}, but is [${t.shape.join(", ")}].`);
       for (let a = 0; a < rank; a++) {
         const d = t?.shape?.[a];
         const before = out[a];
-        if (a !== axis && d !== undefined) out[a] = before === undefined ? d : sameExtent(op.node, before, d, `extents of the inputs along axis ${a}`);
+        if (a !== axis && d !== undefined)
+          out[a] = before === undefined ? d : sameExtent(op.node, before, d, `extents of the inputs along axis ${a}`);
       }
     }
     const isSumKnown = types.every((t) => t?.shape);
     out[axis] = isSumKnown ? types.reduce<Dim>((sum, t) => add(sum, t?.shape?.[axis] as Dim), 0) : op.fresh(0, axis);
-    return [tensorOf(dtype, out.map((d, a) => d ?? op.fresh(0, a)))];
+    return [
+      tensorOf(
+        dtype,
+        out.map((d, a) => d ?? op.fresh(0, a)),
+      ),
+    ];
   },
 
   moves: "all",

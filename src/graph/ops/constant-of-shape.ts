@@ -16,7 +16,8 @@ const constantOfShape = defineOp({
   infer(op) {
     const { dtype } = valueOf(op.node);
     const rank = op.shape(0)?.[0];
-    const shape = op.content(0) ?? (rank !== undefined && isKnown(rank) ? Array.from({ length: rank }, (_, a) => op.fresh(0, a)) : undefined);
+    const shape =
+      op.content(0) ?? (rank !== undefined && isKnown(rank) ? Array.from({ length: rank }, (_, a) => op.fresh(0, a)) : undefined);
     return [tensorOf(dtype, shape)];
   },
 
@@ -28,8 +29,16 @@ const constantOfShape = defineOp({
   },
 
   sizeOperands: [0],
-  axes: (op) => op.out(0, op.outShape(0).map((d) => (op.content(0) ? op.atom(d) : op.fixed(d, "its extent is computed at run time")))),
-  resize: (op) => op.setOperand(0, op.outShape(0).map((_, k) => op.sizeOut(0, k))),
+  axes: (op) =>
+    op.out(
+      0,
+      op.outShape(0).map((d) => (op.content(0) ? op.atom(d) : op.fixed(d, "its extent is computed at run time"))),
+    ),
+  resize: (op) =>
+    op.setOperand(
+      0,
+      op.outShape(0).map((_, k) => op.sizeOut(0, k)),
+    ),
   macs: noMacs,
 });
 

@@ -26,7 +26,14 @@ const constant = defineOp({
     const one = node.string("value_string");
     if (one !== undefined) return [Tensor.ofStrings([], [utf8.encode(one)])];
     const many = node.attributes.get("value_strings");
-    return many?.kind === "strings" ? [Tensor.ofStrings([many.value.length], many.value.map((s) => utf8.encode(s)))] : undefined;
+    return many?.kind === "strings"
+      ? [
+          Tensor.ofStrings(
+            [many.value.length],
+            many.value.map((s) => utf8.encode(s)),
+          ),
+        ]
+      : undefined;
   },
 
   macs: noMacs,

@@ -1,4 +1,5 @@
 /** If, Loop and Scan (onnx/docs/Operators.md#If). Bodies are inferred with what they are given and what they capture; Scan of opset 8 is not read. */
+import { ModelError } from "../../errors.js";
 import { type Dim, isKnown } from "../dim.js";
 import type { Graph, Node, ValueType } from "../graph.js";
 import { defineOp, type InferContext, type Inferred, type OpSpec } from "../op.js";
@@ -16,13 +17,27 @@ const conditional = defineOp({
   outputs: ["outputs..."],
 
   infer(op) {
-    const [yes, no] = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")].map((g) => g && op.body(g, []));
+    const [yes, no] = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")].map((g) => g && possible(op, g));
     if (!yes || !no) return [];
-    const taken = op.constant(0)?.ints()[0];
-    if (taken !== undefined) return (taken ? yes : no).map(asInferred);
+    const known = op.constant(0)?.ints()[0];
+    // A branch whose nodes contradict the shapes at hand is never taken with them: exporters guard cases so.
+    const taken = known !== undefined ? (known ? yes : no) : no instanceof ModelError ? yes : yes instanceof ModelError ? no : undefined;
+    if (taken instanceof ModelError) throw taken;
+    if (taken) return taken.map(asInferred);
+    if (yes instanceof ModelError || no instanceof ModelError) return [];
     return op.node.outputs.map((_, i) => asInferred(common(yes[i], no[i], (a) => op.fresh(i, a))));
   },
 });
+
+/** Types of the outputs of a branch, or the contradiction that keeps it from being taken. */
+function possible(op: InferContext, branch: Graph): readonly (ValueType | undefined)[] | ModelError {
+  try {
+    return op.body(branch, []);
+  } catch (error) {
+    if (error instanceof ModelError) return error;
+    throw error;
+  }
+}
 
 const loop = defineOp({
   type: "Loop",

@@ -1,11 +1,11 @@
 /** DepthToSpace and SpaceToDepth (onnx/docs/Operators.md#DepthToSpace). */
 import type { Axis } from "../coupling/axis.js";
-import { freezeAxes } from "./axis-rules.js";
 import { type Dim, exactDiv, isKnown, mul } from "../dim.js";
 import type { Node } from "../graph.js";
 import { defineOp, type InferContext, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
 import type { Tensor } from "../tensor.js";
+import { freezeAxes } from "./axis-rules.js";
 import { expectRank, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const depthToSpace = defineOp({
@@ -16,7 +16,14 @@ const depthToSpace = defineOp({
 
   infer(op) {
     const input = op.type(0);
-    if (!input?.shape) return [input && tensorOf(input.dtype, [0, 1, 2, 3].map((a) => op.fresh(0, a)))];
+    if (!input?.shape)
+      return [
+        input &&
+          tensorOf(
+            input.dtype,
+            [0, 1, 2, 3].map((a) => op.fresh(0, a)),
+          ),
+      ];
     expectRank(op.node, input.shape, "input", 4);
     const [n, c, h, w] = input.shape as [Dim, Dim, Dim, Dim];
     const b = blockOf(op.node);
@@ -40,9 +47,17 @@ const depthToSpace = defineOp({
     const depth = op.outShape(0)[1] as Dim;
     const sizes = op.node.string("mode", "DCR") === "CRD" ? [depth, b, b] : [b, b, depth];
     const parts = op.split(X[1], sizes);
-    const [d, ...blocks] = sizes[0] === depth && op.node.string("mode", "DCR") === "CRD" ? parts : [parts[2] as Axis, parts[0] as Axis, parts[1] as Axis];
+    const [d, ...blocks] =
+      sizes[0] === depth && op.node.string("mode", "DCR") === "CRD" ? parts : [parts[2] as Axis, parts[0] as Axis, parts[1] as Axis];
     freezeAxes(op, [...blocks, X[2], X[3]], "DepthToSpace moves it into space");
-    op.out(0, [X[0], d as Axis, ...op.outShape(0).slice(2).map((n) => op.fixed(n, "DepthToSpace makes it from space"))]);
+    op.out(0, [
+      X[0],
+      d as Axis,
+      ...op
+        .outShape(0)
+        .slice(2)
+        .map((n) => op.fixed(n, "DepthToSpace makes it from space")),
+    ]);
   },
   macs: noMacs,
 });
@@ -55,7 +70,14 @@ const spaceToDepth = defineOp({
 
   infer(op) {
     const input = op.type(0);
-    if (!input?.shape) return [input && tensorOf(input.dtype, [0, 1, 2, 3].map((a) => op.fresh(0, a)))];
+    if (!input?.shape)
+      return [
+        input &&
+          tensorOf(
+            input.dtype,
+            [0, 1, 2, 3].map((a) => op.fresh(0, a)),
+          ),
+      ];
     expectRank(op.node, input.shape, "input", 4);
     const [n, c, h, w] = input.shape as [Dim, Dim, Dim, Dim];
     const b = blockOf(op.node);
@@ -74,7 +96,14 @@ const spaceToDepth = defineOp({
     const b = blockOf(op.node);
     freezeAxes(op, [X[2], X[3]], "SpaceToDepth moves it into channels");
     const block = () => op.fixed(b, "SpaceToDepth makes it from space");
-    op.out(0, [X[0], op.prod([block(), block(), X[1]]), ...op.outShape(0).slice(2).map((n) => op.fixed(n, "SpaceToDepth moves it into channels"))]);
+    op.out(0, [
+      X[0],
+      op.prod([block(), block(), X[1]]),
+      ...op
+        .outShape(0)
+        .slice(2)
+        .map((n) => op.fixed(n, "SpaceToDepth moves it into channels")),
+    ]);
   },
   macs: noMacs,
 });
@@ -92,10 +121,22 @@ function divided(op: InferContext, extent: Dim, by: number, axis: number): Dim {
 }
 
 /** Reshape to `seen`, Transpose by `perm`, Reshape to `dims`. */
-function permuted(input: Tensor | undefined, seen: readonly number[], perm: readonly number[], dims: readonly number[]): readonly Tensor[] | undefined {
+function permuted(
+  input: Tensor | undefined,
+  seen: readonly number[],
+  perm: readonly number[],
+  dims: readonly number[],
+): readonly Tensor[] | undefined {
   if (!input) return undefined;
   const steps = stridesOf(seen);
-  const out = rearrange([input], dims, strided(perm.map((a) => seen[a] as number), perm.map((a) => steps[a] as number)));
+  const out = rearrange(
+    [input],
+    dims,
+    strided(
+      perm.map((a) => seen[a] as number),
+      perm.map((a) => steps[a] as number),
+    ),
+  );
   return out && [out];
 }
 

@@ -33,7 +33,14 @@ const expand = defineOp({
     const dims = broadcast(op.node, [input.dims, shape.ints()]) as number[];
     const ones = dims.length - input.dims.length;
     const steps = stridesOf(input.dims);
-    const out = rearrange([input], dims, strided(dims, dims.map((_, a) => (a < ones || input.dims[a - ones] === 1 ? 0 : (steps[a - ones] as number)))));
+    const out = rearrange(
+      [input],
+      dims,
+      strided(
+        dims,
+        dims.map((_, a) => (a < ones || input.dims[a - ones] === 1 ? 0 : (steps[a - ones] as number))),
+      ),
+    );
     return out && [out];
   },
 
@@ -56,7 +63,10 @@ const expand = defineOp({
     const target = op.content(1);
     if (!target) return;
     const ones = op.outShape(0).length - target.length;
-    op.setOperand(1, target.map((d, k) => (d === 1 ? d : op.sizeOut(0, k + ones))));
+    op.setOperand(
+      1,
+      target.map((d, k) => (d === 1 ? d : op.sizeOut(0, k + ones))),
+    );
   },
   macs: noMacs,
 });

@@ -59,7 +59,10 @@ const gather = defineOp({
     if (!at || (!kept && !out)) return;
     const position = new Map(kept?.map((index, p) => [index, p]) ?? []);
     const next = (out ?? at.map((_, i) => i)).map((o) => (kept ? position.get(at[o] as number) : at[o]) as number);
-    op.setTensor(1, Tensor.fromNumbers(op.type(1)?.dtype === "int32" ? "int32" : "int64", indices.length === 1 ? [next.length] : indices, next));
+    op.setTensor(
+      1,
+      Tensor.fromNumbers(op.type(1)?.dtype === "int32" ? "int32" : "int64", indices.length === 1 ? [next.length] : indices, next),
+    );
   },
   macs: noMacs,
 });
@@ -80,7 +83,12 @@ const gatherElements = defineOp({
   moves: [0],
   evaluate(op, [data, indices]) {
     if (!data || !indices) return undefined;
-    const positions = elementPositions(data.dims, indices.dims, indices.ints(), frontAxis(op.node, op.node.int("axis", 0), data.dims.length));
+    const positions = elementPositions(
+      data.dims,
+      indices.dims,
+      indices.ints(),
+      frontAxis(op.node, op.node.int("axis", 0), data.dims.length),
+    );
     const out = positions && rearrange([data], indices.dims, positions);
     return out && [out];
   },
@@ -136,14 +144,24 @@ function fromFront(indices: readonly number[], extent: number): number[] | undef
 }
 
 /** Flat positions in data of the elements that GatherElements reads and ScatterElements writes, one per index. */
-export function elementPositions(data: readonly number[], dims: readonly number[], indices: readonly number[], axis: number): number[] | undefined {
+export function elementPositions(
+  data: readonly number[],
+  dims: readonly number[],
+  indices: readonly number[],
+  axis: number,
+): number[] | undefined {
   const at = fromFront(indices, data[axis] as number);
   const steps = stridesOf(data);
   return at?.map((i, k) => unravel(k, dims).reduce((sum, x, a) => sum + (a === axis ? i : x) * (steps[a] as number), 0));
 }
 
 /** Flat positions in data of the first element of each block that GatherND reads and ScatterND writes, one per index tuple. */
-export function blockPositions(data: readonly number[], dims: readonly number[], indices: readonly number[], batch: number): number[] | undefined {
+export function blockPositions(
+  data: readonly number[],
+  dims: readonly number[],
+  indices: readonly number[],
+  batch: number,
+): number[] | undefined {
   const depth = dims.at(-1) as number;
   const steps = stridesOf(data);
   const tuples = sizeOf(dims.slice(0, -1));

@@ -17,7 +17,8 @@ const maxUnpool = defineOp({
     if (!shape) return [tensorOf(x.dtype, undefined)];
     const kernel = op.node.ints("kernel_shape", []);
     const spatial = kernel.length;
-    if (shape.length !== spatial + 2) throw mismatch(op.node, `X [${shape.join(", ")}] should have ${spatial} spatial axes, as kernel_shape has.`);
+    if (shape.length !== spatial + 2)
+      throw mismatch(op.node, `X [${shape.join(", ")}] should have ${spatial} spatial axes, as kernel_shape has.`);
     const strides = op.node.ints("strides") ?? kernel.map(() => 1);
     const pads = op.node.ints("pads") ?? new Array<number>(2 * spatial).fill(0);
     // The inverse of a pool: (d - 1)·stride + kernel - pads.

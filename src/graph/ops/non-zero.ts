@@ -26,7 +26,12 @@ const nonZero = defineOp({
     const numbers = x.numbers();
     const found: number[][] = [];
     for (let k = 0; k < numbers.length; k++) if (numbers[k] !== 0) found.push(unravel(k, x.dims));
-    return [Tensor.ints(x.dims.flatMap((_d, a) => found.map((at) => at[a] as number)), [x.dims.length, found.length])];
+    return [
+      Tensor.ints(
+        x.dims.flatMap((_d, a) => found.map((at) => at[a] as number)),
+        [x.dims.length, found.length],
+      ),
+    ];
   },
 
   macs: noMacs,

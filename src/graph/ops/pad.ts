@@ -1,7 +1,8 @@
 /** Pad (onnx/docs/Operators.md#Pad). Negative pads crop; with other modes than constant such a node is not evaluated, for the specification does not say which comes first. */
-import type { ResizeContext } from "../coupling/resize.js";
-import type { Axis } from "../coupling/axis.js";
+
 import { ints } from "../attribute.js";
+import type { Axis } from "../coupling/axis.js";
+import type { ResizeContext } from "../coupling/resize.js";
 import { add, type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, sizeOf, stridesOf, unravel } from "../rearrange.js";
@@ -72,7 +73,10 @@ const pad = defineOp({
         }
         const from = Math.max(0, -begin);
         const to = a.size - Math.max(0, -end);
-        const inside = op.cut(a, [from, to].filter((o) => o > 0 && o < (a.size as number)))[from > 0 ? 1 : 0] as Axis;
+        const inside = op.cut(
+          a,
+          [from, to].filter((o) => o > 0 && o < (a.size as number)),
+        )[from > 0 ? 1 : 0] as Axis;
         // Padded indices hold a constant and leave with what they are added to.
         return op.sum([...(begin > 0 ? [op.atom(begin)] : []), inside, ...(end > 0 ? [op.atom(end)] : [])]);
       }),
@@ -105,7 +109,12 @@ function paddingLeft(op: ResizeContext, axis: number, begin: Dim, end: Dim): { b
 }
 
 /** Pads at the begin and end of every axis; undefined when the operands are not known. */
-export function padsOf(op: OpContext, rank: number, pads: Shape | undefined, axes: readonly number[] | undefined): { begin: Dim[]; end: Dim[] } | undefined {
+export function padsOf(
+  op: OpContext,
+  rank: number,
+  pads: Shape | undefined,
+  axes: readonly number[] | undefined,
+): { begin: Dim[]; end: Dim[] } | undefined {
   if (!pads || (hasInput(op, 3) && !axes)) return undefined;
   const at = axes?.map((a) => frontAxis(op.node, a, rank)) ?? Array.from({ length: rank }, (_, a) => a);
   if (pads.length !== 2 * at.length) throw mismatch(op.node, `pads [${pads.join(", ")}] should have ${2 * at.length} elements.`);

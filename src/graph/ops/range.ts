@@ -41,7 +41,11 @@ const range = defineOp({
     const count = countOf(start, limit, delta);
     // A float runtime adds delta again and again, which rounds differently.
     if (!op.type(0)?.dtype.startsWith("int") && ![start, delta].every(Number.isInteger)) return undefined;
-    const out = store(dtype, [count], Float64Array.from({ length: count }, (_, k) => start + k * delta));
+    const out = store(
+      dtype,
+      [count],
+      Float64Array.from({ length: count }, (_, k) => start + k * delta),
+    );
     return out && [out];
   },
 

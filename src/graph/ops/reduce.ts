@@ -48,7 +48,7 @@ const rows: readonly Row[] = [
 ];
 
 /** Reduced axes from the front; undefined when they are an input whose elements, `operand`, are not known. */
-function reducedAxes(op: OpContext, axesInput: number, rank: number, operand: number[] | undefined): number[] | undefined {
+function reducedAxes(op: OpContext, axesInput: number, rank: number, operand: number[] | undefined = knownContent(op, 1)): number[] | undefined {
   const isInput = op.opset >= axesInput;
   const stated = isInput ? (hasInput(op, 1) ? operand : []) : (op.node.ints("axes") ?? []);
   if (!stated) return undefined;
@@ -86,7 +86,7 @@ function reduction(row: Row): OpSpec {
     remark: `${NO_MACS} axes is an attribute before opset ${axesInput}.`,
     infer(op) {
       const X = op.type(0);
-      const axes = X?.shape && reducedAxes(op, axesInput, X.shape.length, knownContent(op, 1));
+      const axes = X?.shape && reducedAxes(op, axesInput, X.shape.length);
       const from = axes && elements(op, 0);
       const content = row.content && from && from.length > 0 ? (axes.length === 0 ? from : [from.reduce(row.content)]) : undefined;
       return [X && tensorOf(X.dtype, inferShape(op, axes), fitting(X.dtype, content))];

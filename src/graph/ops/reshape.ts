@@ -1,9 +1,10 @@
 /** Reshape (onnx/docs/Operators.md#Reshape). Extents that are symbolic are taken to be at least 1, so a symbol is never the 0 that means "copy". */
+
+import { ints } from "../attribute.js";
 import { type Dim, exactDiv, isKnown, product } from "../dim.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { sizeOf } from "../rearrange.js";
-import { ints } from "../attribute.js";
 import { regroup } from "./axis-rules.js";
 import { mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
@@ -17,7 +18,13 @@ const reshape = defineOp({
     const data = op.type(0);
     if (!data) return [undefined];
     const target = op.opset < 5 ? op.node.ints("shape", []) : op.content(1);
-    if (target) return [tensorOf(data.dtype, reshaped(op, data.shape, target, (axis) => op.fresh(0, axis)))];
+    if (target)
+      return [
+        tensorOf(
+          data.dtype,
+          reshaped(op, data.shape, target, (axis) => op.fresh(0, axis)),
+        ),
+      ];
     // Without the elements of `shape`, their number still is the rank.
     const rank = op.shape(1)?.[0];
     const shape = rank !== undefined && isKnown(rank) ? Array.from({ length: rank }, (_, a) => op.fresh(0, a)) : undefined;

@@ -32,7 +32,12 @@ const scatterND = defineOp({
     if (!data || !indices || !updates) return undefined;
     const blocks = blockPositions(data.dims, indices.dims, indices.ints(), 0);
     const run = sizeOf(data.dims.slice(indices.dims.at(-1)));
-    return written(op, data, updates, blocks?.flatMap((start) => Array.from({ length: run }, (_, k) => start + k)));
+    return written(
+      op,
+      data,
+      updates,
+      blocks?.flatMap((start) => Array.from({ length: run }, (_, k) => start + k)),
+    );
   },
 
   macs: noMacs,
@@ -48,7 +53,9 @@ function scatterAlongAxis(op: OpContext, [data, indices, updates]: readonly (Ten
 function written(op: OpContext, data: Tensor, updates: Tensor, targets: readonly number[] | undefined): readonly Tensor[] | undefined {
   if (!targets || op.node.string("reduction", "none") !== "none") return undefined;
   const positions = Float64Array.from({ length: data.size }, (_, k) => k);
-  targets.forEach((at, k) => { positions[at] = data.size + k; });
+  targets.forEach((at, k) => {
+    positions[at] = data.size + k;
+  });
   const out = rearrange([data, updates], data.dims, positions);
   return out && [out];
 }

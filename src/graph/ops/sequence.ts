@@ -1,6 +1,7 @@
 /** Sequences (onnx/docs/Operators.md#SequenceConstruct). A sequence is carried, not looked into: what is taken out of one has the declared type. */
-import { dtypeOfWire } from "../dtype.js";
+
 import type { DType } from "../dtype.js";
+import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpSpec } from "../op.js";
 import { noMacs, tensorOf } from "./shape-rules.js";
 

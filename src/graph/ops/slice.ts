@@ -1,8 +1,9 @@
 /** Slice (onnx/docs/Operators.md#Slice). A symbolic extent is taken to be large enough for a start, or an end counted from the back, to lie inside it. */
+
+import { ints } from "../attribute.js";
 import { add, ceilDiv, type Dim, isKnown, sub } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
-import { ints } from "../attribute.js";
 import { smaller } from "./content-algebra.js";
 import { frontAxis, hasInput, knownContent, mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
@@ -29,7 +30,13 @@ const slice = defineOp({
     if (!shape) return [tensorOf(data.dtype, undefined)];
     const { axes, cuts } = cutsOf(op, shape.length);
     // Without axes every extent may have shrunk.
-    if (!axes) return [tensorOf(data.dtype, shape.map((_, a) => op.fresh(0, a)))];
+    if (!axes)
+      return [
+        tensorOf(
+          data.dtype,
+          shape.map((_, a) => op.fresh(0, a)),
+        ),
+      ];
     const out = shape.map((d, a): Dim => {
       const at = axes.indexOf(a);
       if (at < 0) return d;
@@ -45,7 +52,11 @@ const slice = defineOp({
     const steps = stridesOf(data.dims);
     const dims = [...data.dims];
     let offset = 0;
-    const { axes, cuts } = cutsOf(op, dims.length, operands.map((t) => t?.ints()));
+    const { axes, cuts } = cutsOf(
+      op,
+      dims.length,
+      operands.map((t) => t?.ints()),
+    );
     if (!axes || !cuts) return undefined;
     for (const [i, a] of axes.entries()) {
       const cut = cuts[i] as Cut;
@@ -102,9 +113,19 @@ const slice = defineOp({
       op.setAttribute("ends", ints(next.map((c) => c.end as number)));
       return;
     }
-    op.setOperand(1, next.map((c) => c.start));
-    op.setOperand(2, next.map((c) => c.end));
-    if (hasInput(op, 4)) op.setOperand(4, next.map((c) => c.step));
+    op.setOperand(
+      1,
+      next.map((c) => c.start),
+    );
+    op.setOperand(
+      2,
+      next.map((c) => c.end),
+    );
+    if (hasInput(op, 4))
+      op.setOperand(
+        4,
+        next.map((c) => c.step),
+      );
   },
   macs: noMacs,
 });
@@ -146,7 +167,10 @@ export function cutsOf(
   const front = axes?.map((a) => frontAxis(op.node, a, rank));
   if (!front || !starts || !ends) return { axes: front, cuts: undefined };
   if (starts.length !== front.length || ends.length !== front.length) {
-    throw mismatch(op.node, `starts, ends and axes should be equally long, but have ${starts.length}, ${ends.length} and ${front.length} elements.`);
+    throw mismatch(
+      op.node,
+      `starts, ends and axes should be equally long, but have ${starts.length}, ${ends.length} and ${front.length} elements.`,
+    );
   }
   const steps = !byAttribute && hasInput(op, 4) ? content(4) : starts.map(() => 1);
   if (steps?.includes(0)) throw mismatch(op.node, "a step is 0.");
@@ -158,7 +182,8 @@ export function cutsOf(
 export function extentOf(extent: Dim, cut: Cut): Dim {
   const { start, end, step } = cut;
   if (isKnown(extent) && isKnown(start) && isKnown(end)) return Math.max(0, Math.ceil((lastOf(extent, cut) - firstOf(extent, cut)) / step));
-  const length = step > 0 ? sub(forwardEnd(extent, end), fromFront(extent, start)) : sub(backwardStart(extent, start), backwardEnd(extent, end));
+  const length =
+    step > 0 ? sub(forwardEnd(extent, end), fromFront(extent, start)) : sub(backwardStart(extent, start), backwardEnd(extent, end));
   const count = ceilDiv(length, Math.abs(step));
   return isKnown(count) ? Math.max(0, count) : count;
 }

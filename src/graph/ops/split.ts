@@ -1,9 +1,10 @@
 /** Split (onnx/docs/Operators.md#Split). */
+
+import { ints } from "../attribute.js";
+import type { Axis } from "../coupling/axis.js";
 import { ceilDiv, type Dim, exactDiv, floorDiv, isKnown, mul, sub } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
-import { ints } from "../attribute.js";
-import type { Axis } from "../coupling/axis.js";
 import { frontAxis, hasInput, mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
 const split = defineOp({
@@ -20,7 +21,12 @@ const split = defineOp({
     if (!shape) return outputs.map(() => tensorOf(input.dtype, undefined));
     const axis = frontAxis(op.node, op.node.int("axis", 0), shape.length);
     const sizes = sizesOf(op, shape[axis] as Dim, op.content(1));
-    return outputs.map((_, i) => tensorOf(input.dtype, shape.map((d, a) => (a === axis ? (sizes?.[i] ?? op.fresh(i, a)) : d))));
+    return outputs.map((_, i) =>
+      tensorOf(
+        input.dtype,
+        shape.map((d, a) => (a === axis ? (sizes?.[i] ?? op.fresh(i, a)) : d)),
+      ),
+    );
   },
 
   moves: [0],
@@ -49,12 +55,20 @@ const split = defineOp({
     let parts: Axis[];
     if (isKnown(whole.size) && sizes.every(isKnown)) {
       let at = 0;
-      parts = op.cut(whole, (sizes as number[]).slice(0, -1).map((n) => (at += n)));
+      parts = op.cut(
+        whole,
+        (sizes as number[]).slice(0, -1).map((n) => (at += n)),
+      );
     } else {
       op.freeze(whole, "Split cuts an extent known only at run time");
       parts = sizes.map((n) => op.fixed(n, "Split cuts an extent known only at run time"));
     }
-    op.node.outputs.forEach((_, i) => { op.out(i, X.map((a, k) => (k === axis ? (parts[i] as Axis) : a))); });
+    op.node.outputs.forEach((_, i) => {
+      op.out(
+        i,
+        X.map((a, k) => (k === axis ? (parts[i] as Axis) : a)),
+      );
+    });
   },
   resize(op) {
     const rank = (op.shape(0) as Shape).length;

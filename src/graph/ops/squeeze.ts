@@ -1,8 +1,9 @@
 /** Squeeze and Unsqueeze (onnx/docs/Operators.md#Squeeze). An axis named by Squeeze whose extent is symbolic is taken to be 1, as the op demands. */
+
+import type { Axis } from "../coupling/axis.js";
 import { isKnown } from "../dim.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import type { Axis } from "../coupling/axis.js";
 import { frontAxis, hasInput, knownContent, mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
 const squeeze = defineOp({
@@ -34,8 +35,13 @@ const squeeze = defineOp({
     const named = axesOf(op)?.map((a) => frontAxis(op.node, a, X.length));
     // A single index cut out of a longer axis cannot leave once its axis is gone.
     const gone = (a: Axis, k: number) => (named ? named.includes(k) : a.size === 1);
-    X.forEach((a, k) => { if (gone(a, k)) op.freeze(a, "Squeeze takes its only index as given"); });
-    op.out(0, X.filter((a, k) => !gone(a, k)));
+    X.forEach((a, k) => {
+      if (gone(a, k)) op.freeze(a, "Squeeze takes its only index as given");
+    });
+    op.out(
+      0,
+      X.filter((a, k) => !gone(a, k)),
+    );
   },
   macs: noMacs,
 });
@@ -76,7 +82,10 @@ const unsqueeze = defineOp({
     if (!named) return op.barrier("its axes are computed at run time");
     const rank = rest.length + named.length;
     const ones = new Set(named.map((a) => frontAxis(op.node, a, rank)));
-    return op.out(0, Array.from({ length: rank }, (_, k) => (ones.has(k) ? op.atom(1) : (rest.shift() as Axis))));
+    return op.out(
+      0,
+      Array.from({ length: rank }, (_, k) => (ones.has(k) ? op.atom(1) : (rest.shift() as Axis))),
+    );
   },
   macs: noMacs,
 });

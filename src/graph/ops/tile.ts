@@ -18,7 +18,12 @@ const tile = defineOp({
     if (shape && repeats && repeats.length !== shape.length) {
       throw mismatch(op.node, `repeats [${repeats.join(", ")}] should have one element per axis of input [${shape.join(", ")}].`);
     }
-    return [tensorOf(input.dtype, shape?.map((d, a) => (repeats ? mul(d, repeats[a] as Dim) : op.fresh(0, a))))];
+    return [
+      tensorOf(
+        input.dtype,
+        shape?.map((d, a) => (repeats ? mul(d, repeats[a] as Dim) : op.fresh(0, a))),
+      ),
+    ];
   },
 
   moves: [0],
@@ -28,7 +33,14 @@ const tile = defineOp({
     const steps = stridesOf(input.dims);
     // Each axis is seen as (repeat, index), the repeat being no step at all.
     const dims = input.dims.flatMap((d, a) => [times[a] as number, d]);
-    const out = rearrange([input], input.dims.map((d, a) => d * (times[a] as number)), strided(dims, steps.flatMap((s) => [0, s])));
+    const out = rearrange(
+      [input],
+      input.dims.map((d, a) => d * (times[a] as number)),
+      strided(
+        dims,
+        steps.flatMap((s) => [0, s]),
+      ),
+    );
     return out && [out];
   },
 
@@ -56,11 +68,14 @@ const tile = defineOp({
   resize(op) {
     const repeats = op.content(1);
     if (!repeats) return;
-    op.setOperand(1, repeats.map((times, k) => {
-      const from = op.sizeIn(0, k);
-      const to = op.sizeOut(0, k);
-      return isKnown(from) && isKnown(to) && from > 0 ? to / from : times;
-    }));
+    op.setOperand(
+      1,
+      repeats.map((times, k) => {
+        const from = op.sizeIn(0, k);
+        const to = op.sizeOut(0, k);
+        return isKnown(from) && isKnown(to) && from > 0 ? to / from : times;
+      }),
+    );
   },
   macs: noMacs,
 });

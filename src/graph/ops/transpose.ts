@@ -1,8 +1,9 @@
 /** Transpose (onnx/docs/Operators.md#Transpose). */
+
+import type { Axis } from "../coupling/axis.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
-import type { Axis } from "../coupling/axis.js";
 import { mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const transpose = defineOp({
@@ -16,10 +17,20 @@ const transpose = defineOp({
     if (!data) return [undefined];
     if (data.shape) {
       const { shape } = data;
-      return [tensorOf(data.dtype, permutation(op.node, shape.length).map((a) => shape[a] ?? 1))];
+      return [
+        tensorOf(
+          data.dtype,
+          permutation(op.node, shape.length).map((a) => shape[a] ?? 1),
+        ),
+      ];
     }
     const perm = op.node.ints("perm");
-    return [tensorOf(data.dtype, perm?.map((_, a) => op.fresh(0, a)))];
+    return [
+      tensorOf(
+        data.dtype,
+        perm?.map((_, a) => op.fresh(0, a)),
+      ),
+    ];
   },
 
   moves: [0],
@@ -28,13 +39,23 @@ const transpose = defineOp({
     const perm = permutation(op.node, data.dims.length);
     const steps = stridesOf(data.dims);
     const dims = perm.map((a) => data.dims[a] as number);
-    const out = rearrange([data], dims, strided(dims, perm.map((a) => steps[a] as number)));
+    const out = rearrange(
+      [data],
+      dims,
+      strided(
+        dims,
+        perm.map((a) => steps[a] as number),
+      ),
+    );
     return out && [out];
   },
 
   axes(op) {
     const X = op.in(0);
-    op.out(0, permutation(op.node, X.length).map((a) => X[a] as Axis));
+    op.out(
+      0,
+      permutation(op.node, X.length).map((a) => X[a] as Axis),
+    );
   },
   macs: noMacs,
 });

@@ -1,7 +1,8 @@
 /** Trilu (onnx/docs/Operators.md#Trilu). */
-import { freezeAxes } from "./axis-rules.js";
+
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange } from "../rearrange.js";
+import { freezeAxes } from "./axis-rules.js";
 import { likeInput, noMacs } from "./shape-rules.js";
 
 const trilu = defineOp({

@@ -4,7 +4,7 @@
  * Hence unknown fields, order of fields, packed or unpacked numbers, odd varints all survive, and an edit that changes
  * nothing gives back the very bytes of the original. A new message is an edit of nothing.
  */
-import { DELIMITED, FIXED32, type Field, Message, textOf, VARINT, Varints, type Wire } from "./wire.js";
+import { concatenate, DELIMITED, FIXED32, type Field, type Message, textOf, VARINT, Varints, type Wire } from "./wire.js";
 
 /** Bytes that will be read when they are written. */
 export interface Deferred {
@@ -59,7 +59,7 @@ export class Chunks {
     let pending: Uint8Array[] = [];
     let size = 0;
     const gathered = () => {
-      const all = pending.length === 1 ? (pending[0] as Uint8Array) : gather(pending, size);
+      const all = pending.length === 1 ? (pending[0] as Uint8Array) : concatenate(pending);
       pending = [];
       size = 0;
       return all;
@@ -93,16 +93,6 @@ export class Chunks {
     if (this.#buffer) this.#parts.push(new Uint8Array(this.#buffer, this.#from, this.#to - this.#from));
     this.#buffer = undefined;
   }
-}
-
-function gather(parts: readonly Uint8Array[], size: number): Uint8Array {
-  const out = new Uint8Array(size);
-  let at = 0;
-  for (const p of parts) {
-    out.set(p, at);
-    at += p.length;
-  }
-  return out;
 }
 
 /** A float field's content. */

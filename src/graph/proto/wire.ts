@@ -221,7 +221,8 @@ function fieldAt(bytes: Uint8Array, from: number, kind: string, depth: number): 
     default:
       throw malformed(kind, bytes, from, `field ${number} has wire type ${wire}`);
   }
-  if (end > bytes.length) throw malformed(kind, bytes, from, `field ${number} needs ${end - start} bytes, but ${bytes.length - start} are left`);
+  if (end > bytes.length)
+    throw malformed(kind, bytes, from, `field ${number} needs ${end - start} bytes, but ${bytes.length - start} are left`);
   return { number, wire, from, start, end };
 }
 

@@ -1,0 +1,345 @@
+/** From scores and a target to a plan: which moves of which pools, until the emitted file costs what was asked. */
+import { BudgetError } from "../errors.js";
+import { Kept } from "../graph/coupling/choices.js";
+import { type Coupling, findGroups, type Group } from "../graph/coupling/groups.js";
+import { removeSlices } from "../graph/coupling/slice.js";
+import type { Model } from "../graph/graph.js";
+import type { Note } from "../graph/note.js";
+import type { Criterion, Ranking } from "./criterion.js";
+import { applyMerges } from "./merge.js";
+import { emptiedAxes, type PlannedMerge, type PruningPlan } from "./plan.js";
+import { type Declined, findPools, type Pool } from "./pools.js";
+import { type Measure, measureOf, type Target } from "./target.js";
+import { type Width, widthsOf } from "./widths.js";
+
+export interface PlanRequest {
+  readonly criterion: Criterion;
+  /** Options of the criterion, already checked against its schema. */
+  readonly options: unknown;
+  readonly target: Target;
+  /** local: the same share of every layer; global: one threshold over all. */
+  readonly scope: "local" | "global";
+  /** Widths go to multiples of this (widths below it stay free); "auto" suits ONNX Runtime's kernels (widths.ts). */
+  readonly align: number | "auto";
+  readonly seed: number;
+  /** Group names or node names left whole. */
+  readonly exclude?: readonly string[];
+  /** What the file made from a model costs, for macs, params and bytes. */
+  readonly measure: (model: Model, what: Exclude<Measure, "ratio">) => number;
+  note(note: Note): void;
+}
+
+export interface PlanResult {
+  readonly plan: PruningPlan;
+  readonly coupling: Coupling;
+  readonly declined: readonly Declined[];
+  /** What was asked and what the plan reaches, both as the fraction kept. */
+  readonly budget: { readonly measure: Measure; readonly asked: number; readonly reached: number };
+  readonly scores: ReadonlyMap<Group, Ranking>;
+}
+
+/** Relative error allowed on a budget: widths that must be multiples are coarser. */
+const TOLERANCE = { exact: 0.01, aligned: 0.03 } as const;
+
+/** One step of one pool to its next allowed width. */
+interface Step {
+  readonly pool: PoolState;
+  /** Moves kept after the step. */
+  readonly keep: number;
+  readonly from: number;
+  /** When it happens: smaller first. */
+  readonly key: number;
+  readonly tie: number;
+}
+
+interface PoolState {
+  readonly pool: Pool;
+  readonly index: number;
+  /** Per cell: its choices, first to leave first. */
+  readonly order: readonly (readonly number[])[];
+  /** Mean normalised score of the choices each move takes, in order. */
+  readonly scores: readonly number[];
+  readonly widths: readonly Width[];
+}
+
+/**
+ * A plan for `model`.
+ *
+ * @throws BudgetError (exit 3) when the target cannot be met within 1 % (3 % with aligned widths), saying what can.
+ */
+export function makePlan(model: Model, request: PlanRequest): PlanResult {
+  const { measure, keep } = measureOf(request.target);
+  const coupling = findGroups(model);
+  const { pools: all, declined } = findPools(coupling);
+  const pools = all.filter((p) => !isExcluded(p, request.exclude ?? []));
+  const rank = request.criterion.prepare(request.options, { model, coupling, seed: request.seed, note: (n) => request.note(n) });
+  const scores = new Map<Group, Ranking>();
+  for (const p of pools) for (const g of p.groups) if (!scores.has(g)) scores.set(g, rank(g));
+  const states = pools.map((pool, index) => stateOf(pool, index, scores, request));
+  if (states.length === 0) {
+    throw new BudgetError("BUDGET_NOTHING_TO_PRUNE", "No channel of this model can be removed.", {
+      hint: "`onnx-prune inspect --why <node>` tells why each axis is frozen.",
+    });
+  }
+  const steps = stepsOf(states, request.scope);
+  const search = new Search(model, coupling, states, steps, request, measure);
+  const levels = measure === "ratio" ? search.byRatio(keep) : search.byCost(measure, keep);
+  const sequential = request.criterion.sequential === true && request.scope === "local";
+  const picked = sequential ? pickInSequence(model, states, levels, request) : pick(states, levels, scores);
+  const removed = repair(coupling, picked.removed, scores);
+  const plan: PruningPlan = {
+    format: 1,
+    model: model.sha256 ?? "",
+    remove: byGroup(coupling, removed),
+    merges: picked.merges.filter((m) => removed.has(coupling.groups.find((g) => g.name === m.group)?.choices[m.from] ?? -1)),
+    why: { criterion: request.criterion.name, options: request.options, target: { [measure]: keep }, scope: request.scope, align: request.align, seed: request.seed },
+  };
+  return { plan, coupling, declined, scores, budget: { measure, asked: keep, reached: search.reached(measure, removed) } };
+}
+
+function isExcluded(pool: Pool, names: readonly string[]): boolean {
+  return pool.groups.some((g) => names.includes(g.name) || g.nodes.some((n) => names.includes(n.label)));
+}
+
+function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ranking>, request: PlanRequest): PoolState {
+  const value = new Map<number, number>();
+  const place = new Map<number, number>();
+  for (const g of pool.groups) {
+    const r = scores.get(g) as Ranking;
+    const mean = request.criterion.comparable ? 1 : r.scores.reduce((a, b) => a + b, 0) / r.scores.length || 1;
+    g.choices.forEach((c, k) => value.set(c, (r.scores[k] as number) / mean));
+    r.order?.forEach((k, at) => { place.set(g.choices[k] as number, at); });
+  }
+  const order = pool.cells.map((cell) =>
+    [...cell.choices].sort((a, b) => {
+      const p = place.get(a);
+      const q = place.get(b);
+      if (p !== undefined && q !== undefined) return p - q;
+      return (value.get(a) as number) - (value.get(b) as number) || a - b;
+    }),
+  );
+  const moves = pool.cells.length === 1 && pool.cells[0]?.step === 1 ? pool.cells[0].choices.length : pool.moves;
+  const perMove = Array.from({ length: moves }, (_, m) => {
+    const taken = pool.cells.flatMap((cell, i) => (order[i] as readonly number[]).slice(m * cell.step, (m + 1) * cell.step));
+    return taken.reduce((s, c) => s + (value.get(c) as number), 0) / Math.max(1, taken.length);
+  });
+  return { pool, index, order, scores: perMove, widths: widthsOf(pool, moves, request.align) };
+}
+
+/** All steps of all pools in the order they are taken. */
+function stepsOf(states: readonly PoolState[], scope: "local" | "global"): Step[] {
+  const steps: Step[] = [];
+  for (const s of states) {
+    const n = s.scores.length;
+    let highest = Number.NEGATIVE_INFINITY;
+    for (let w = 0; w + 1 < s.widths.length; w++) {
+      const from = (s.widths[w] as Width).keep;
+      const keep = (s.widths[w + 1] as Width).keep;
+      const taken = s.scores.slice(n - from, n - keep);
+      const mean = taken.reduce((a, b) => a + b, 0) / taken.length;
+      highest = Math.max(highest, mean);
+      steps.push({ pool: s, from, keep, key: scope === "global" ? highest : 1 - (from + keep) / 2 / n, tie: mean });
+    }
+  }
+  return steps.sort((a, b) => a.key - b.key || a.tie - b.tie || a.pool.index - b.pool.index || b.keep - a.keep);
+}
+
+/** Moves kept per pool, by pool index. */
+type Levels = readonly number[];
+
+class Search {
+  readonly #model: Model;
+  readonly #coupling: Coupling;
+  readonly #states: readonly PoolState[];
+  readonly #steps: readonly Step[];
+  readonly #request: PlanRequest;
+  readonly #whole: number;
+  readonly #known = new Map<string, number>();
+  readonly #tolerance: number;
+
+  constructor(model: Model, coupling: Coupling, states: readonly PoolState[], steps: readonly Step[], request: PlanRequest, measure: Measure) {
+    this.#model = model;
+    this.#coupling = coupling;
+    this.#states = states;
+    this.#steps = steps;
+    this.#request = request;
+    this.#whole = measure === "ratio" ? 1 : request.measure(model, measure);
+    this.#tolerance = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
+  }
+
+  /** The share of channels a removal keeps, or of the cost of the file it makes. */
+  reached(measure: Measure, removed: ReadonlySet<number>): number {
+    if (measure === "ratio") {
+      const all = this.#states.reduce((n, s) => n + s.order.reduce((m, o) => m + o.length, 0), 0);
+      return (all - removed.size) / all;
+    }
+    const kept = new Kept(this.#coupling.typing.system, this.#coupling.choices, removed);
+    return this.#request.measure(removeSlices(this.#coupling.typing, kept), measure) / this.#whole;
+  }
+
+  byRatio(keep: number): Levels {
+    if (this.#request.scope === "local") {
+      return this.#states.map((s) => {
+        const want = keep * s.scores.length;
+        return s.widths.reduce((best, w) => (Math.abs(w.keep - want) < Math.abs(best - want) ? w.keep : best), (s.widths[0] as Width).keep);
+      });
+    }
+    const all = this.#states.reduce((n, s) => n + s.scores.length, 0);
+    const levels = this.#states.map((s) => s.scores.length);
+    let left = all;
+    for (const step of this.#steps) {
+      if (Math.abs(left - keep * all) <= Math.abs(left - (step.from - step.keep) - keep * all)) break;
+      levels[step.pool.index] = step.keep;
+      left -= step.from - step.keep;
+    }
+    return levels;
+  }
+
+  /** Bisection over the number of steps taken, on the measured cost; then single steps of other pools to come closer. */
+  byCost(measure: Exclude<Measure, "ratio">, keep: number): Levels {
+    let low = 0;
+    let high = this.#steps.length;
+    const least = this.#cost(measure, this.#after(high));
+    if (least > keep * (1 + this.#tolerance)) throw this.#unreachable(measure, keep, least);
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#cost(measure, this.#after(middle)) <= keep) high = middle;
+      else low = middle + 1;
+    }
+    const below = this.#after(low);
+    const above = low > 0 ? this.#after(low - 1) : below;
+    const costBelow = this.#cost(measure, below);
+    const costAbove = this.#cost(measure, above);
+    const [near, cost] = Math.abs(costBelow - keep) <= Math.abs(costAbove - keep) ? [below, costBelow] : [above, costAbove];
+    if (this.#isMet(cost, keep)) return near;
+    return this.#approach(measure, keep, above, low) ?? this.#fail(measure, keep, costBelow, costAbove);
+  }
+
+  /** From just above the target: steps of other pools, in order, that do not overshoot. */
+  #approach(measure: Exclude<Measure, "ratio">, keep: number, start: Levels, from: number): Levels | undefined {
+    const levels = [...start];
+    for (const step of this.#steps.slice(from)) {
+      if (levels[step.pool.index] !== step.from) continue;
+      levels[step.pool.index] = step.keep;
+      const cost = this.#cost(measure, levels);
+      if (this.#isMet(cost, keep)) return levels;
+      if (cost < keep) levels[step.pool.index] = step.from;
+    }
+    return undefined;
+  }
+
+  #isMet(cost: number, keep: number): boolean {
+    return Math.abs(cost / keep - 1) <= this.#tolerance;
+  }
+
+  #after(count: number): number[] {
+    const levels = this.#states.map((s) => s.scores.length);
+    for (const step of this.#steps.slice(0, count)) levels[step.pool.index] = step.keep;
+    return levels;
+  }
+
+  #cost(measure: Measure, levels: Levels): number {
+    const key = levels.join(",");
+    let c = this.#known.get(key);
+    if (c === undefined) {
+      const removed = new Set(this.#states.flatMap((s) => leaving(s, levels[s.index] as number)));
+      c = this.reached(measure, repair(this.#coupling, removed, new Map()));
+      this.#known.set(key, c);
+    }
+    return c;
+  }
+
+  #unreachable(measure: Measure, keep: number, least: number): BudgetError {
+    return new BudgetError("BUDGET_UNREACHABLE", `--${measure} ${keep} asks for ${percent(keep)} of the original, but with every layer at its least ${percent(least)} remain.`, {
+      hint: `Ask for --${measure} ${(Math.ceil(least * 100) / 100).toFixed(2)} or more${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}. \`onnx-prune inspect\` tells what is frozen and why.`,
+    });
+  }
+
+  #fail(measure: Measure, keep: number, below: number, above: number): never {
+    throw new BudgetError("BUDGET_NOT_MET", `--${measure} ${keep} cannot be met within ${percent(this.#tolerance)}: the nearest that widths allow are ${percent(below)} and ${percent(above)} of the original.`, {
+      hint: `Ask for one of these${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}.`,
+    });
+  }
+}
+
+const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
+
+/** Choices of a pool that leave when `keep` moves stay. */
+function leaving(s: PoolState, keep: number): number[] {
+  const gone = s.scores.length - keep;
+  return s.pool.cells.flatMap((cell, i) => (s.order[i] as readonly number[]).slice(0, gone * cell.step));
+}
+
+interface Picked {
+  readonly removed: ReadonlySet<number>;
+  readonly merges: readonly PlannedMerge[];
+}
+
+function pick(states: readonly PoolState[], levels: Levels, scores: ReadonlyMap<Group, Ranking>): Picked {
+  const removed = new Set(states.flatMap((s) => leaving(s, levels[s.index] as number)));
+  const merges = [...scores].flatMap(([group, ranking]) => mergesOf(group, ranking, removed));
+  return { removed, merges };
+}
+
+function mergesOf(group: Group, ranking: Ranking, removed: ReadonlySet<number>): PlannedMerge[] {
+  return (ranking.order ?? []).flatMap((k, at) => {
+    const merge = ranking.merges?.[at];
+    return merge && removed.has(group.choices[k] as number) ? [{ group: group.name, ...merge }] : [];
+  });
+}
+
+/**
+ * Front to back, each layer ranked on the model as the layers before it left it: merged, and without their channels.
+ * Widths are those of `levels`; only which channels leave is decided anew.
+ */
+function pickInSequence(model: Model, states: readonly PoolState[], levels: Levels, request: PlanRequest): Picked {
+  const removed = new Set<number>();
+  const merges: PlannedMerge[] = [];
+  let working = model;
+  for (const s of states) {
+    if (levels[s.index] === s.scores.length) continue;
+    const coupling = findGroups(working);
+    const rank = request.criterion.prepare(request.options, { model: working, coupling, seed: request.seed, note: () => undefined });
+    const twins = s.pool.groups.map((g) => coupling.groups.find((t) => t.name === g.name && t.choices.length === g.choices.length));
+    const ranked = new Map<Group, Ranking>();
+    s.pool.groups.forEach((g, i) => {
+      const twin = twins[i];
+      ranked.set(g, twin ? rank(twin) : { scores: Float64Array.from(g.choices, (_, k) => k) });
+    });
+    const again = stateOf(s.pool, s.index, ranked, request);
+    const gone = new Set(leaving(again, levels[s.index] as number));
+    for (const c of gone) removed.add(c);
+    const mine = s.pool.groups.flatMap((g) => mergesOf(g, ranked.get(g) as Ranking, gone));
+    merges.push(...mine);
+    const local = new Set(s.pool.groups.flatMap((g, i) => g.choices.flatMap((c, k) => (gone.has(c) && twins[i] ? [twins[i].choices[k] as number] : []))));
+    const merged = mine.length > 0 ? applyMerges(working, mine, coupling) : working;
+    const next = merged === working ? coupling : findGroups(merged);
+    working = removeSlices(next.typing, new Kept(next.typing.system, next.choices, local));
+  }
+  return { removed, merges };
+}
+
+/** Gives back the best channel of any axis that would lose all: only cut-off runs of an axis can. */
+function repair(coupling: Coupling, picked: ReadonlySet<number>, scores: ReadonlyMap<Group, Ranking>): Set<number> {
+  const removed = new Set(picked);
+  for (;;) {
+    const empty = emptiedAxes(coupling, new Kept(coupling.typing.system, coupling.choices, removed))[0];
+    if (!empty) return removed;
+    const here = coupling.choices.layers(empty).flatMap((l) => [...l]).filter((c) => removed.has(c));
+    const worth = (c: number) => {
+      const g = coupling.groupOf(c);
+      return g ? (scores.get(g)?.scores[g.choices.indexOf(c)] ?? 0) : 0;
+    };
+    const best = here.reduce((a, b) => (worth(b) > worth(a) ? b : a));
+    removed.delete(best);
+  }
+}
+
+function byGroup(coupling: Coupling, removed: ReadonlySet<number>): Record<string, number[]> {
+  const out: Record<string, number[]> = {};
+  for (const g of coupling.groups) {
+    const gone = g.choices.flatMap((c, k) => (removed.has(c) ? [k] : []));
+    if (gone.length > 0) out[g.name] = gone;
+  }
+  return out;
+}

@@ -1,0 +1,29 @@
+/** What a plan should reach. */
+import { ConfigError } from "../errors.js";
+
+/** Exactly one is given: the fraction to keep, in (0, 1]. `ratio` counts channels; the others what the emitted file costs. */
+export interface Target {
+  readonly ratio?: number;
+  readonly macs?: number;
+  readonly params?: number;
+  readonly bytes?: number;
+}
+
+export type Measure = "ratio" | "macs" | "params" | "bytes";
+const MEASURES: readonly Measure[] = ["ratio", "macs", "params", "bytes"];
+
+/** The one measure a target names. @throws ConfigError when none or several are given, or the fraction is out of range. */
+export function measureOf(target: Target): { readonly measure: Measure; readonly keep: number } {
+  const given = MEASURES.filter((m) => target[m] !== undefined);
+  const measure = given[0];
+  if (!measure || given.length > 1) {
+    throw new ConfigError("TARGET_COUNT", `Exactly one budget is expected, but ${given.length === 0 ? "none came" : `${given.map((g) => `--${g}`).join(" and ")} came`}.`, {
+      hint: "Give one of --ratio, --macs, --params, --bytes: the fraction to keep, e.g. --macs 0.5.",
+    });
+  }
+  const keep = target[measure] as number;
+  if (!(keep > 0 && keep <= 1)) {
+    throw new ConfigError("TARGET_RANGE", `--${measure} is the fraction to keep, above 0 and at most 1, but ${keep} came.`);
+  }
+  return { measure, keep };
+}
