@@ -18,9 +18,9 @@ import type { OpCase } from "./ops/case.js";
 
 /** Specs that no case can reach, with the reason. */
 const WITHOUT_CASE: Readonly<Record<string, string>> = {
-  If: "has subgraphs: graph/infer-control-flow.test.ts",
-  Loop: "has a subgraph: graph/infer-control-flow.test.ts",
-  Scan: "has a subgraph: graph/infer-control-flow.test.ts",
+  If: "has subgraphs: graph/infer.test.ts",
+  Loop: "has a subgraph: graph/infer.test.ts",
+  Scan: "has a subgraph: graph/infer.test.ts",
   SequenceConstruct: "gives no tensor",
   SequenceInsert: "gives no tensor",
   SplitToSequence: "gives no tensor",

@@ -1,5 +1,6 @@
 /** Bytes of data files, read when needed; the one place of the data readers that touches the file system. */
 import { open, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { DataError } from "../errors.js";
@@ -80,6 +81,13 @@ export async function list(folder: string): Promise<Listing> {
   } catch (error) {
     throw error instanceof DataError ? error : unreadable(folder, error);
   }
+}
+
+/** Paths of all files below a folder, relative to it, sorted; hidden entries left out. @throws DataError when it cannot be read. */
+export async function filesBelow(folder: string): Promise<string[]> {
+  const { files, folders } = await list(folder);
+  const below = await Promise.all(folders.map(async (f) => (await filesBelow(join(folder, f))).map((name) => join(f, name))));
+  return [...files, ...below.flat()].sort();
 }
 
 /** A content already in memory, under the same interface. */

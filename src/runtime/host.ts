@@ -8,8 +8,10 @@ import type { Tensor } from "../graph/tensor.js";
 import { type Doing, failure } from "./failure.js";
 import type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runner.js";
 import {
+  BUSY,
   buffersOf,
   type Calls,
+  CLOSING,
   fromWire,
   type Kind,
   notCarried,
@@ -56,7 +58,7 @@ export async function openHost(options: HostOptions): Promise<Runner> {
     wasm: options.provider === "wasm",
     threads: options.threads,
     provider: options.provider,
-    closing: new Int32Array(new SharedArrayBuffer(4)),
+    state: new Int32Array(new SharedArrayBuffer(8)),
   };
   // esbuild and tsx wrap inner functions in `__name` calls, which the text of `serve` then mentions.
   const source = `const { parentPort, workerData } = require("node:worker_threads");
@@ -65,7 +67,7 @@ const __name = (f) => f;
   // Flags of the parent such as --input-type or a loader are not for this script.
   const worker = new Worker(source, { eval: true, execArgv: [], workerData: settings, name: options.package });
   const { version } = await started(worker, options);
-  return new Host(worker, options, version, settings.closing);
+  return new Host(worker, options, version, settings.state);
 }
 
 function started(worker: Worker, options: HostOptions): Promise<Ready> {
@@ -98,16 +100,16 @@ class Host implements Runner {
   readonly runtime: string;
   readonly #worker: Worker;
   readonly #threads: number;
-  /** Shared with the worker; 1 = answer nothing more. */
-  readonly #closing: Int32Array;
+  /** See WorkerSettings. */
+  readonly #state: Int32Array;
   readonly #exit: Promise<void>;
   readonly #waiting = new Map<number, Waiting>();
   /** Why no more calls are taken. */
   #ended: OnnxPruneError | undefined;
   #lastId = 0;
 
-  constructor(worker: Worker, options: HostOptions, version: string, closing: Int32Array) {
-    this.#closing = closing;
+  constructor(worker: Worker, options: HostOptions, version: string, state: Int32Array) {
+    this.#state = state;
     this.provider = options.provider;
     this.runtime = `${options.package} ${version}`;
     this.#threads = options.threads;
@@ -120,12 +122,24 @@ class Host implements Runner {
     this.#exit = new Promise((done) => {
       worker.on("exit", (code) => {
         this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) ended unexpectedly with code ${code}.`));
+        process.off("exit", this.#letFinish);
         done();
       });
     });
     // An idle runner somebody forgot to close must not keep the process alive; call() holds it while a call waits.
     worker.unref();
+    process.on("exit", this.#letFinish);
   }
+
+  /**
+   * At process.exit() Node terminates the thread, and a native call of onnxruntime-node that returns into a terminated
+   * thread throws through C++: the process aborts with "terminate called after throwing an instance of 'Napi::Error'".
+   * So the call is awaited here, synchronously, for as long as a user who pressed Ctrl-C may be patient.
+   */
+  readonly #letFinish = (): void => {
+    Atomics.store(this.#state, CLOSING, 1);
+    Atomics.wait(this.#state, BUSY, 1, 5000);
+  };
 
   async load(model: ModelSource, options: LoadOptions = {}): Promise<Session> {
     const session = ++this.#lastId;
@@ -141,13 +155,10 @@ class Host implements Runner {
     return new HostSession(this, session, inputs.map(port), outputs.map(port), { ...doing, what: "run" });
   }
 
-  /**
-   * Asks the thread to end after the native call it is in. `terminate()` would be quicker, but a call of
-   * onnxruntime-node that fails in a terminated thread throws through C++ and aborts the whole process.
-   */
+  /** Asks the thread to end after the native call it is in. Not `terminate()`: see #letFinish. */
   async close(): Promise<void> {
     this.#end(new RuntimeError("RUNTIME_CLOSED", `The runner of ${this.runtime} (${this.provider}) is closed.`));
-    Atomics.store(this.#closing, 0, 1);
+    Atomics.store(this.#state, CLOSING, 1);
     this.#worker.ref();
     this.#worker.postMessage({ id: 0, kind: "close" });
     await this.#exit;

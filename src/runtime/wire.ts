@@ -53,9 +53,11 @@ export interface WorkerSettings {
   readonly wasm: boolean;
   readonly threads: number;
   readonly provider: string;
-  /** One shared number; once it is 1, requests that still wait are dropped. */
-  readonly closing: Int32Array;
+  /** Two shared flags: [CLOSING] by the host, requests that still wait are then dropped; [BUSY] by the worker, around each request. */
+  readonly state: Int32Array;
 }
+export const CLOSING = 0;
+export const BUSY = 1;
 
 /** Element types both ONNX Runtime's JavaScript bindings and our tensors know; the spelling is the same. */
 const CARRIED: ReadonlySet<DType> = new Set<DType>([

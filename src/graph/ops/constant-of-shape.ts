@@ -14,7 +14,7 @@ const constantOfShape = defineOp({
 
   // The content of a small result comes from `evaluate`.
   infer(op) {
-    const { dtype } = valueOf(op.node);
+    const { dtype } = fillOf(op.node);
     const rank = op.shape(0)?.[0];
     const shape =
       op.content(0) ?? (rank !== undefined && isKnown(rank) ? Array.from({ length: rank }, (_, a) => op.fresh(0, a)) : undefined);
@@ -24,7 +24,7 @@ const constantOfShape = defineOp({
   evaluate(op, [input]) {
     const dims = input?.ints();
     if (!dims || dims.some((d) => d < 0)) return undefined;
-    const out = rearrange([valueOf(op.node)], dims, new Float64Array(sizeOf(dims)));
+    const out = rearrange([fillOf(op.node)], dims, new Float64Array(sizeOf(dims)));
     return out && [out];
   },
 
@@ -43,7 +43,7 @@ const constantOfShape = defineOp({
 });
 
 /** The single element to repeat; float32 zero by default. */
-function valueOf(node: Node): Tensor {
+function fillOf(node: Node): Tensor {
   return node.tensor("value") ?? Tensor.floats([1], [0]);
 }
 

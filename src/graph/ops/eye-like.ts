@@ -19,7 +19,7 @@ const eyeLike = defineOp({
 
   evaluate(op, [input]) {
     const dtype = dtypeOf(op);
-    if (!input || input.dims.length !== 2 || !dtype || !isNumeric(dtype)) return undefined;
+    if (input?.dims.length !== 2 || !dtype || !isNumeric(dtype)) return undefined;
     const [rows, columns] = input.dims as [number, number];
     const k = op.node.int("k", 0);
     const values = new Float64Array(rows * columns);

@@ -1,0 +1,46 @@
+/** remove-filters: carries out a pruning plan. */
+import { z } from "zod";
+import { Kept } from "../graph/coupling/choices.js";
+import { type Coupling, findGroups } from "../graph/coupling/groups.js";
+import { oracleOf } from "../graph/coupling/oracle.js";
+import { removeSlices } from "../graph/coupling/slice.js";
+import type { Model } from "../graph/graph.js";
+import { applyMerges } from "../score/merge.js";
+import { planSchema, type PruningPlan, resolvePlan } from "../score/plan.js";
+import { definePass } from "./pass.js";
+
+/** A removal, and what it takes to prove it. */
+export interface Removal {
+  /** The model whose function removal must keep: the input, after the plan's weight edits (merges). */
+  readonly source: Model;
+  readonly coupling: Coupling;
+  readonly kept: Kept;
+  readonly result: Model;
+  /** The exact oracle: `source` with a Gather of what is kept before each sum. Built when asked for. */
+  oracle(): Model;
+}
+
+/**
+ * Applies `plan` to `model`: first its merges, on the whole graph, then the removal.
+ * @throws PlanError when the plan does not fit the model (see resolvePlan).
+ */
+export function applyPlan(model: Model, plan: PruningPlan): Removal {
+  const before = findGroups(model);
+  const source = plan.merges.length > 0 ? applyMerges(model, plan.merges, before) : model;
+  const coupling = source === model ? before : findGroups(source);
+  const kept = resolvePlan(plan, coupling, model.sha256);
+  return { source, coupling, kept, result: removeSlices(coupling.typing, kept), oracle: () => oracleOf(coupling.typing, kept) };
+}
+
+/** The deed alone: no scores, no decision. */
+export const removeFilters = definePass({
+  name: "remove-filters",
+  summary: "remove the channels a plan names, with everything coupled to them",
+  options: z.strictObject({ plan: planSchema.describe("a pruning plan (the JSON that `onnx-prune plan` writes), or on the command line its path") }),
+  effect: "weights",
+  run(model, { options }) {
+    const { result } = applyPlan(model, options.plan);
+    model.graph = result.graph;
+    return Object.keys(options.plan.remove).length > 0;
+  },
+});

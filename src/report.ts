@@ -1,0 +1,78 @@
+/** What a run found, as plain data: printed as a table, written as --json. */
+import type { Note } from "./graph/note.js";
+import type { PruningPlan } from "./score/plan.js";
+import type { Measure } from "./score/target.js";
+
+/** Cost of one graph. MACs for batch 1; bytes of the file (external data included). */
+export interface CostFigures {
+  readonly macs: number;
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly activationBytes: number;
+  readonly nodes: number;
+}
+
+/** Two graphs that must agree, and how far they do. */
+export interface Equality {
+  /** What was compared, e.g. "l1: pruned against the original with the removed slices made ineffective". */
+  readonly what: string;
+  /** Largest |difference| / largest |reference|, over all outputs and runs. */
+  readonly maxRel: number;
+  readonly tolerance: number;
+  readonly runs: number;
+  /** Execution provider and optimisation level. */
+  readonly on: string;
+  readonly ok: boolean;
+  /** On failure: the first value, in graph order, that differs. */
+  readonly firstDifference?: { readonly value: string; readonly maxRel: number };
+  /** How far the reference is from the unpruned graph: 0 would mean the check had nothing to see. */
+  readonly drift?: number;
+}
+
+export interface StepReport {
+  readonly pass: string;
+  readonly options: unknown;
+  readonly changed: boolean;
+  readonly milliseconds: number;
+  readonly notes: readonly Note[];
+  readonly budget?: { readonly measure: Measure; readonly asked: number; readonly reached: number };
+  /** Channels kept of each group, for removal steps. */
+  readonly groups?: readonly { readonly name: string; readonly kept: number; readonly of: number }[];
+  readonly declined?: readonly { readonly group: string; readonly why: string }[];
+}
+
+export interface AccuracyFigures {
+  readonly samples: number;
+  /** Fractions in [0, 1]; absent without labels. */
+  readonly top1?: number;
+  readonly top5?: number;
+}
+
+export interface LatencyFigures {
+  readonly provider: string;
+  readonly threads: number;
+  readonly batch: number;
+  /** Median milliseconds per run, and the 95 % interval of the median. */
+  readonly before: { readonly median: number; readonly low: number; readonly high: number };
+  readonly after: { readonly median: number; readonly low: number; readonly high: number };
+  /** before / after: above 1 is faster. */
+  readonly speedup: { readonly median: number; readonly low: number; readonly high: number };
+}
+
+export interface RunReport {
+  readonly format: 1;
+  readonly tool: { readonly name: "onnx-prune"; readonly version: string };
+  readonly input: { readonly path?: string; readonly sha256?: string };
+  readonly output?: { readonly path: string; readonly sha256: string; readonly files: readonly string[] };
+  readonly provider: { readonly name: string; readonly runtime: string; readonly notes: readonly string[] };
+  readonly steps: readonly StepReport[];
+  readonly cost: { readonly before: CostFigures; readonly after: CostFigures };
+  readonly equality: readonly Equality[];
+  /** Optimisation levels at which ONNX Runtime loaded and ran the result. */
+  readonly loads: readonly { readonly level: string; readonly ok: boolean; readonly maxRel: number }[];
+  readonly accuracy?: { readonly data: string; readonly before: AccuracyFigures; readonly after: AccuracyFigures; readonly agreement: number };
+  readonly latency?: LatencyFigures;
+  readonly plans: readonly PruningPlan[];
+  readonly notes: readonly Note[];
+  readonly milliseconds: number;
+}

@@ -1,0 +1,33 @@
+/** l2: channels ranked by the L2 norm of their filters. */
+import { z } from "zod";
+import { defineCriterion } from "./criterion.js";
+import { noteNoProducer, norms, relativeMean, weightsFor } from "./relative.js";
+
+/**
+ * √Σŵ_k² of filter k of each producer, BN folded; several producers are averaged as for l1.
+ *
+ * @see Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, who find L1 and L2 to rank much alike; He et al.,
+ *   "Soft Filter Pruning", IJCAI 2018, eq. 2, which uses p = 2. The folding and the averaging are ours.
+ */
+export const l2 = defineCriterion({
+  name: "l2",
+  summary: "the L2 norm of their filters, batch normalisation folded in",
+  source: 'He et al., "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks", IJCAI 2018, eq. 2',
+  options: z.strictObject({
+    bias: z.boolean().default(false).describe("count the folded bias as one more weight of the filter"),
+  }),
+  needs: ["weights"],
+  comparable: false,
+
+  prepare({ bias }, context) {
+    const weights = weightsFor(context);
+    return (group) => {
+      let all = weights.producerNorms(group, 2, bias);
+      if (all.length === 0) {
+        noteNoProducer(context, group.name);
+        all = weights.consumerNorms(group, 2);
+      }
+      return { scores: relativeMean(group.choices.length, norms(all)) };
+    };
+  },
+});
