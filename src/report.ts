@@ -48,10 +48,20 @@ export interface AccuracyFigures {
   readonly top5?: number;
 }
 
+export interface AgreementFigures {
+  /** Share of samples both graphs put in the same class. */
+  readonly top1: number;
+  /** Mean cosine between the two outputs. */
+  readonly cosine: number;
+  readonly maxRel: number;
+}
+
 export interface LatencyFigures {
   readonly provider: string;
-  readonly threads: number;
+  /** undefined: ONNX Runtime's choice. */
+  readonly threads: number | undefined;
   readonly batch: number;
+  readonly rounds: number;
   /** Median milliseconds per run, and the 95 % interval of the median. */
   readonly before: { readonly median: number; readonly low: number; readonly high: number };
   readonly after: { readonly median: number; readonly low: number; readonly high: number };
@@ -70,7 +80,7 @@ export interface RunReport {
   readonly equality: readonly Equality[];
   /** Optimisation levels at which ONNX Runtime loaded and ran the result. */
   readonly loads: readonly { readonly level: string; readonly ok: boolean; readonly maxRel: number }[];
-  readonly accuracy?: { readonly data: string; readonly before: AccuracyFigures; readonly after: AccuracyFigures; readonly agreement: number };
+  readonly accuracy?: { readonly data: string; readonly before: AccuracyFigures; readonly after: AccuracyFigures; readonly agreement: AgreementFigures };
   readonly latency?: LatencyFigures;
   readonly plans: readonly PruningPlan[];
   readonly notes: readonly Note[];

@@ -11,7 +11,7 @@ import { encode, joinChunks } from "../src/graph/codec.js";
 import { type Dim, evaluate } from "../src/graph/dim.js";
 import { type DType, isFloat, isInteger } from "../src/graph/dtype.js";
 import { Graph, Model, Node, type TensorType, Value } from "../src/graph/graph.js";
-import type { CostContext, Inferred, InferContext, OpSpec } from "../src/graph/op.js";
+import type { CostContext, InferContext, Inferred, OpSpec } from "../src/graph/op.js";
 import { allSpecs } from "../src/graph/ops/index.js";
 import { Tensor } from "../src/graph/tensor.js";
 import type { OpCase } from "./ops/case.js";
@@ -76,7 +76,9 @@ async function check(c: OpCase, opset: number): Promise<void> {
 function build(c: OpCase, opset: number): { model: Model; node: Node } {
   const graph = new Graph("case");
   const node = new Node(c.op, { name: "node", ...(c.domain ? { domain: c.domain } : {}) });
-  c.inputs.forEach((t, i) => { node.setInput(i, t && graph.addInitializer(`input${i}`, t)); });
+  c.inputs.forEach((t, i) => {
+    node.setInput(i, t && graph.addInitializer(`input${i}`, t));
+  });
   for (const [name, a] of Object.entries(c.attributes ?? {})) node.setAttribute(name, a);
   for (let i = 0; i < (c.outputs ?? 1); i++) node.addOutput(new Value(`output${i}`));
   graph.appendNode(node);
@@ -104,7 +106,11 @@ async function runInOrt(model: Model): Promise<Tensor[]> {
 }
 
 function fromOrt(t: OrtTensor): Tensor {
-  if (t.type === "string") return Tensor.ofStrings(t.dims, (t.data as string[]).map((s) => new TextEncoder().encode(s)));
+  if (t.type === "string")
+    return Tensor.ofStrings(
+      t.dims,
+      (t.data as string[]).map((s) => new TextEncoder().encode(s)),
+    );
   const data = t.data as Float32Array;
   return Tensor.ofBytes(t.type as DType, t.dims, new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice());
 }
@@ -185,7 +191,8 @@ function checkSymbols(c: OpCase, spec: OpSpec, node: Node, opset: number, ort: r
   for (const view of views) {
     const op = context(c, node, opset, view);
     // Elements behind symbols are not constants.
-    const seen = view === views[2] ? { ...op, constant: (i: number) => (isVector(c.inputs[i] as Tensor) ? undefined : op.constant(i)) } : op;
+    const seen =
+      view === views[2] ? { ...op, constant: (i: number) => (isVector(c.inputs[i] as Tensor) ? undefined : op.constant(i)) } : op;
     inferred(spec, { ...seen, constant: (i) => (c.inputs[i] ? seen.constant(i) : undefined) }).forEach((got, i) => {
       const t = ort[i];
       if (!t || got?.type.kind !== "tensor") return;

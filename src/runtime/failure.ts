@@ -52,7 +52,13 @@ const RULES: readonly Rule[] = [
     says: 'The model\'s input "$1" was not given.',
     names: "value",
   },
-  { when: /invalid output name: ?(.*?)\.?$/m, make: DataError, code: "FETCH_UNKNOWN", says: 'The model has no output "$1".', names: "value" },
+  {
+    when: /invalid output name: ?(.*?)\.?$/m,
+    make: DataError,
+    code: "FETCH_UNKNOWN",
+    says: 'The model has no output "$1".',
+    names: "value",
+  },
   { when: /Unexpected input data type/, make: DataError, code: "FEED_DTYPE", says: "An input has the wrong element type." },
   {
     when: /(?:Invalid rank for input|Got invalid dimensions for input): (\S+)/,
@@ -143,7 +149,10 @@ export function failure(original: Error, doing: Doing): OnnxPruneError {
       ...(rule.hint === undefined ? {} : { hint: rule.hint }),
     });
   }
-  return new RuntimeError("RUNTIME_FAILED", `ONNX Runtime (${doing.provider}) could not ${doing.what} the model: ${text}`, { at, cause: original });
+  return new RuntimeError("RUNTIME_FAILED", `ONNX Runtime (${doing.provider}) could not ${doing.what} the model: ${text}`, {
+    at,
+    cause: original,
+  });
 }
 
 /** On one line, and without the source position and C++ signature that native assertions start with. */

@@ -44,7 +44,10 @@ export function locate(name: string, install: string): string {
   try {
     return createRequire(import.meta.url).resolve(name);
   } catch (cause) {
-    throw new RuntimeError("RUNTIME_MISSING", `The package ${name} is needed to run models, and is not installed.`, { hint: install, cause });
+    throw new RuntimeError("RUNTIME_MISSING", `The package ${name} is needed to run models, and is not installed.`, {
+      hint: install,
+      cause,
+    });
   }
 }
 
@@ -117,11 +120,15 @@ class Host implements Runner {
     worker.on("message", (reply: Reply) => this.#settle(reply));
     worker.on("messageerror", (e) => this.#end(internal(`A reply of ${this.runtime} could not be read: ${e.message}`)));
     worker.on("error", (cause) =>
-      this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) failed: ${cause.message}`, { cause })),
+      this.#end(
+        new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) failed: ${cause.message}`, { cause }),
+      ),
     );
     this.#exit = new Promise((done) => {
       worker.on("exit", (code) => {
-        this.#end(new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) ended unexpectedly with code ${code}.`));
+        this.#end(
+          new RuntimeError("RUNTIME_CRASHED", `The thread of ${this.runtime} (${this.provider}) ended unexpectedly with code ${code}.`),
+        );
         process.off("exit", this.#letFinish);
         done();
       });

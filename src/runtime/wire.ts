@@ -26,7 +26,10 @@ export interface Calls {
     ask: { readonly session: number; readonly model: WireModel; readonly optimization: string; readonly threads: number };
     answer: { readonly inputs: readonly WirePort[]; readonly outputs: readonly WirePort[] };
   };
-  run: { ask: { readonly session: number; readonly feeds: WireTensors; readonly fetch: readonly string[] | undefined }; answer: WireTensors };
+  run: {
+    ask: { readonly session: number; readonly feeds: WireTensors; readonly fetch: readonly string[] | undefined };
+    answer: WireTensors;
+  };
   time: { ask: { readonly session: number; readonly feeds: WireTensors; readonly runs: number }; answer: Float64Array };
   release: { ask: { readonly session: number }; answer: undefined };
 }
@@ -90,10 +93,14 @@ export function toWire(tensor: Tensor, name: string): WireTensor {
   try {
     return { type, dims, data: tensor.strings.map((s) => decoder.decode(s)) };
   } catch (cause) {
-    throw new DataError("FEED_NOT_UTF8", `A string of tensor "${name}" is not valid UTF-8, so ONNX Runtime cannot take it from JavaScript.`, {
-      at: { value: name },
-      cause,
-    });
+    throw new DataError(
+      "FEED_NOT_UTF8",
+      `A string of tensor "${name}" is not valid UTF-8, so ONNX Runtime cannot take it from JavaScript.`,
+      {
+        at: { value: name },
+        cause,
+      },
+    );
   }
 }
 

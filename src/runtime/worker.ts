@@ -58,7 +58,9 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
   }
 
   function portsOf(metadata: readonly InferenceSession.ValueMetadata[]): WirePort[] {
-    return metadata.map((m) => (m.isTensor ? { name: m.name, type: m.type, shape: [...m.shape] } : { name: m.name, type: undefined, shape: [] }));
+    return metadata.map((m) =>
+      m.isTensor ? { name: m.name, type: m.type, shape: [...m.shape] } : { name: m.name, type: undefined, shape: [] },
+    );
   }
 
   function sessionOf(id: number): InferenceSession {

@@ -15,7 +15,10 @@ export interface OpCase {
   readonly inputs: readonly (Tensor | undefined)[];
   /** Outputs to ask for. Default 1. */
   readonly outputs?: number;
-  /** Inference must give types alone: extents of outputs depend on data, which it is not shown. Default: all inputs are shown as constants. */
+  /**
+   * Inputs whose elements inference is not shown, because extents depend on them. With this (even empty) extents may be
+   * fresh symbols; those that are known must still be right. Default: all elements are shown, all extents must be known.
+   */
   readonly hidden?: readonly number[];
   /** False where `evaluate` refuses, or is free to. Default: it must give ONNX Runtime's values if the spec has one. */
   readonly evaluates?: boolean;
@@ -31,12 +34,18 @@ export interface OpCase {
 
 /** A float32 tensor of reproducible values in (-1, 1), different for every shape and seed. */
 export function x(dims: readonly number[], seed = 1): Tensor {
-  return Tensor.floats(dims, Float32Array.from(uniform(dims, seed), (u) => 2 * u - 1));
+  return Tensor.floats(
+    dims,
+    Float32Array.from(uniform(dims, seed), (u) => 2 * u - 1),
+  );
 }
 
 /** Like `x`, in (low, high). */
 export function between(low: number, high: number, dims: readonly number[], seed = 1): Tensor {
-  return Tensor.floats(dims, Float32Array.from(uniform(dims, seed), (u) => low + (high - low) * u));
+  return Tensor.floats(
+    dims,
+    Float32Array.from(uniform(dims, seed), (u) => low + (high - low) * u),
+  );
 }
 
 /** A tensor of any numeric type from a list; a vector unless `dims` are given. */

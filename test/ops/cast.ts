@@ -1,8 +1,14 @@
 import { int } from "../../src/graph/attribute.js";
 import { type DType, wireOfDtype } from "../../src/graph/dtype.js";
-import { i64, of, type OpCase, scalar, x } from "./case.js";
+import { i64, type OpCase, of, scalar, x } from "./case.js";
 
-const cast = (name: string, input: OpCase["inputs"][number], to: DType, opset: OpCase["opset"] = 13, rest: Partial<OpCase> = {}): OpCase => ({
+const cast = (
+  name: string,
+  input: OpCase["inputs"][number],
+  to: DType,
+  opset: OpCase["opset"] = 13,
+  rest: Partial<OpCase> = {},
+): OpCase => ({
   op: "Cast",
   opset,
   name: `${name} to ${to}`,

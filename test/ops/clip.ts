@@ -1,5 +1,5 @@
 import { float } from "../../src/graph/attribute.js";
-import { between, f0, f32, i64, of, type OpCase, scalar } from "./case.js";
+import { between, f0, f32, i64, type OpCase, of, scalar } from "./case.js";
 
 const X = between(-3, 9, [2, 3, 4]);
 

@@ -1,5 +1,5 @@
 import { int } from "../../src/graph/attribute.js";
-import { i64, of, type OpCase, scalar } from "./case.js";
+import { i64, type OpCase, of, scalar } from "./case.js";
 
 const X = of("float32", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [2, 3, 2]);
 
@@ -7,5 +7,11 @@ export const cases: readonly OpCase[] = [
   { op: "CumSum", opset: [11, 14], name: "axis 1", inputs: [X, scalar(1)] },
   { op: "CumSum", opset: 14, name: "exclusive", attributes: { exclusive: int(1) }, inputs: [X, scalar(-1)] },
   { op: "CumSum", opset: 14, name: "reverse", attributes: { reverse: int(1) }, inputs: [X, scalar(0)] },
-  { op: "CumSum", opset: 14, name: "reverse and exclusive, int64", attributes: { reverse: int(1), exclusive: int(1) }, inputs: [i64(1, 2, 3, 4), scalar(0)] },
+  {
+    op: "CumSum",
+    opset: 14,
+    name: "reverse and exclusive, int64",
+    attributes: { reverse: int(1), exclusive: int(1) },
+    inputs: [i64(1, 2, 3, 4), scalar(0)],
+  },
 ];

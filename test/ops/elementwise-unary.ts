@@ -1,5 +1,5 @@
 import { float, int, string } from "../../src/graph/attribute.js";
-import { between, f0, f32, of, type OpCase, scalar, x } from "./case.js";
+import { between, f0, f32, type OpCase, of, scalar, x } from "./case.js";
 
 const wide = between(-4, 4, [2, 3, 4]);
 const edges = f32(-3, -0.5, -0, 0, 0.5, 2.5, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN);
@@ -53,7 +53,13 @@ const rows: readonly (readonly [op: string, opset: Opsets, ...rest: Partial<OpCa
   ["Relu", [7, 13, 14], { inputs: [edges] }, { inputs: [integers], opset: 14 }],
   ["Shrink", 9, { inputs: [wide] }, { inputs: [wide], attributes: { bias: float(0.3), lambd: float(0.4) } }],
   ["IsNaN", [9, 13, 20], { inputs: [edges] }],
-  ["IsInf", [10, 20], { inputs: [edges] }, { inputs: [edges], attributes: { detect_negative: int(0) } }, { inputs: [edges], attributes: { detect_positive: int(0) } }],
+  [
+    "IsInf",
+    [10, 20],
+    { inputs: [edges] },
+    { inputs: [edges], attributes: { detect_negative: int(0) } },
+    { inputs: [edges], attributes: { detect_positive: int(0) } },
+  ],
   ["Not", 7, { inputs: [of("bool", [1, 0, 1])] }, { inputs: [of("bool", [1, 0, 1, 1], [2, 2])] }],
   ["BitwiseNot", 18, { inputs: [integers] }, { inputs: [of("uint8", [0, 1, 255])] }, { inputs: [of("int64", [-5, 6])] }],
   ["Identity", [7, 13, 14, 16, 19, 21, 23, 24, 25], { inputs: [wide] }, { inputs: [of("int64", [3, 4])] }],

@@ -1,5 +1,5 @@
 import { int, ints } from "../../src/graph/attribute.js";
-import { between, f32, i64, of, type OpCase } from "./case.js";
+import { between, f32, i64, type OpCase, of } from "./case.js";
 
 const X = between(0.5, 3, [2, 3, 4]);
 const keepdims = int(0);
@@ -27,15 +27,23 @@ export const cases: readonly OpCase[] = [
     { op, opset: since, name: "empty axes reduce all", inputs: [X, i64()] },
     { op, opset: since, name: "axes only a run knows", inputs: [X, i64(1)], hidden: [1] },
   ]),
-  ...rows.filter(([op]) => whole.includes(op)).flatMap(([op, , since]): OpCase[] => [
-    { op, opset: since, name: "noop_with_empty_axes", attributes: { noop_with_empty_axes: int(1) }, inputs: [X] },
-    { op, opset: since, name: "int64 vector to a scalar", attributes: { keepdims }, inputs: [i64(3, 5, 2), i64(0)] },
-    { op, opset: since, name: "int64 vector, keepdims", inputs: [i64(3, 5, 2)] },
-    { op, opset: since, name: "int32 matrix", inputs: [of("int32", [1, -2, 3, 4], [2, 2]), i64(1)] },
-  ]),
+  ...rows
+    .filter(([op]) => whole.includes(op))
+    .flatMap(([op, , since]): OpCase[] => [
+      { op, opset: since, name: "noop_with_empty_axes", attributes: { noop_with_empty_axes: int(1) }, inputs: [X] },
+      { op, opset: since, name: "int64 vector to a scalar", attributes: { keepdims }, inputs: [i64(3, 5, 2), i64(0)] },
+      { op, opset: since, name: "int64 vector, keepdims", inputs: [i64(3, 5, 2)] },
+      { op, opset: since, name: "int32 matrix", inputs: [of("int32", [1, -2, 3, 4], [2, 2]), i64(1)] },
+    ]),
   { op: "ReduceSumSquare", opset: 18, name: "int32", inputs: [of("int32", [1, -2, 3, 4], [2, 2]), i64(1)] },
   { op: "ReduceL1", opset: 18, name: "int32", inputs: [of("int32", [1, -2, 3, 4], [2, 2]), i64(1)] },
-  { op: "ReduceMean", opset: 18, name: "int32 is left to the runtime", inputs: [of("int32", [1, -2, 3, 4], [2, 2]), i64(1)], evaluates: false },
+  {
+    op: "ReduceMean",
+    opset: 18,
+    name: "int32 is left to the runtime",
+    inputs: [of("int32", [1, -2, 3, 4], [2, 2]), i64(1)],
+    evaluates: false,
+  },
   ...["ArgMax", "ArgMin"].flatMap((op): OpCase[] => [
     { op, opset: [7, 11, 12, 13], name: "default axis", inputs: [X] },
     { op, opset: [7, 11, 12, 13], name: "axis 2, no keepdims", attributes: { axis: int(2), keepdims }, inputs: [X] },

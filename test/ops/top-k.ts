@@ -1,5 +1,5 @@
 import { int } from "../../src/graph/attribute.js";
-import { f32, i64, of, type OpCase, x } from "./case.js";
+import { f32, i64, type OpCase, of, x } from "./case.js";
 
 const X = x([2, 5, 3]);
 

@@ -1,4 +1,4 @@
-import { i64, of, type OpCase, scalar, x } from "./case.js";
+import { i64, type OpCase, of, scalar, x } from "./case.js";
 
 const condition = of("bool", [1, 0, 1]);
 

@@ -50,10 +50,16 @@ describe("the probe", () => {
 
   it("refuses a provider that computes wrong numbers, and closes it", async () => {
     const closed: Provider[] = [];
-    const open: Openers = { cpu: missing, cuda: async () => fake("cuda", [3, 0, 0, 5, 1, 2, 0, 9], closed), webgpu: missing, wasm: missing };
+    const open: Openers = {
+      cpu: missing,
+      cuda: async () => fake("cuda", [3, 0, 0, 5, 1, 2, 0, 9], closed),
+      webgpu: missing,
+      wasm: missing,
+    };
     await expect(openRunner("cuda", { open })).rejects.toMatchObject({
       code: "RUNTIME_WRONG_NUMBERS",
-      message: "CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 3 0 0 5 1 2 0 9.",
+      message:
+        "CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 3 0 0 5 1 2 0 9.",
     });
     expect(closed).toEqual(["cuda"]);
   });
@@ -89,7 +95,8 @@ describe("auto", () => {
     await expect(openRunner("auto", { open: { cpu: missing, cuda: missing, webgpu: missing, wasm: missing } })).rejects.toMatchObject({
       code: "RUNTIME_NONE",
       hint: INSTALL_NODE,
-      message: "No runtime works here. CUDA was not used: The package is not installed. CPU was not used: The package is not installed. WebAssembly was not used: The package is not installed.",
+      message:
+        "No runtime works here. CUDA was not used: The package is not installed. CPU was not used: The package is not installed. WebAssembly was not used: The package is not installed.",
     });
   });
 
@@ -179,7 +186,11 @@ describe("a runtime package", () => {
 
   it.each([
     ["whose thread ends", "process.exit(3)", "ended unexpectedly with code 3"],
-    ["that throws where nobody catches", "setImmediate(() => { throw new Error('segment lost') }); return new Promise(() => {})", "segment lost"],
+    [
+      "that throws where nobody catches",
+      "setImmediate(() => { throw new Error('segment lost') }); return new Promise(() => {})",
+      "segment lost",
+    ],
   ])("%s rejects every call that waits, and those that come", async (_, create, says) => {
     const runner = await openHost({
       ...options,

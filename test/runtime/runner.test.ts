@@ -78,7 +78,12 @@ describe.each([
   it("carries strings", async () => {
     const session = await runner.load({ bytes: identityModel(8) });
     const texts = ["", "prune", "剪枝 ✂"];
-    const { Y } = await session.run({ X: Tensor.ofStrings([3], texts.map((t) => new TextEncoder().encode(t))) });
+    const { Y } = await session.run({
+      X: Tensor.ofStrings(
+        [3],
+        texts.map((t) => new TextEncoder().encode(t)),
+      ),
+    });
     expect(Y?.strings.map((s) => new TextDecoder().decode(s))).toEqual(texts);
     await session.release();
   });
@@ -181,10 +186,20 @@ describe.each([
       ["an unknown op", tinyModel({ ...relu(), nodes: [{ op: "Frobnicate", in: ["X"], out: ["Y"] }] }), UnsupportedError, "RUNTIME_NO_OP"],
       ["an opset from the future", tinyModel({ ...relu(), opset: 99 }), UnsupportedError, "RUNTIME_VERSION"],
       ["an IR version from the future", tinyModel({ ...relu(), ir: 99 }), UnsupportedError, "RUNTIME_VERSION"],
-      ["a domain without opset", tinyModel({ ...relu(), nodes: [{ op: "Relu", domain: "my.domain", in: ["X"], out: ["Y"] }] }), UnsupportedError, "RUNTIME_VERSION"],
+      [
+        "a domain without opset",
+        tinyModel({ ...relu(), nodes: [{ op: "Relu", domain: "my.domain", in: ["X"], out: ["Y"] }] }),
+        UnsupportedError,
+        "RUNTIME_VERSION",
+      ],
       ["an op with no kernel for the type", tinyModel({ ...relu(), opset: 1 }), UnsupportedError, "RUNTIME_NO_KERNEL"],
       ["a value nobody makes", tinyModel({ ...relu(), nodes: [{ op: "Relu", in: ["ghost"], out: ["Y"] }] }), ModelError, "MODEL_REFUSED"],
-      ["shapes that do not fit", matMulModel(3, 2, [1, 2, 3, 4, 5, 6]).map((b, i, all) => (i === xRowsAt(all) ? 4 : b)), ModelError, "MODEL_REFUSED"],
+      [
+        "shapes that do not fit",
+        matMulModel(3, 2, [1, 2, 3, 4, 5, 6]).map((b, i, all) => (i === xRowsAt(all) ? 4 : b)),
+        ModelError,
+        "MODEL_REFUSED",
+      ],
       ["a bfloat16 input", identityModel(16), UnsupportedError, "RUNTIME_DTYPE"],
     ] as const)("%s", async (_, bytes, type, code) => {
       const error: unknown = await runner.load({ bytes }).catch((e: unknown) => e);
@@ -198,7 +213,13 @@ describe.each([
     });
 
     it("a cycle and weights of the wrong length", async () => {
-      const cycle = { ...relu(), nodes: [{ op: "Add", in: ["X", "Z"], out: ["Y"] }, { op: "Relu", in: ["Y"], out: ["Z"] }] };
+      const cycle = {
+        ...relu(),
+        nodes: [
+          { op: "Add", in: ["X", "Z"], out: ["Y"] },
+          { op: "Relu", in: ["Y"], out: ["Z"] },
+        ],
+      };
       await expect(runner.load({ bytes: tinyModel(cycle) })).rejects.toMatchObject({ code: "MODEL_REFUSED" });
       const short = {
         ...relu(),
@@ -257,9 +278,7 @@ describe.each([
   it("rejects what waits and what comes when it is closed", async () => {
     const other = await open();
     const session = await other.load({ bytes: slowModel(512, 5) });
-    const running = Promise.allSettled(
-      [1, 2, 3].map(() => session.run({ X: Tensor.floats([256, 512], new Float32Array(256 * 512)) })),
-    );
+    const running = Promise.allSettled([1, 2, 3].map(() => session.run({ X: Tensor.floats([256, 512], new Float32Array(256 * 512)) })));
     await other.close();
     for (const r of await running) expect(r).toMatchObject({ status: "rejected", reason: { code: "RUNTIME_CLOSED" } });
     await expect(session.run({ X: Tensor.floats([1, 512], new Float32Array(512)) })).rejects.toMatchObject({ code: "RUNTIME_CLOSED" });
@@ -290,7 +309,10 @@ it("native and wasm agree on a convolution to the last few bits", async () => {
     outputs: [{ name: "Y", shape: [1, 8, 10, 10] }],
     weights: [{ name: "W", dims: [8, 8, 3, 3], floats }],
   });
-  const X = Tensor.floats([1, 8, 12, 12], Float32Array.from({ length: 8 * 144 }, (_, i) => Math.cos(i * 0.3)));
+  const X = Tensor.floats(
+    [1, 8, 12, 12],
+    Float32Array.from({ length: 8 * 144 }, (_, i) => Math.cos(i * 0.3)),
+  );
   const [a, b] = await Promise.all([node, web].map(async (r) => (await (await r.load({ bytes })).run({ X }))["Y"] as Tensor));
   const worst = Math.max(...(a as Tensor).numbers().map((v, i) => Math.abs(v - ((b as Tensor).numbers()[i] as number))));
   // 72 products of magnitude <= 1: 72 · 2^-24 · 72 bounds the error of both orders of summation.

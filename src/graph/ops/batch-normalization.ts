@@ -1,6 +1,7 @@
 /** BatchNormalization: Y like X; the statistics outputs of training forms are vectors of channels. */
-import type { Dim } from "../dim.js";
+
 import type { Axis } from "../coupling/axis.js";
+import type { Dim } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { likeInput, NO_MACS, noMacs, sameExtent, tensorOf } from "./shape-rules.js";
 

@@ -1,9 +1,10 @@
 /** Cast and CastLike. Values are converted between numeric types; strings, 8-bit and 4-bit floats are left to the runtime. */
-import { passThrough } from "./axis-rules.js";
+
 import { type Dim, isKnown } from "../dim.js";
 import { bitsOf, type DType, dtypeOfWire, isFloat, isInteger } from "../dtype.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { passThrough } from "./axis-rules.js";
 import { elements, fitting } from "./content-algebra.js";
 import { isNumeric, store } from "./numeric.js";
 import { NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
@@ -17,9 +18,19 @@ export function convert(x: Tensor, to: DType): Tensor | undefined {
   if (!isNumeric(x.dtype) || !isNumeric(to)) return undefined;
   if (isWide(x.dtype)) return convertWide(x, to);
   const numbers = x.numbers();
-  if (to === "bool") return store(to, x.dims, Float64Array.from(numbers, (v) => Number(v !== 0)));
+  if (to === "bool")
+    return store(
+      to,
+      x.dims,
+      Float64Array.from(numbers, (v) => Number(v !== 0)),
+    );
   if (isInteger(to)) {
-    if (isWide(to) && !isFloat(x.dtype)) return wide(to, x.dims, Array.from(numbers, (v) => BigInt(v)));
+    if (isWide(to) && !isFloat(x.dtype))
+      return wide(
+        to,
+        x.dims,
+        Array.from(numbers, (v) => BigInt(v)),
+      );
     const whole = Float64Array.from(numbers, Math.trunc);
     if (isFloat(x.dtype) && !whole.every((v) => isWithin(v, to))) return undefined;
     return store(to, x.dims, whole);
@@ -32,9 +43,19 @@ const isWide = (dtype: DType): boolean => dtype === "int64" || dtype === "uint64
 /** From 64-bit integers, which numbers() would saturate. */
 function convertWide(x: Tensor, to: DType): Tensor | undefined {
   const values = Array.from(x.data as BigInt64Array | BigUint64Array);
-  if (to === "bool") return store(to, x.dims, Float64Array.from(values, (v) => Number(v !== 0n)));
+  if (to === "bool")
+    return store(
+      to,
+      x.dims,
+      Float64Array.from(values, (v) => Number(v !== 0n)),
+    );
   if (isWide(to)) return wide(to, x.dims, values);
-  if (isInteger(to)) return store(to, x.dims, Float64Array.from(values, (v) => Number(BigInt.asIntN(bitsOf(to), v))));
+  if (isInteger(to))
+    return store(
+      to,
+      x.dims,
+      Float64Array.from(values, (v) => Number(BigInt.asIntN(bitsOf(to), v))),
+    );
   const numbers = Float64Array.from(values, Number);
   // Beyond 2^53 a second rounding would follow the one to double.
   return numbers.every(Number.isSafeInteger) ? store(to, x.dims, numbers) : undefined;

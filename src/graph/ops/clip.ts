@@ -1,7 +1,8 @@
 /** Clip to [min, max]: bounds are attributes before opset 11 and scalar inputs since. */
-import { passThrough } from "./axis-rules.js";
+
 import type { Dim } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
+import { passThrough } from "./axis-rules.js";
 import { elements, fitting, larger, smaller, zip } from "./content-algebra.js";
 import { exactNumbers, mapElements } from "./numeric.js";
 import { hasInput, likeInput, NO_MACS, noMacs } from "./shape-rules.js";
@@ -9,7 +10,11 @@ import { hasInput, likeInput, NO_MACS, noMacs } from "./shape-rules.js";
 function clippedContent(op: OpContext): readonly Dim[] | undefined {
   if (op.opset < 11) return undefined;
   let content = elements(op, 0);
-  for (const [i, bound] of [[1, larger], [2, smaller]] as const) if (hasInput(op, i)) content = zip([content, elements(op, i)], bound);
+  for (const [i, bound] of [
+    [1, larger],
+    [2, smaller],
+  ] as const)
+    if (hasInput(op, i)) content = zip([content, elements(op, i)], bound);
   return fitting(op.type(0)?.dtype, content);
 }
 

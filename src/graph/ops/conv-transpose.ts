@@ -1,14 +1,15 @@
 /** ConvTranspose in any number of spatial axes: strides, dilations, groups, output_padding, output_shape, auto_pad. */
-import { add, type Dim, mul, product, sub } from "../dim.js";
-import { defineOp, type OpContext, type OpSpec } from "../op.js";
+
 import { int } from "../attribute.js";
 import type { Axis } from "../coupling/axis.js";
+import { add, type Dim, isKnown, mul, product, sub } from "../dim.js";
+import { defineOp, type InferContext, type OpSpec } from "../op.js";
 import { convolutionBlocks, freezeAxes, groupForm, spatial } from "./axis-rules.js";
-import { expectRank, mismatch, sameExtent, type Shape, tensorOf, unknownMacs } from "./shape-rules.js";
+import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { readWindow, span } from "./window.js";
 
 /** [N, M, …] for X [N, C, …] and W [C, M/group, kernel…]. */
-function transposedShape(op: OpContext): Shape | undefined {
+function transposedShape(op: InferContext): Shape | undefined {
   const { node } = op;
   const X = op.shape(0);
   const W = op.shape(1);
@@ -20,17 +21,24 @@ function transposedShape(op: OpContext): Shape | undefined {
   return [X[0] as Dim, M, ...spatialExtents(op, X.slice(2), W.slice(2))];
 }
 
-function spatialExtents(op: OpContext, extents: Shape, kernel: Shape): Shape {
+function spatialExtents(op: InferContext, extents: Shape, kernel: Shape): Shape {
   const { node } = op;
   const stated = node.ints("output_shape");
-  // The runtime also takes output_shape with batch and channels in front.
-  if (stated && stated.length > 0) return stated.slice(stated.length - extents.length);
+  if (stated && stated.length > 0) {
+    if (stated.length !== extents.length)
+      throw mismatch(node, `output_shape should have ${extents.length} entries, but has ${stated.length}.`);
+    return stated;
+  }
   const w = readWindow(node, kernel);
   const extra = node.ints("output_padding", []);
   return extents.map((extent, i) => {
     const stride = w.strides[i] as number;
-    if (w.autoPad.startsWith("SAME")) return mul(extent, stride);
-    const full = add(mul(sub(extent, 1), stride), add(span(w, i), extra[i] ?? 0));
+    const reach = add(span(w, i), extra[i] ?? 0);
+    if (w.autoPad.startsWith("SAME")) {
+      // Where windows leave gaps, the specification says extent * stride and ONNX Runtime does not fill the last gap.
+      return isKnown(reach) && reach >= stride ? mul(extent, stride) : op.fresh(0, i + 2);
+    }
+    const full = add(mul(sub(extent, 1), stride), reach);
     return sub(full, (w.begins[i] as number) + (w.ends[i] as number));
   });
 }

@@ -1,13 +1,14 @@
 /** Convolutions: Conv, and its integer forms ConvInteger and QLinearConv, in any number of spatial axes. */
-import type { Axis } from "../coupling/axis.js";
-import { type Dim, isKnown, mul, product } from "../dim.js";
-import type { DType } from "../dtype.js";
-import { defineOp, type CostContext, type OpContext, type OpSpec } from "../op.js";
+
 import { int } from "../attribute.js";
+import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import type { ResizeContext } from "../coupling/resize.js";
+import { type Dim, isKnown, mul, product } from "../dim.js";
+import type { DType } from "../dtype.js";
+import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
 import { convolutionBlocks, freezeAxes, groupForm, spatial } from "./axis-rules.js";
-import { expectRank, mismatch, sameExtent, type Shape, tensorOf, unknownMacs } from "./shape-rules.js";
+import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { readWindow, windowsAlong } from "./window.js";
 
 /** [N, M, windows…] for X [N, C, …] and W [M, C/group, kernel…]. */

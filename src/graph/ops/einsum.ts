@@ -1,10 +1,11 @@
 /** Einsum: labels of the equation are bound to extents; the output is read off its labels. Ellipsis and implicit output included. */
+
+import type { Axis } from "../coupling/axis.js";
+import type { Slot } from "../coupling/context.js";
 import { type Dim, mul, product } from "../dim.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import type { Axis } from "../coupling/axis.js";
-import type { Slot } from "../coupling/context.js";
-import { broadcast, mismatch, sameExtent, type Shape, tensorOf, unknownMacs } from "./shape-rules.js";
+import { broadcast, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 const ELLIPSIS = "...";
 
@@ -109,7 +110,10 @@ export const specs: readonly OpSpec[] = [
         });
       });
       for (const [label, slots] of places) if (!b.equation.output.includes(label)) op.contract(...slots);
-      op.out(0, b.equation.output.map((label) => axes.get(label) as Axis));
+      op.out(
+        0,
+        b.equation.output.map((label) => axes.get(label) as Axis),
+      );
     },
     macs(op) {
       const b = bind(op);

@@ -1,9 +1,10 @@
 /** Ops of two tensors broadcast together: arithmetic, comparison, logic, bits. The forms before opset 7 (axis, broadcast) are left out. */
-import { elementwise } from "./axis-rules.js";
+
 import { type Dim, exactDiv, isKnown } from "../dim.js";
 import { bitsOf, type DType, isInteger } from "../dtype.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpSpec } from "../op.js";
+import { elementwise } from "./axis-rules.js";
 import {
   difference,
   elements,

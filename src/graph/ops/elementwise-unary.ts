@@ -2,9 +2,9 @@
 import { type Dim, isKnown, mul } from "../dim.js";
 import { bitsOf, isFloat, isInteger } from "../dtype.js";
 import type { Node } from "../graph.js";
-import { elementwise, passThrough } from "./axis-rules.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { Tensor } from "../tensor.js";
+import { elementwise, passThrough } from "./axis-rules.js";
 import { elements, isNonNegative, zip } from "./content-algebra.js";
 import { erf, exactNumbers, isNumeric, mapElements, roundEven } from "./numeric.js";
 import { likeInput, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
@@ -188,7 +188,11 @@ function unary(row: Row): OpSpec {
 
 /** Not of every bit, by bytes: complements do not care where elements begin. */
 function complement(x: Tensor): Tensor {
-  return Tensor.ofBytes(x.dtype, x.dims, x.bytes.map((b) => ~b));
+  return Tensor.ofBytes(
+    x.dtype,
+    x.dims,
+    x.bytes.map((b) => ~b),
+  );
 }
 
 export const specs: readonly OpSpec[] = [
@@ -199,7 +203,13 @@ export const specs: readonly OpSpec[] = [
     inputs: ["X"],
     outputs: ["Y"],
     remark: NO_MACS,
-    infer: (op) => [tensorOf("bool", op.shape(0), mapContent(op, (d) => (isKnown(d) ? Number(d === 0) : undefined)))],
+    infer: (op) => [
+      tensorOf(
+        "bool",
+        op.shape(0),
+        mapContent(op, (d) => (isKnown(d) ? Number(d === 0) : undefined)),
+      ),
+    ],
     evaluate(_, [x]) {
       const y = x && mapElements(x, "bool", (v) => Number(v === 0));
       return y && [y];
@@ -265,7 +275,11 @@ export const specs: readonly OpSpec[] = [
       const numbers = x && isFloat(x.dtype) && exactNumbers(x);
       const b = bias && exactNumbers(bias);
       if (!x || !numbers || !isNumeric(x.dtype) || (bias && !b)) return undefined;
-      const y = mapElements(Tensor.fromNumbers(x.dtype, x.dims, b ? numbers.map((v, i) => v + (b[i % b.length] as number)) : numbers), x.dtype, geluTanh);
+      const y = mapElements(
+        Tensor.fromNumbers(x.dtype, x.dims, b ? numbers.map((v, i) => v + (b[i % b.length] as number)) : numbers),
+        x.dtype,
+        geluTanh,
+      );
       return y && [y];
     },
     axes: elementwise,

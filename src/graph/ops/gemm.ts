@@ -1,9 +1,10 @@
 /** Gemm: Y = alpha * A' * B' + beta * C, where ' transposes when transA or transB is set and C broadcasts to Y. */
+
+import type { Axis } from "../coupling/axis.js";
 import { type Dim, isKnown, product } from "../dim.js";
 import { isFloat } from "../dtype.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import type { Axis } from "../coupling/axis.js";
 import { broadcastAxes } from "./axis-rules.js";
 import { multiply } from "./matmul.js";
 import { broadcastOffsets, exactNumbers, store } from "./numeric.js";

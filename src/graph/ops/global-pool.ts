@@ -1,7 +1,7 @@
 /** Pools over all spatial axes: GlobalAveragePool, GlobalMaxPool, GlobalLpPool. */
 import type { Axis } from "../coupling/axis.js";
-import { spatial } from "./axis-rules.js";
 import { defineOp, type OpSpec } from "../op.js";
+import { spatial } from "./axis-rules.js";
 import { mismatch, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
 function globalPool(type: string, since: readonly number[]): OpSpec {
@@ -14,7 +14,13 @@ function globalPool(type: string, since: readonly number[]): OpSpec {
     infer(op) {
       const X = op.type(0);
       if (X?.shape && X.shape.length < 3) throw mismatch(op.node, `X should be [N, C, spatial…], but is [${X.shape.join(", ")}].`);
-      return [X && tensorOf(X.dtype, X.shape?.map((d, i) => (i < 2 ? d : 1)))];
+      return [
+        X &&
+          tensorOf(
+            X.dtype,
+            X.shape?.map((d, i) => (i < 2 ? d : 1)),
+          ),
+      ];
     },
     axes(op) {
       const X = op.in(0);

@@ -1,13 +1,14 @@
 /** Matrix products as in numpy.matmul: MatMul, its integer forms MatMulInteger and QLinearMatMul, and com.microsoft FusedMatMul. */
+
+import type { Axis } from "../coupling/axis.js";
+import type { AxisContext } from "../coupling/context.js";
 import { type Dim, mul, product } from "../dim.js";
 import { isFloat } from "../dtype.js";
 import type { Node } from "../graph.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
-import type { Axis } from "../coupling/axis.js";
-import type { AxisContext } from "../coupling/context.js";
 import { broadcastAxes } from "./axis-rules.js";
 import { broadcastDims, broadcastOffsets, exactNumbers, store } from "./numeric.js";
-import { broadcast, mismatch, sameExtent, type Shape, tensorOf, unknownMacs } from "./shape-rules.js";
+import { broadcast, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 interface Product {
   readonly shape: Shape;

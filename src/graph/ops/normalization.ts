@@ -1,12 +1,13 @@
 /** Normalisations whose output has the type of their input: layer, RMS, instance, group, Lp, local response, mean-variance. */
-import { type Dim, isKnown } from "../dim.js";
-import { dtypeOfWire } from "../dtype.js";
-import { defineOp, type OpContext, type OpSpec } from "../op.js";
+
 import { int } from "../attribute.js";
 import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
+import { type Dim, isKnown } from "../dim.js";
+import { dtypeOfWire } from "../dtype.js";
+import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, sameExtent, type Shape, tensorOf } from "./shape-rules.js";
+import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 /** Scale and bias must broadcast to X without growing it. */
 function checkScale(op: OpContext, ...operands: readonly number[]): void {

@@ -8,8 +8,19 @@ import { bitsOf, type DType, isInteger } from "../dtype.js";
 import { Tensor } from "../tensor.js";
 
 const NUMERIC: ReadonlySet<DType> = new Set<DType>([
-  "float32", "float64", "float16", "bfloat16", "bool",
-  "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+  "float32",
+  "float64",
+  "float16",
+  "bfloat16",
+  "bool",
+  "int8",
+  "uint8",
+  "int16",
+  "uint16",
+  "int32",
+  "uint32",
+  "int64",
+  "uint64",
 ]);
 
 /** Whether elements of this type are read and written as numbers here. */

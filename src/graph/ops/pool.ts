@@ -1,12 +1,13 @@
 /** Pools over sliding windows: MaxPool, AveragePool, LpPool. Sums and comparisons are not multiply-accumulates. */
-import type { Dim } from "../dim.js";
-import { defineOp, type OpContext, type OpSpec } from "../op.js";
+
 import type { Axis } from "../coupling/axis.js";
+import type { Dim } from "../dim.js";
+import { defineOp, type InferContext, type OpSpec } from "../op.js";
 import { spatial } from "./axis-rules.js";
 import { expectRank, mismatch, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 import { readWindow, windowsAlong } from "./window.js";
 
-function pooledShape(op: OpContext): Shape | undefined {
+function pooledShape(op: InferContext): Shape | undefined {
   const { node } = op;
   const X = op.shape(0);
   if (!X) return undefined;
@@ -15,7 +16,10 @@ function pooledShape(op: OpContext): Shape | undefined {
   expectRank(node, X, "X", kernel.length + 2);
   const window = readWindow(node, kernel);
   const ceil = node.int("ceil_mode", 0) !== 0;
-  return [X[0] as Dim, X[1] as Dim, ...X.slice(2).map((extent, i) => windowsAlong(node, window, i, extent, ceil))];
+  // Where the windows of SAME pools are dilated, the specification says ceil(extent / stride) and ONNX Runtime gives fewer.
+  const isDisputed = (i: number) => window.autoPad.startsWith("SAME") && window.dilations[i] !== 1 && kernel[i] !== 1;
+  const windows = X.slice(2).map((extent, i) => (isDisputed(i) ? op.fresh(0, i + 2) : windowsAlong(node, window, i, extent, ceil)));
+  return [X[0] as Dim, X[1] as Dim, ...windows];
 }
 
 function pool(type: string, since: readonly number[], outputs: readonly string[]): OpSpec {
@@ -35,7 +39,9 @@ function pool(type: string, since: readonly number[], outputs: readonly string[]
       // Indices count positions of the whole tensor: they change when channels leave.
       if (op.node.outputs[1]) op.freeze(X[1] as Axis, "the Indices output counts across channels");
       const Y = [X[0] as Axis, X[1] as Axis, ...spatial(op, X, 0)];
-      op.node.outputs.forEach((_, i) => { op.out(i, Y); });
+      op.node.outputs.forEach((_, i) => {
+        op.out(i, Y);
+      });
     },
     macs: noMacs,
   });

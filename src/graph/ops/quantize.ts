@@ -1,6 +1,7 @@
 /** Conversions between real and quantised numbers: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear. */
-import type { AxisContext } from "../coupling/context.js";
+
 import type { Axis } from "../coupling/axis.js";
+import type { AxisContext } from "../coupling/context.js";
 import { bitsOf, type DType, dtypeOfWire } from "../dtype.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";

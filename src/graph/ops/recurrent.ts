@@ -1,11 +1,12 @@
 /** LSTM, GRU and RNN: X [steps, batch, I] (batch first under layout 1) through W [D, gates*H, I] and R [D, gates*H, H]. */
-import type { AxisContext } from "../coupling/context.js";
-import type { Axis } from "../coupling/axis.js";
+
 import { int } from "../attribute.js";
-import { freezeAxes } from "./axis-rules.js";
+import type { Axis } from "../coupling/axis.js";
+import type { AxisContext } from "../coupling/context.js";
 import { add, type Dim, exactDiv, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import { expectRank, sameExtent, type Shape, tensorOf, unknownMacs } from "./shape-rules.js";
+import { freezeAxes } from "./axis-rules.js";
+import { expectRank, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 interface Extents {
   readonly steps: Dim;
@@ -22,7 +23,11 @@ function extents(op: OpContext, gates: number): Extents | undefined {
   const R = op.shape(2);
   if (!X) return undefined;
   expectRank(node, X, "X", 3);
-  for (const [name, s] of [["W", W], ["R", R]] as const) if (s) expectRank(node, s, name, 3);
+  for (const [name, s] of [
+    ["W", W],
+    ["R", R],
+  ] as const)
+    if (s) expectRank(node, s, name, 3);
   const directions = node.string("direction", "forward") === "bidirectional" ? 2 : 1;
   const perGate = W && exactDiv(W[1] as Dim, gates);
   const H = node.int("hidden_size") ?? R?.[2] ?? perGate;
@@ -67,7 +72,10 @@ function recurrentAxes(op: AxisContext, gates: number): void {
   op.same(X[2] as Axis, W[2] as Axis);
   op.contract({ input: 0, axis: 2 }, { input: 1, axis: 2 });
   op.contract({ input: 2, axis: 2, zero: true });
-  const perGate: readonly [number, number][] = [[3, 2 * gates], [7, 3]];
+  const perGate: readonly [number, number][] = [
+    [3, 2 * gates],
+    [7, 3],
+  ];
   for (const [i, n] of perGate) {
     if (!op.has(i)) continue;
     op.freeze(op.in(i)[0] as Axis, "it counts the directions");

@@ -1,6 +1,7 @@
 /** Reductions over axes: Reduce* (axes an attribute, then an input), ArgMax and ArgMin (one axis). */
-import type { AxisContext } from "../coupling/context.js";
+
 import type { Axis } from "../coupling/axis.js";
+import type { AxisContext } from "../coupling/context.js";
 import { add, type Dim, mul } from "../dim.js";
 import { isFloat, isInteger } from "../dtype.js";
 import { defineOp, type InferContext, type OpContext, type OpSpec } from "../op.js";
@@ -48,7 +49,12 @@ const rows: readonly Row[] = [
 ];
 
 /** Reduced axes from the front; undefined when they are an input whose elements, `operand`, are not known. */
-function reducedAxes(op: OpContext, axesInput: number, rank: number, operand: number[] | undefined = knownContent(op, 1)): number[] | undefined {
+function reducedAxes(
+  op: OpContext,
+  axesInput: number,
+  rank: number,
+  operand: number[] | undefined = knownContent(op, 1),
+): number[] | undefined {
   const isInput = op.opset >= axesInput;
   const stated = isInput ? (hasInput(op, 1) ? operand : []) : (op.node.ints("axes") ?? []);
   if (!stated) return undefined;

@@ -48,7 +48,12 @@ function bySizes(op: InferContext, X: Shape, sizes: readonly Dim[]): Shape {
   if (!extents.every(isKnown) || !sizes.every(isKnown)) return X.map((d, a) => (axes.includes(a) ? op.fresh(0, a) : d));
   const ratios = sizes.map((s, i) => Math.fround((s as number) / (extents[i] as number)));
   const scale = policy === "not_larger" ? Math.min(...ratios) : Math.max(...ratios);
-  return place(op, X, extents.map((d) => Math.round(Math.fround(scale * (d as number)))), "sizes");
+  return place(
+    op,
+    X,
+    extents.map((d) => Math.round(Math.fround(scale * (d as number)))),
+    "sizes",
+  );
 }
 
 function resizedShape(op: InferContext): Shape | undefined {
@@ -102,7 +107,10 @@ export const specs: readonly OpSpec[] = [
       const sizes = op.content(3);
       if (op.opset < 11 || !sizes) return;
       const axes = resizedAxes(op, (op.shape(0) as Shape).length);
-      op.setOperand(3, axes.map((a) => op.sizeOut(0, a)));
+      op.setOperand(
+        3,
+        axes.map((a) => op.sizeOut(0, a)),
+      );
     },
     macs: noMacs,
   }),

@@ -1,7 +1,8 @@
 /** Softmax, LogSoftmax, Hardmax: along one axis since opset 13, before over all axes from `axis` on, taken as one. */
-import { freezeAxes } from "./axis-rules.js";
-import { defineOp, type OpContext, type OpSpec } from "../op.js";
+
 import { isFloat } from "../dtype.js";
+import { defineOp, type OpContext, type OpSpec } from "../op.js";
+import { freezeAxes } from "./axis-rules.js";
 import { exactNumbers, store } from "./numeric.js";
 import { frontAxis, likeInput, NO_MACS, noMacs } from "./shape-rules.js";
 
@@ -38,8 +39,7 @@ function spec(type: string, f: Normaliser): OpSpec {
     remark: NO_MACS,
     infer(op) {
       const shape = op.shape(0);
-      // Before opset 13, axis = rank is an empty run of axes, hence never wrong for vectors.
-      if (shape && shape.length > 0 && (op.opset >= 13 || op.node.int("axis", 1) < shape.length)) axisOf(op, shape.length);
+      if (shape && shape.length > 0) axisOf(op, shape.length);
       return [likeInput(op)];
     },
     evaluate(op, [x]) {

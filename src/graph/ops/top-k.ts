@@ -56,7 +56,9 @@ export const specs: readonly OpSpec[] = [
         const from = outer * length * step + (run % step);
         const value = (i: number): number => numbers[from + i * step] as number;
         // Array.sort is stable: of equal elements the one of lower index comes first, as the specification asks.
-        const order = Array.from({ length }, (_, i) => i).sort((i, j) => (value(i) === value(j) ? 0 : sign * (value(i) < value(j) ? -1 : 1)));
+        const order = Array.from({ length }, (_, i) => i).sort((i, j) =>
+          value(i) === value(j) ? 0 : sign * (value(i) < value(j) ? -1 : 1),
+        );
         for (let i = 0; i < k; i++) {
           const to = (outer * k + i) * step + (run % step);
           indices[to] = order[i] as number;

@@ -1,8 +1,9 @@
 /** Element-wise ops of any number of tensors, broadcast together since opset 8: Sum, Mean, Max, Min. */
-import { elementwise } from "./axis-rules.js";
+
 import type { Dim } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import type { Tensor } from "../tensor.js";
+import { elementwise } from "./axis-rules.js";
 import { elements, fitting, larger, smaller, sum, zip } from "./content-algebra.js";
 import { mapBroadcast } from "./numeric.js";
 import { broadcast, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
@@ -34,9 +35,18 @@ export const specs: readonly OpSpec[] = rows.map(({ type, since, output, f, cont
     infer(op) {
       const all = op.node.inputs.map((_, i) => i);
       const dtype = all.map((i) => op.type(i)?.dtype).find((d) => d !== undefined);
-      const shape = broadcast(op.node, all.map((i) => op.shape(i)));
+      const shape = broadcast(
+        op.node,
+        all.map((i) => op.shape(i)),
+      );
       if (!dtype) return [undefined];
-      const known = content && shape && shape.length <= 1 ? zip(all.map((i) => elements(op, i)), (...xs) => xs.reduce(content)) : undefined;
+      const known =
+        content && shape && shape.length <= 1
+          ? zip(
+              all.map((i) => elements(op, i)),
+              (...xs) => xs.reduce(content),
+            )
+          : undefined;
       return [tensorOf(dtype, shape, fitting(dtype, known))];
     },
     evaluate(_, inputs) {

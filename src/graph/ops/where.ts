@@ -1,7 +1,8 @@
 /** Where: X where the condition holds, Y elsewhere, the three broadcast together. Works for every element type. */
-import { elementwise } from "./axis-rules.js";
+
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange } from "../rearrange.js";
+import { elementwise } from "./axis-rules.js";
 import { choice, elements, zip } from "./content-algebra.js";
 import { broadcastDims, broadcastOffsets } from "./numeric.js";
 import { broadcast, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";

@@ -1,0 +1,109 @@
+/** Merging: before channel `from` leaves, channel `into` takes over what its readers made of it. */
+import { PlanError, UnsupportedError } from "../errors.js";
+import { cloneModel } from "../graph/clone.js";
+import type { ConstantSlot, Coupling, Group } from "../graph/coupling/groups.js";
+import type { DType } from "../graph/dtype.js";
+import type { Model, Node, Use, Value } from "../graph/graph.js";
+import { Tensor } from "../graph/tensor.js";
+import { closest } from "../suggest.js";
+import type { PlannedMerge } from "./plan.js";
+
+/** Weight types that can take a sum: quantised integers stand for numbers on a grid and cannot. */
+const SUMMABLE: ReadonlySet<DType> = new Set<DType>(["float32", "float64", "float16", "bfloat16"]);
+
+/** Whether the weights of a consumer slot can be merged. */
+export function isMergeable(slot: ConstantSlot): boolean {
+  return SUMMABLE.has(slot.value.constant?.dtype ?? "undefined");
+}
+
+/**
+ * A copy of `model` in which, for each merge in order, W[:, into] += scale·W[:, from] in every consumer of the group.
+ *
+ * A channel with several positions in a consumer (H·W columns behind a Flatten) is added position by position; in a grouped
+ * weight only the rows that read the channel change. Sums are in float64, rounded to the weight's type once. A matrix
+ * that other nodes read in another role is copied for the consumers.
+ *
+ * @param coupling that of `model`.
+ * @throws PlanError when a group or channel does not exist, or two channels have different positions in a consumer.
+ * @throws UnsupportedError when a consumer's weights are quantised.
+ */
+export function applyMerges(model: Model, merges: readonly PlannedMerge[], coupling: Coupling): Model {
+  const next = cloneModel(model);
+  const edits = new Map<Value, { readonly data: Float64Array; readonly readers: Use[] }>();
+  for (const merge of merges) {
+    const group = groupNamed(merge.group, coupling);
+    for (const k of [merge.from, merge.into]) {
+      if (k < group.choices.length) continue;
+      throw new PlanError("PLAN_OUT_OF_RANGE", `The plan merges channel ${k} of "${merge.group}", but it has channels 0 to ${group.choices.length - 1}.`);
+    }
+    for (const slot of group.slots) {
+      if (slot.role !== "consumer") continue;
+      if (!isMergeable(slot)) throw quantised(merge, slot);
+      let edit = edits.get(slot.value);
+      if (!edit) edits.set(slot.value, (edit = { data: Float64Array.from((slot.value.constant as Tensor).numbers()), readers: readersOf(slot, coupling) }));
+      addChannel(edit.data, slot, merge);
+    }
+  }
+  const twins = new Map<Node, Node>();
+  model.graph.nodes.forEach((n, i) => { twins.set(n, next.graph.nodes[i] as Node); });
+  for (const [value, { data, readers }] of edits) {
+    const old = value.constant as Tensor;
+    const tensor = Tensor.fromNumbers(old.dtype, old.dims, data);
+    const mine = next.graph.value(value.name) as Value;
+    if (readers.length === 0 || (readers.length === value.useCount && !value.isOutput)) next.graph.setConstant(mine, tensor);
+    else {
+      const copy = next.graph.addInitializer(`${value.name}_merged`, tensor);
+      for (const { node, index } of readers) twins.get(node)?.setInput(index, copy);
+    }
+  }
+  return next;
+}
+
+/** Reads at which a sum runs over the slot's axis; none where the weight is moved or converted first (then it has no other role). */
+function readersOf(slot: ConstantSlot, coupling: Coupling): Use[] {
+  return slot.uses.filter(({ node, index }) =>
+    coupling.typing.contractions.some((c) => c.node === node && c.slots.some((s) => s.input === index && s.axis === slot.axis)),
+  );
+}
+
+function addChannel(data: Float64Array, slot: ConstantSlot, { group, from, into, scale }: PlannedMerge): void {
+  const { dims } = slot.value.constant as Tensor;
+  const sources = slot.positions(from);
+  const targets = slot.positions(into);
+  if (sources.length !== targets.length) {
+    throw new PlanError(
+      "PLAN_MERGE",
+      `The plan merges channel ${from} of "${group}" into ${into}, but they have ${sources.length} and ${targets.length} positions in "${slot.value.name}".`,
+      { at: { value: slot.value.name }, hint: "Channels can only be merged where the same weights read them." },
+    );
+  }
+  const n = dims[slot.axis] as number;
+  const inner = dims.slice(slot.axis + 1).reduce((a, b) => a * b, 1);
+  const outer = dims.slice(0, slot.axis).reduce((a, b) => a * b, 1);
+  const perRow = slot.rows ? outer / (dims[0] as number) : 0;
+  const [first, last] = slot.rows ? [slot.rows[0] * perRow, slot.rows[1] * perRow] : [0, outer];
+  for (let o = first; o < last; o++) {
+    for (let p = 0; p < sources.length; p++) {
+      const a = (o * n + (sources[p] as number)) * inner;
+      const b = (o * n + (targets[p] as number)) * inner;
+      for (let i = 0; i < inner; i++) data[b + i] = (data[b + i] as number) + scale * (data[a + i] as number);
+    }
+  }
+}
+
+function groupNamed(name: string, coupling: Coupling): Group {
+  const group = coupling.groups.find((g) => g.name === name);
+  if (group) return group;
+  const near = closest(name, coupling.groups.map((g) => g.name));
+  throw new PlanError("PLAN_UNKNOWN_GROUP", `The plan merges channels of "${name}", which is no group of this model.`, {
+    hint: `${near ? `Did you mean "${near}"? ` : ""}\`onnx-prune inspect\` lists the groups.`,
+  });
+}
+
+function quantised(merge: PlannedMerge, slot: ConstantSlot): UnsupportedError {
+  return new UnsupportedError(
+    "MERGE_QUANTISED",
+    `The plan merges channels of "${merge.group}", but the weights "${slot.value.name}" that read them are ${slot.value.constant?.dtype}.`,
+    { at: { value: slot.value.name }, hint: "Prune the model before it is quantised, or plan without merging ({\"merge\": false})." },
+  );
+}

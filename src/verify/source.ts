@@ -1,0 +1,21 @@
+/** A model in memory as something a runner loads. */
+import { encode, encodedSize, joinChunks } from "../graph/codec.js";
+import type { Model } from "../graph/graph.js";
+import type { ModelSource } from "../runtime/runner.js";
+
+/** Protobuf messages end at 2 GiB; past this, weights travel as external data. */
+const LARGEST_MESSAGE = 1.9 * 2 ** 30;
+
+/** The bytes of `model`, with its large tensors beside it when one message cannot hold them. */
+export function sourceOf(model: Model): ModelSource {
+  if (encodedSize(model) < LARGEST_MESSAGE) return { bytes: joinChunks(encode(model)) };
+  const encoded = encode(model, { external: { location: "weights" } });
+  const chunks = encoded.external ? [...encoded.external.chunks] : [];
+  const data = new Uint8Array(chunks.reduce((n, c) => n + c.length, 0));
+  let at = 0;
+  for (const c of chunks) {
+    data.set(c, at);
+    at += c.length;
+  }
+  return { bytes: joinChunks(encoded), external: [{ path: "weights", data }] };
+}

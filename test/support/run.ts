@@ -1,0 +1,38 @@
+/** Runs models on ONNX Runtime with optimisation off, fed with the same random inputs each time. */
+import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { encode, joinChunks } from "../../src/graph/codec.js";
+import type { Model } from "../../src/graph/graph.js";
+import { randomFloats } from "./build.js";
+
+/** Outputs of `model` by name; float inputs are standard normal, symbolic extents are `batch`. */
+export async function run(model: Model, options: { readonly seed?: number; readonly batch?: number } = {}): Promise<Record<string, Float32Array>> {
+  const session = await InferenceSession.create(joinChunks(encode(model)), { graphOptimizationLevel: "disabled", intraOpNumThreads: 1, logSeverityLevel: 3 });
+  const feeds: Record<string, OrtTensor> = {};
+  for (const v of model.graph.inputs) {
+    if (v.constant) continue;
+    const shape = (v.shape ?? []).map((d) => (typeof d === "number" ? d : (options.batch ?? 2)));
+    const size = shape.reduce((a, b) => a * b, 1);
+    feeds[v.name] = new OrtTensor("float32", randomFloats(`${options.seed ?? 0}:${v.name}`, size), shape);
+  }
+  const results = await session.run(feeds);
+  const out: Record<string, Float32Array> = {};
+  for (const [name, t] of Object.entries(results)) out[name] = Float32Array.from(t.data as Float32Array);
+  await session.release();
+  return out;
+}
+
+/** The largest difference between the outputs of two runs, relative to the largest value of the first (at least 1). */
+export function difference(a: Record<string, Float32Array>, b: Record<string, Float32Array>): number {
+  let worst = 0;
+  for (const [name, x] of Object.entries(a)) {
+    const y = b[name];
+    if (!y || y.length !== x.length) return Number.POSITIVE_INFINITY;
+    const size = x.reduce((m, v) => Math.max(m, Math.abs(v)), 1);
+    x.forEach((v, i) => {
+      // NaN on one side only must not pass for equality.
+      const d = Object.is(v, y[i]) ? 0 : Math.abs(v - (y[i] as number)) / size;
+      worst = d <= worst ? worst : d;
+    });
+  }
+  return worst;
+}
