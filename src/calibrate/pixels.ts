@@ -52,7 +52,7 @@ export function resize(image: Pixels, to: Extent): Pixels {
   if (height === image.height && width === image.width) return image;
   const { channels } = image;
   const at = strides(image);
-  const like = image.data.constructor as Uint8ArrayConstructor;
+  const like = arrayLike(image.data);
   const data = new like(channels * height * width);
   const narrow = new like(image.height * width);
   const across = taps(image.width, width);
@@ -118,7 +118,7 @@ export function centerCrop(image: Pixels, to: Extent): Pixels {
   const top = roundHalfEven((image.height - height) / 2);
   const left = roundHalfEven((image.width - width) / 2);
   const { channels, planar } = image;
-  const data = new (image.data.constructor as Uint8ArrayConstructor)(channels * height * width);
+  const data = new (arrayLike(image.data))(channels * height * width);
   const rows = planar ? channels : 1;
   const step = planar ? 1 : channels;
   let at = 0;
@@ -138,7 +138,7 @@ export function toChannels(image: Pixels, channels: 1 | 3): Pixels {
   const { height, width } = image;
   const n = height * width;
   if (channels === 3 && image.channels === 1) {
-    const data = new (image.data.constructor as Uint8ArrayConstructor)(3 * n);
+    const data = new (arrayLike(image.data))(3 * n);
     for (let c = 0; c < 3; c++) data.set(image.data, c * n);
     return { channels, height, width, planar: true, data };
   }
@@ -199,4 +199,9 @@ async function loadSharp(): Promise<typeof Sharp> {
       },
     );
   }
+}
+
+/** Pixels come as bytes (also of a Node Buffer, whose own constructor is deprecated) or floats. */
+function arrayLike(data: Pixels["data"]): Uint8ArrayConstructor {
+  return (data instanceof Uint8Array ? Uint8Array : data.constructor) as Uint8ArrayConstructor;
 }

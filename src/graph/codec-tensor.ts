@@ -3,7 +3,7 @@ import { ModelError } from "../errors.js";
 import { bitsOf, byteLengthOf, type DType, dtypeOfWire, wireOfDtype } from "./dtype.js";
 import { type Chunks, type Deferred, edit, type Item } from "./proto/edit.js";
 import { TensorProto_DataLocation as DataLocation, StringStringEntryProto, TensorProto } from "./proto/generated/fields.js";
-import { concatenate, DELIMITED, FIXED32, FIXED64, Message, Varints, type Wire } from "./proto/wire.js";
+import { concatenate, FIXED32, FIXED64, Message, VARINT, type Wire } from "./proto/wire.js";
 import { Tensor } from "./tensor.js";
 
 /** A piece of a file beside the model. */
@@ -172,21 +172,31 @@ function typedBytes(m: Message, field: number, dtype: DType): Uint8Array {
   if (field === TensorProto.doubleData) return fixedBytes(m, field, FIXED64);
   // Sub-byte types have several elements per entry, already packed into its low byte.
   const width = Math.max(1, bitsOf(dtype) / 8);
-  const runs = m.fields.filter((f) => f.number === field);
+  const runs = m.runs(field, VARINT);
   // A varint has at least one byte, so this never falls short.
   const out = new Uint8Array(runs.reduce((n, f) => n + f.end - f.start, 0) * width);
   let at = 0;
   for (const f of runs) {
-    for (const v = new Varints(m.bytes, f.start, f.end); v.more; at += width) {
-      v.next();
-      for (let i = 0; i < width; i++) out[at + i] = (i < 4 ? v.low >>> (8 * i) : v.high >>> (8 * (i - 4))) & 255;
-    }
+    m.read(f, (reader) => {
+      for (; reader.pos < reader.len; at += width) {
+        if (width === 8) {
+          const { low, high } = reader.int64();
+          putInt(out, at, low, 4);
+          putInt(out, at + 4, high, 4);
+        } else putInt(out, at, reader.int32(), width);
+      }
+    });
   }
   return out.length === at ? out : out.slice(0, at);
 }
 
+/** The `width` low bytes of an int32, little-endian. */
+function putInt(out: Uint8Array, at: number, value: number, width: number): void {
+  for (let i = 0; i < width; i++) out[at + i] = value >>> (8 * i);
+}
+
 function fixedBytes(m: Message, field: number, unpacked: Wire): Uint8Array {
-  const runs = m.fields.filter((f) => f.number === field && (f.wire === DELIMITED || f.wire === unpacked)).map((f) => m.content(f));
+  const runs = m.runs(field, unpacked).map((f) => m.content(f));
   return runs.length === 1 ? (runs[0] as Uint8Array) : concatenate(runs);
 }
 

@@ -115,7 +115,7 @@ const RULES: readonly Rule[] = [
     hint: OLDER,
   },
   {
-    when: /Unsupported data type|Unsupported tensor type|unsupported data type|Non tensor type|data type is not supported|not a supported type/i,
+    when: /Tensor\.type is not supported|unsupported type|Unsupported data type|Unsupported tensor type|unsupported data type|Non tensor type|data type is not supported|not a supported type/i,
     make: UnsupportedError,
     code: "RUNTIME_DTYPE",
     says: "ONNX Runtime's JavaScript bindings do not carry a type of the model's inputs or outputs.",

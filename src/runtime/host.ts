@@ -13,6 +13,7 @@ import {
   type Calls,
   CLOSING,
   fromWire,
+  isCarried,
   type Kind,
   notCarried,
   type Ready,
@@ -189,9 +190,10 @@ class Host implements Runner {
 
   #settle(reply: Reply): void {
     const waiting = this.#waiting.get(reply.id);
+    // An answer that came after close(), which holds the thread until its end.
+    if (!waiting) return;
     this.#waiting.delete(reply.id);
     if (this.#waiting.size === 0) this.#worker.unref();
-    if (!waiting) return;
     if (reply.ok) waiting.resolve(reply.value);
     else {
       const original = new Error(reply.message);
@@ -228,7 +230,7 @@ class HostSession implements Session {
       if (!this.outputs.some((o) => o.name === name)) throw unknownName("FETCH_UNKNOWN", "output", name, this.outputs);
     }
     const wanted = fetch === undefined ? this.outputs : this.outputs.filter((o) => fetch.includes(o.name));
-    for (const o of wanted) if (o.dtype === "undefined") throw notCarried("sequence, map or optional", o.name);
+    for (const o of wanted) if (!isCarried(o.dtype)) throw notCarried(o.dtype, o.name);
     const wire = this.#feeds(feeds);
     const answer = await this.#host.call("run", { session: this.#id, feeds: wire, fetch }, this.#doing, buffersOf(wire));
     return Object.fromEntries(Object.entries(answer).map(([name, t]) => [name, fromWire(t)]));
@@ -255,7 +257,7 @@ class HostSession implements Session {
       const tensor = feeds[name];
       if (!tensor) throw new DataError("FEED_MISSING", `The model's input "${name}" was not given.`, { at: { value: name } });
       if (tensor.dtype !== dtype) {
-        if (dtype === "undefined") throw notCarried("sequence, map or optional", name);
+        if (!isCarried(dtype)) throw notCarried(dtype, name);
         throw new DataError("FEED_DTYPE", `Input "${name}" takes ${dtype}, but was given ${tensor.dtype} of dims [${tensor.dims}].`, {
           at: { value: name },
         });

@@ -62,7 +62,7 @@ export interface WorkerSettings {
 export const CLOSING = 0;
 export const BUSY = 1;
 
-/** Element types both ONNX Runtime's JavaScript bindings and our tensors know; the spelling is the same. */
+/** Element types ONNX Runtime's JavaScript bindings run; the spelling is ours too. */
 const CARRIED: ReadonlySet<DType> = new Set<DType>([
   "float32",
   "float64",
@@ -77,16 +77,19 @@ const CARRIED: ReadonlySet<DType> = new Set<DType>([
   "uint64",
   "bool",
   "string",
-  "int4",
-  "uint4",
 ]);
+
+/** int4 is not: `Tensor` takes it, `run` refuses it ("Tensor.type is not supported: int4", native and wasm 1.30). */
+export function isCarried(dtype: DType): boolean {
+  return CARRIED.has(dtype);
+}
 
 /**
  * The tensor with its bytes copied into a buffer that may be transferred: tensors share the buffer of the model file.
  * @throws UnsupportedError for a dtype ONNX Runtime does not take; DataError for strings that are not UTF-8.
  */
 export function toWire(tensor: Tensor, name: string): WireTensor {
-  if (!CARRIED.has(tensor.dtype)) throw notCarried(tensor.dtype, name);
+  if (!isCarried(tensor.dtype)) throw notCarried(tensor.dtype, name);
   const { dtype: type, dims } = tensor;
   if (type !== "string") return { type, dims, data: new Uint8Array(tensor.bytes) };
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -120,8 +123,9 @@ export function buffersOf(tensors: WireTensors): ArrayBuffer[] {
   return [...buffers];
 }
 
-export function notCarried(dtype: string, name: string): UnsupportedError {
-  return new UnsupportedError("RUNTIME_DTYPE", `ONNX Runtime's JavaScript bindings do not carry ${dtype} tensors, which "${name}" is.`, {
+export function notCarried(dtype: DType, name: string): UnsupportedError {
+  const what = dtype === "undefined" ? "sequences, maps and optionals" : `${dtype} tensors`;
+  return new UnsupportedError("RUNTIME_DTYPE", `ONNX Runtime's JavaScript bindings do not carry ${what}, and "${name}" is one.`, {
     at: { value: name },
     hint: "Export the model with float32 or float16 inputs and outputs; inside the graph other types are fine.",
   });

@@ -25,8 +25,6 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
     int64: BigInt64Array,
     uint64: BigUint64Array,
     bool: Uint8Array,
-    int4: Uint8Array,
-    uint4: Uint8Array,
   };
   // The indices of wire.ts, whose values cannot be imported here.
   const CLOSING = 0 satisfies typeof import("./wire.js").CLOSING;

@@ -66,7 +66,7 @@ export class FoldedWeights {
     }
     const out: SlotVectors[] = [];
     for (const slot of group.slots) {
-      if (slot.role !== "vector") continue;
+      if (slot.role !== "vector" || isProducer(slot)) continue;
       for (const use of slot.uses) {
         if (absorbed.get(use.node)?.has(use.index)) continue;
         const tensor = slot.value.constant as Tensor;
@@ -121,7 +121,7 @@ export class FoldedWeights {
   /** Each slot of a role with each of its reads; reads that amount to the same weights count once. */
   #reads(group: Group, role: "producer" | "consumer"): { readonly slot: ConstantSlot; readonly read: Read }[] {
     return group.slots.flatMap((slot) => {
-      if (slot.role !== role) return [];
+      if (role === "producer" ? !isProducer(slot) : slot.role !== role) return [];
       let hasPlain = false;
       return slot.uses.flatMap((use) => {
         const read = readOf(slot, use, this.#shapeOf);
@@ -141,6 +141,12 @@ export class FoldedWeights {
     this.#last = { value, node: linear.node, data };
     return data;
   }
+}
+
+/** Whether the slot makes channels. A filter of a single weight per channel looks like a vector and is none. */
+export function isProducer(slot: ConstantSlot): boolean {
+  if (slot.role !== "vector") return slot.role === "producer";
+  return slot.uses.some(({ node, index }) => linearOf(node, index, slot.value.constant?.dims.length ?? 0) !== undefined);
 }
 
 const NOTHING = new Float64Array(0);

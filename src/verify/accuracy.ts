@@ -226,7 +226,7 @@ class Hits {
 /** How many classes come before `label`: those with a larger score, and those of lower index with the same. */
 function rankOf(label: number, values: ArrayLike<number>, start: number, classes: number): number {
   const own = values[start + label] as number;
-  if (Number.isNaN(own)) return classes;
+  if (Number.isNaN(own)) return Number.POSITIVE_INFINITY;
   let rank = 0;
   for (let c = 0; c < classes; c++) {
     const other = values[start + c] as number;

@@ -37,8 +37,9 @@ export interface EqualityRequest {
 export async function checkEquality(runner: Runner, request: EqualityRequest): Promise<Equality> {
   const optimization = request.optimization ?? "disabled";
   const tolerance = toleranceOf(request.reference);
+  const bounded = boundedOutputs(request);
   const outputs = async (model: Model) => {
-    const session = await runner.load(sourceOf(model), { optimization });
+    const session = await runner.load(sourceOf(withOutputs(model, bounded.values())), { optimization });
     try {
       const runs: Record<string, Tensor>[] = [];
       for (const feeds of request.feeds) runs.push(await session.run(feeds));
@@ -49,9 +50,9 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
   };
   const reference = await outputs(request.reference);
   const candidate = await outputs(request.candidate);
-  const maxRel = worstOf(candidate, reference);
+  const maxRel = worstOf(candidate, reference, bounded);
   const ok = maxRel <= tolerance;
-  const drift = request.original ? worstOf(await outputs(request.original), reference) : undefined;
+  const drift = request.original ? worstOf(await outputs(request.original), reference, bounded) : undefined;
   const first = ok ? undefined : await firstDifference(runner, request, tolerance);
   return {
     what: request.what, maxRel, tolerance, ok, runs: request.feeds.length, on: `${runner.provider}, optimisation ${optimization}`,
@@ -60,22 +61,55 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
   };
 }
 
+/** Activations with values in [-1, 1] that saturate: rounding there says nothing about the graph before them. */
+const BOUNDED = new Set(["Sigmoid", "Softmax", "Tanh", "HardSigmoid"]);
+/** What an activation may pass through on its way to the output. */
+const MOVES = new Set(["Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast"]);
+
+/**
+ * Outputs made by a bounded activation, with the value it is applied to. Such an output is judged on the scale of 1, and
+ * its pre-activation, on its own scale, is judged too: a saturated sigmoid would otherwise compare noise with noise.
+ */
+function boundedOutputs({ reference, candidate, original }: EqualityRequest): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  for (const output of reference.graph.outputs) {
+    let node = output.producer;
+    while (node && MOVES.has(node.opType)) node = node.inputs[0]?.producer;
+    const before = node && node.isStandard && BOUNDED.has(node.opType) ? node.inputs[0] : undefined;
+    const isEverywhere = before && [candidate, original ?? candidate].every((m) => m.graph.value(before.name) !== undefined);
+    if (before && isEverywhere && before.constant === undefined && !before.isInput) found.set(output.name, before.name);
+  }
+  return found;
+}
+
+/** A copy of `model` that also gives the named values. */
+function withOutputs(model: Model, names: Iterable<string>): Model {
+  const tapped = cloneModel(model);
+  for (const name of names) {
+    const v = tapped.graph.value(name);
+    if (v && !v.isOutput) tapped.graph.addOutput(v);
+  }
+  return tapped;
+}
+
 /** Largest relative difference over all outputs of all runs; Infinity when an output is missing or of another shape. */
-function worstOf(candidate: readonly Record<string, Tensor>[], reference: readonly Record<string, Tensor>[]): number {
+function worstOf(candidate: readonly Record<string, Tensor>[], reference: readonly Record<string, Tensor>[], bounded: ReadonlyMap<string, string>): number {
   let worst = 0;
   reference.forEach((run, i) => {
     for (const [name, want] of Object.entries(run)) {
       const got = candidate[i]?.[name];
-      worst = Math.max(worst, got ? relative(got, want) : Number.POSITIVE_INFINITY);
+      worst = Math.max(worst, got ? relative(got, want, bounded.has(name) ? 1 : 0) : Number.POSITIVE_INFINITY);
     }
   });
   return worst;
 }
 
-function relative(got: Tensor, want: Tensor): number {
+/** Largest difference over the largest magnitude of `want`, or over `scale` where that is larger. */
+function relative(got: Tensor, want: Tensor, scale = 0): number {
   if (got.dims.length !== want.dims.length || got.dims.some((d, a) => d !== want.dims[a])) return Number.POSITIVE_INFINITY;
-  const d = difference(got, want).maxRel;
-  return Number.isNaN(d) ? Number.POSITIVE_INFINITY : d;
+  const { maxAbs, maxRel } = difference(got, want);
+  if (Number.isNaN(maxRel)) return Number.POSITIVE_INFINITY;
+  return scale > 0 ? Math.min(maxRel, maxAbs / scale) : maxRel;
 }
 
 /** Values per session when every one of them becomes an output: bounds memory. */
@@ -106,11 +140,7 @@ async function firstDifference(runner: Runner, request: EqualityRequest, toleran
 }
 
 async function fetchValues(runner: Runner, model: Model, names: readonly string[], request: EqualityRequest): Promise<Record<string, Tensor>> {
-  const tapped = cloneModel(model);
-  for (const name of names) {
-    const v = tapped.graph.value(name);
-    if (v && !v.isOutput) tapped.graph.addOutput(v);
-  }
+  const tapped = withOutputs(model, names);
   const session = await runner.load(sourceOf(tapped), { optimization: "disabled" });
   try {
     return await session.run(request.feeds[0] as Feeds, names.filter((n) => tapped.graph.value(n)));

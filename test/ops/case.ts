@@ -24,9 +24,7 @@ export interface OpCase {
   readonly evaluates?: boolean;
   /** False where rules assume something of symbols that this case's extents break. */
   readonly symbolic?: false;
-  /** Relative error allowed to floats. Default 1e-6. */
-  readonly tolerance?: number;
-  /** Absolute error allowed besides, for functions that the runtime approximates or that cancel in float32. Default 0. */
+  /** Absolute error allowed to floats besides 1e-6 of the value, for functions that the runtime approximates or that cancel in float32. Default 0. */
   readonly absolute?: number;
   /** Multiply-accumulates by hand. */
   readonly macs?: number;

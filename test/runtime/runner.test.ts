@@ -66,6 +66,41 @@ describe.each([
     await session.release();
   });
 
+  it("refuses int4, which the bindings cannot run, as input and as output, and gives the other outputs", async () => {
+    const int4 = wireOfDtype("int4");
+    const weights = [
+      { name: "scale", dims: [], floats: [0.5] },
+      { name: "zero", dims: [], type: int4, raw: new Uint8Array(1) },
+    ];
+    const head = { opset: 21, ir: 10, weights };
+    const takesInt4 = tinyModel({
+      ...head,
+      nodes: [{ op: "DequantizeLinear", in: ["X", "scale", "zero"], out: ["Y"] }],
+      inputs: [{ name: "X", shape: [3], type: int4 }],
+      outputs: [{ name: "Y", shape: [3] }],
+    });
+    const givesInt4 = tinyModel({
+      ...head,
+      nodes: [
+        { op: "QuantizeLinear", in: ["X", "scale", "zero"], out: ["Y"] },
+        { op: "Identity", in: ["X"], out: ["Z"] },
+      ],
+      inputs: [{ name: "X", shape: [3] }],
+      outputs: [
+        { name: "Y", shape: [3], type: int4 },
+        { name: "Z", shape: [3] },
+      ],
+    });
+    const taking = await runner.load({ bytes: takesInt4 });
+    await expect(taking.run({ X: Tensor.fromNumbers("int4", [3], [-8, 7, -1]) })).rejects.toMatchObject({ code: "RUNTIME_DTYPE" });
+    const giving = await runner.load({ bytes: givesInt4 });
+    const X = Tensor.floats([3], [1, 2, 3]);
+    await expect(giving.run({ X })).rejects.toMatchObject({ code: "RUNTIME_DTYPE", at: { value: "Y" } });
+    expect([...((await giving.run({ X }, ["Z"]))["Z"] as Tensor).numbers()]).toEqual([1, 2, 3]);
+    await taking.release();
+    await giving.release();
+  });
+
   it("carries int64 beyond 2^53 and scalars", async () => {
     const session = await runner.load({ bytes: identityModel(7, []) });
     const bits = new BigInt64Array([-9223372036854775807n]);
@@ -298,6 +333,13 @@ function xRowsAt(bytes: Uint8Array): number {
   for (let i = y; i > 0; i--) if (bytes[i - 1] === 8 && bytes[i] === 3) return i;
   throw new Error("no dim found");
 }
+
+it("wasm with threads of its own closes", async () => {
+  const runner = await openWebRunner({ threads: 2 });
+  const session = await runner.load({ bytes: slowModel(64, 2) });
+  await session.run({ X: Tensor.floats([64, 64], new Float32Array(64 * 64)) });
+  await runner.close();
+});
 
 it("native and wasm agree on a convolution to the last few bits", async () => {
   const node = await openNodeRunner({ threads: 1 });

@@ -32,7 +32,8 @@ export function removeSlices(typing: Typing, kept: Kept): Model {
   for (const v of model.graph.values) {
     const mine = next.graph.value(v.name);
     const shape = slicer.expectedShape(v);
-    if (mine?.type?.kind === "tensor" && shape) mine.type = { ...mine.type, shape };
+    // Only what shrank: other declared types, the interface's above all, stay as they are written.
+    if (mine?.type?.kind === "tensor" && shape && slicer.isCut(v)) mine.type = { ...mine.type, shape };
   }
   slicer.patchOperands();
   const after = infer(next);
@@ -187,6 +188,10 @@ class Slicer {
     if (pieces.length === 1) return pieces[0] as Value;
     const c = this.#graph.insertNode("Concat", pieces, { before: node, outputs: [`${have.name}_resized`], attributes: { axis: { kind: "int", value: 0 } } });
     return c.outputs[0] as Value;
+  }
+
+  isCut(value: Value): boolean {
+    return this.#typing.axesOf(value)?.some((a) => this.#kept.isCut(a)) ?? false;
   }
 
   expectedShape(value: Value): readonly Dim[] | undefined {

@@ -1,5 +1,5 @@
 /** Arithmetic on the elements of shape-like tensors: integers that may be symbolic (see dim.ts). */
-import { add, type Dim, exactDiv, floorDiv, isKnown, mul, opaque, sub } from "../dim.js";
+import { type Dim, exactDiv, floorDiv, isKnown, opaque, sub } from "../dim.js";
 import { bitsOf, type DType, isFloat } from "../dtype.js";
 import type { OpContext } from "../op.js";
 
@@ -76,10 +76,6 @@ export function isNonNegative(d: Dim): boolean {
 function isAtLeast(a: Dim, b: Dim): boolean {
   return isNonNegative(sub(a, b));
 }
-
-export const sum = (a: Dim, b: Dim): Dim => add(a, b);
-export const difference = (a: Dim, b: Dim): Dim => sub(a, b);
-export const multiple = (a: Dim, b: Dim): Dim => mul(a, b);
 
 /** Integer division as C does it: towards zero. Undefined for division by zero. */
 export function quotient(a: Dim, b: Dim): Dim | undefined {

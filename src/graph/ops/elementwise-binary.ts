@@ -1,23 +1,11 @@
 /** Ops of two tensors broadcast together: arithmetic, comparison, logic, bits. The forms before opset 7 (axis, broadcast) are left out. */
 
-import { type Dim, exactDiv, isKnown } from "../dim.js";
+import { add, type Dim, exactDiv, isKnown, mul, sub } from "../dim.js";
 import { bitsOf, type DType, isInteger } from "../dtype.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { elementwise } from "./axis-rules.js";
-import {
-  difference,
-  elements,
-  equals,
-  fitting,
-  isLess,
-  isLessOrEqual,
-  multiple,
-  quotient,
-  remainder,
-  sum,
-  zip,
-} from "./content-algebra.js";
+import { elements, equals, fitting, isLess, isLessOrEqual, quotient, remainder, zip } from "./content-algebra.js";
 import { mapBroadcast } from "./numeric.js";
 import { broadcast, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
@@ -83,9 +71,9 @@ function shift(dtype: DType, node: Node): Scalar {
 const SINCE_ARITHMETIC = [7, 13, 14] as const;
 
 const rows: readonly Row[] = [
-  { type: "Add", since: SINCE_ARITHMETIC, f: plain((a, b) => a + b), content: symbolic(sum) },
-  { type: "Sub", since: SINCE_ARITHMETIC, f: plain((a, b) => a - b), content: symbolic(difference) },
-  { type: "Mul", since: SINCE_ARITHMETIC, f: plain((a, b) => a * b), content: symbolic(multiple) },
+  { type: "Add", since: SINCE_ARITHMETIC, f: plain((a, b) => a + b), content: symbolic(add) },
+  { type: "Sub", since: SINCE_ARITHMETIC, f: plain((a, b) => a - b), content: symbolic(sub) },
+  { type: "Mul", since: SINCE_ARITHMETIC, f: plain((a, b) => a * b), content: symbolic(mul) },
   { type: "Div", since: SINCE_ARITHMETIC, f: divide, content: (dtype) => (isInteger(dtype) ? quotient : exactQuotient) },
   { type: "Pow", since: [7, 12, 13, 15], inputs: ["X", "Y"], output: "Z", f: power, ofFirst: true, content: symbolic(smallPower) },
   { type: "Mod", since: [10, 13], f: modulo, content: (_, node) => (node.int("fmod", 0) === 0 ? remainder : nonNegativeRemainder) },
@@ -114,7 +102,7 @@ function nonNegativeRemainder(a: Dim, b: Dim): Dim | undefined {
 
 function smallPower(x: Dim, y: Dim): Dim | undefined {
   if (y === 1) return x;
-  return y === 2 ? multiple(x, x) : undefined;
+  return y === 2 ? mul(x, x) : undefined;
 }
 
 function both(a: Dim, b: Dim): Dim | undefined {

@@ -26,7 +26,7 @@ interface Row {
   readonly content?: (d: Dim) => Dim | undefined;
 }
 
-const [SELU_ALPHA, SELU_GAMMA] = [1.67326319217681884765625, 1.05070102214813232421875];
+const [SELU_ALPHA, SELU_GAMMA] = [1.6732631921768188, 1.0507010221481323];
 
 /** Attribute values are float32, and so are the defaults of the specification. */
 const attribute = (node: Node, name: string, fallback: number): number => Math.fround(node.float(name, fallback));
@@ -136,7 +136,7 @@ const rows: readonly Row[] = [
       return (x) => (x > alpha ? x : 0);
     },
   },
-  { type: "Relu", since: [1, 6, 13, 14], f: plain((x) => (x < 0 ? 0 : x)), integers: true, content: ifNonNegative },
+  { type: "Relu", since: [1, 6, 13, 14], f: plain((x) => Math.max(x, 0)), integers: true, content: ifNonNegative },
   {
     type: "Shrink",
     since: [9],

@@ -54,7 +54,7 @@ export const specs: readonly OpSpec[] = [
     infer: (op) => [tensorOf(op.type(2)?.dtype ?? stated(op) ?? "uint8", op.shape(0))],
     evaluate(op, [x, scale, zero]) {
       const to = zero?.dtype ?? stated(op) ?? "uint8";
-      if (!x || x.dtype !== "float32" || scale?.dtype !== "float32" || !/^u?int(8|16)$/.test(to)) return undefined;
+      if (x?.dtype !== "float32" || scale?.dtype !== "float32" || !/^u?int(8|16)$/.test(to)) return undefined;
       const of = scaleIndex(op.node, x, scale);
       const [numbers, scales, zeros] = [exactNumbers(x), exactNumbers(scale), zero && exactNumbers(zero)];
       if (!of || !numbers || !scales || numbers.some((v) => Number.isNaN(v))) return undefined;

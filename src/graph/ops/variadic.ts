@@ -1,10 +1,10 @@
 /** Element-wise ops of any number of tensors, broadcast together since opset 8: Sum, Mean, Max, Min. */
 
-import type { Dim } from "../dim.js";
+import { add, type Dim } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import type { Tensor } from "../tensor.js";
 import { elementwise } from "./axis-rules.js";
-import { elements, fitting, larger, smaller, sum, zip } from "./content-algebra.js";
+import { elements, fitting, larger, smaller, zip } from "./content-algebra.js";
 import { mapBroadcast } from "./numeric.js";
 import { broadcast, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
@@ -19,7 +19,7 @@ interface Row {
 const total = (...v: number[]): number => v.reduce((a, b) => a + b);
 
 const rows: readonly Row[] = [
-  { type: "Sum", since: [1, 6, 8, 13], output: "sum", f: total, content: sum },
+  { type: "Sum", since: [1, 6, 8, 13], output: "sum", f: total, content: add },
   { type: "Mean", since: [1, 6, 8, 13], output: "mean", f: (...v) => total(...v) / v.length },
   { type: "Max", since: [1, 6, 8, 12, 13], output: "max", f: Math.max, content: larger },
   { type: "Min", since: [1, 6, 8, 12, 13], output: "min", f: Math.min, content: smaller },

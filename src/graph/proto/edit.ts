@@ -2,9 +2,11 @@
  * Writing protobuf messages by editing: what an edit does not mention is copied, as a reference, from the original.
  *
  * Hence unknown fields, order of fields, packed or unpacked numbers, odd varints all survive, and an edit that changes
- * nothing gives back the very bytes of the original. A new message is an edit of nothing.
+ * nothing gives back the very bytes of the original. A new message is an edit of nothing. protobufjs writes what is new;
+ * the list of parts is ours, for its Writer would copy the weights.
  */
-import { concatenate, DELIMITED, FIXED32, type Field, type Message, textOf, VARINT, Varints, type Wire } from "./wire.js";
+import protobuf from "protobufjs/minimal.js";
+import { concatenate, DELIMITED, FIXED32, type Field, type Message, readInt, textOf, VARINT, type Wire } from "./wire.js";
 
 /** Bytes that will be read when they are written. */
 export interface Deferred {
@@ -16,16 +18,27 @@ export type Part = Uint8Array | Deferred;
 /** A byte string under construction, as parts that are never copied. Neighbouring slices of one buffer become one part. */
 export class Chunks {
   readonly #parts: Part[] = [];
+  /** Bytes of what is not in #writer. */
   #byteLength = 0;
-  /** The slice being extended: bytes [#from, #to) of #buffer. */
+  /** The end of the string is either a slice being extended, bytes [#from, #to) of #buffer, or what #writer holds. */
   #buffer: ArrayBufferLike | undefined;
   #from = 0;
   #to = 0;
+  #writer: protobuf.Writer | undefined;
 
   get byteLength(): number {
-    return this.#byteLength;
+    return this.#byteLength + (this.#writer?.pos ?? 0);
   }
 
+  /** Writes at the end of the string, until something is added. */
+  writer(): protobuf.Writer {
+    if (!this.#writer) {
+      this.#flush();
+      // Not Writer.create(), which makes Buffers in Node: slices of those are Buffers, which are slow to make.
+      this.#writer = new protobuf.Writer();
+    }
+    return this.#writer;
+  }
   add(part: Part): void {
     if (part instanceof Uint8Array) this.#addSlice(part.buffer, part.byteOffset, part.byteOffset + part.length);
     else {
@@ -41,12 +54,14 @@ export class Chunks {
   addAll(other: Chunks): void {
     for (const p of other.#parts) this.add(p);
     if (other.#buffer) this.#addSlice(other.#buffer, other.#from, other.#to);
+    if (other.#writer) this.writer().raw(other.#writer.finish(true));
   }
   /** True when this is nothing but the slice bytes[start, end). */
   isRange(bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.#byteLength === 0) return start === end;
+    if (this.byteLength === 0) return start === end;
     return (
       this.#parts.length === 0 &&
+      this.#writer === undefined &&
       this.#buffer === bytes.buffer &&
       this.#from === bytes.byteOffset + start &&
       this.#to === bytes.byteOffset + end
@@ -92,6 +107,11 @@ export class Chunks {
   #flush(): void {
     if (this.#buffer) this.#parts.push(new Uint8Array(this.#buffer, this.#from, this.#to - this.#from));
     this.#buffer = undefined;
+    if (this.#writer) {
+      this.#parts.push(this.#writer.finish(true));
+      this.#byteLength += this.#writer.pos;
+      this.#writer = undefined;
+    }
   }
 }
 
@@ -133,7 +153,7 @@ export function edit(origin: Message | undefined, edits: Edits): Chunks {
     const stop = left === 0 ? items.length : Math.min(first + 1, items.length);
     for (let i = first; i < stop; i++) {
       const item = items[i] as Item;
-      if (i === first && isContent(bytes, f, item)) out.addRange(bytes, f.from, f.end);
+      if (i === first && isContent(origin as Message, f, item)) out.addRange(bytes, f.from, f.end);
       else put(out, f.number, item);
     }
     placed.set(f.number, stop);
@@ -142,9 +162,10 @@ export function edit(origin: Message | undefined, edits: Edits): Chunks {
   return out;
 }
 
-function isContent(bytes: Uint8Array, f: Field, item: Item): boolean {
+function isContent(origin: Message, f: Field, item: Item): boolean {
+  const { bytes } = origin;
   if (typeof item === "string") return f.wire === DELIMITED && textOf(bytes, f.start, f.end) === item;
-  if (typeof item === "number") return f.wire === VARINT && new Varints(bytes, f.start, f.end).number() === item;
+  if (typeof item === "number") return f.wire === VARINT && origin.read(f, readInt) === item;
   if (f.wire !== DELIMITED) return false;
   if (item instanceof Chunks) return item.isRange(bytes, f.start, f.end);
   if (!(item instanceof Uint8Array)) return false;
@@ -154,34 +175,28 @@ function isContent(bytes: Uint8Array, f: Field, item: Item): boolean {
 const encoder = new TextEncoder();
 
 function put(out: Chunks, number: number, item: Item): void {
-  if (typeof item === "number") out.add(Uint8Array.from([...tag(number, VARINT), ...varint(item)]));
-  else if (item instanceof Float32) {
-    const bytes = new Uint8Array(new Float32Array([item.value]).buffer);
-    out.add(Uint8Array.from([...tag(number, FIXED32), ...bytes]));
-  } else {
-    const content = typeof item === "string" ? encoder.encode(item) : item;
-    out.add(Uint8Array.from([...tag(number, DELIMITED), ...varint(content.byteLength)]));
-    if (content instanceof Chunks) out.addAll(content);
-    else out.add(content);
+  const writer = out.writer();
+  if (typeof item === "number") writer.uint32(tag(number, VARINT)).int64(exact(item));
+  else if (item instanceof Float32) writer.uint32(tag(number, FIXED32)).float(item.value);
+  // Not writer.string(), which writes half a surrogate pair as it is: no UTF-8 reader would take the file.
+  else if (typeof item === "string") writer.uint32(tag(number, DELIMITED)).bytes(encoder.encode(item));
+  else {
+    // A length, but not cut to 32 bits: sizes are counted right for models too large to be written, too.
+    writer.uint32(tag(number, DELIMITED)).int64(item.byteLength);
+    if (item instanceof Chunks) out.addAll(item);
+    else out.add(item);
   }
 }
 
-function tag(number: number, wire: Wire): number[] {
-  return varint(number * 8 + wire);
+function tag(number: number, wire: Wire): number {
+  return number * 8 + wire;
 }
 
-/** An int64. Saturated numbers ("to the end") become the largest int64 again, as in tensors. */
-function varint(value: number): number[] {
-  const out: number[] = [];
-  if (value >= 0 && value < Number.MAX_SAFE_INTEGER) {
-    let rest = value;
-    for (; rest >= 128; rest = Math.floor(rest / 128)) out.push((rest % 128) + 128);
-    out.push(rest);
-    return out;
-  }
-  const exact = value >= Number.MAX_SAFE_INTEGER ? 2n ** 63n - 1n : value <= -Number.MAX_SAFE_INTEGER ? -(2n ** 63n) + 1n : BigInt(value);
-  let rest = BigInt.asUintN(64, exact);
-  for (; rest >= 128n; rest >>= 7n) out.push(Number(rest & 127n) + 128);
-  out.push(Number(rest));
-  return out;
+const INT64_MAX: protobuf.Long = { low: -1, high: 0x7fffffff, unsigned: false };
+const MINUS_INT64_MAX: protobuf.Long = { low: 1, high: -0x80000000, unsigned: false };
+
+/** Saturated numbers ("to the end") become the largest int64 again, as in tensors. */
+function exact(value: number): number | protobuf.Long {
+  if (value >= Number.MAX_SAFE_INTEGER) return INT64_MAX;
+  return value <= -Number.MAX_SAFE_INTEGER ? MINUS_INT64_MAX : value;
 }

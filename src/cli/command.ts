@@ -1,0 +1,23 @@
+/** What a command is: data that parsing, help and dispatch read. */
+import type { FlagName, Values } from "./flags.js";
+import type { Terminal } from "./terminal.js";
+
+export interface Command {
+  /** "" is the default: it runs when no command is named. */
+  readonly name: string;
+  /** What stands on the line beside flags, as help shows it; in brackets: may be left out. */
+  readonly takes: readonly string[];
+  readonly summary: string;
+  readonly flags: readonly FlagName[];
+  readonly examples?: readonly (readonly [line: string, does: string])[];
+  /** Fills stdout through `run.terminal`; what it throws decides the exit code. */
+  run(run: Run): Promise<void>;
+}
+
+/** One invocation. */
+export interface Run {
+  readonly positionals: readonly string[];
+  readonly flags: Values;
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,137 @@
+/** Every flag once: its schema checks the command line and the configuration file, and makes the help. */
+import { z } from "zod";
+import { ConfigError } from "../errors.js";
+import { closest } from "../suggest.js";
+
+interface Flag {
+  readonly schema: z.ZodType;
+  /** What stands for the value in help; absent for switches. */
+  readonly value?: string;
+  readonly group: "What to remove" | "What to measure" | "Where it runs" | "What comes out";
+}
+
+const fraction = z.number().gt(0).max(1);
+const count = z.int().min(1);
+
+const passEntry = z.union([z.string(), z.strictObject({ name: z.string(), options: z.record(z.string(), z.unknown()).optional() })]);
+
+export const flags = {
+  pass: { group: "What to remove", value: "name[=json]", schema: z.array(passEntry).describe("a pass or criterion, or a module of your own (./mine.mjs); may be repeated, runs in order") },
+  macs: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the multiply-accumulates, e.g. 0.5") },
+  params: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the parameters") },
+  bytes: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the file's bytes") },
+  ratio: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the channels") },
+  scope: { group: "What to remove", value: "global|local", schema: z.enum(["global", "local"]).default("global").describe("one threshold over all layers, or the same share in each") },
+  align: {
+    group: "What to remove",
+    value: "n|auto",
+    schema: z.union([count, z.literal("auto")]).default("auto").describe("widths to multiples of n; auto suits ONNX Runtime's kernels (docs/widths.md)"),
+  },
+  exclude: { group: "What to remove", value: "name", schema: z.array(z.string()).describe("a group or node left whole; may be repeated") },
+  seed: { group: "What to remove", value: "n", schema: z.int().min(0).default(0).describe("seed of all that is random") },
+
+  data: { group: "What to measure", value: "[input=]where", schema: z.array(z.string()).describe("held-out samples: image folder, CIFAR, MNIST idx, .npy, .npz, .pb, random:N; one per input by name") },
+  preprocess: { group: "What to measure", value: "json|file", schema: z.union([z.string(), z.record(z.string(), z.unknown())]).describe("how pixels become inputs; default: preprocess.json beside the data") },
+  limit: { group: "What to measure", value: "n", schema: count.describe("take at most n samples, a random subset by --seed") },
+  "max-drop": { group: "What to measure", value: "points", schema: z.number().min(0).describe("highest loss of top-1 accuracy, in percentage points; past it exit 3 and no output") },
+  "no-latency": { group: "What to measure", schema: z.boolean().default(false).describe("do not time both graphs") },
+  "input-shape": { group: "What to measure", value: "x=1x3x64x64", schema: z.array(z.string().regex(/^.+=\d+(x\d+)*$/, "expected input=NxCxHxW, e.g. x=1x3x640x640")).describe("shape of an input with symbolic extents, for checks, cost and timing; may be repeated") },
+
+  ep: { group: "Where it runs", value: "name", schema: z.enum(["auto", "cuda", "cpu", "webgpu", "wasm"]).default("auto").describe("execution provider: auto (CUDA, then CPU), cuda, cpu, webgpu, wasm") },
+  threads: { group: "Where it runs", value: "n", schema: count.describe("threads of ONNX Runtime") },
+  batch: { group: "Where it runs", value: "n", schema: count.default(32).describe("samples per run when accuracy is measured") },
+  "verify-with": { group: "Where it runs", value: "wasm", schema: z.enum(["wasm"]).describe("a second runtime on which the result must be equal too") },
+
+  "plan-out": { group: "What comes out", value: "file", schema: z.string().describe("also write the pruning plan") },
+  plan: { group: "What comes out", value: "file", schema: z.string().describe("the plan the pruned file was made with") },
+  why: { group: "What comes out", value: "node|value", schema: z.string().describe("explain every axis of one node or value") },
+  types: { group: "What comes out", schema: z.boolean().default(false).describe("list the inferred type of every value") },
+  json: { group: "What comes out", value: "file.json|-", schema: z.string().describe("the result as JSON, to a file or (default) to stdout instead of the table") },
+  quiet: { group: "What comes out", schema: z.boolean().default(false).describe("no progress and no notes on stderr") },
+  config: { group: "What comes out", value: "file", schema: z.string().describe("configuration; default: onnx-prune.config.json of the working directory, if any") },
+} satisfies Record<string, Flag>;
+
+export type FlagName = keyof typeof flags;
+
+/** Checked values of flags, by name. Absent: not given, and without default. */
+export type Values = { readonly [F in FlagName]?: z.output<(typeof flags)[F]["schema"]> | undefined };
+
+export const flagNames = Object.keys(flags) as FlagName[];
+/** Of these one is given; one on the command line replaces any in the configuration. */
+const TARGETS: readonly FlagName[] = ["macs", "params", "bytes", "ratio"];
+
+export function flagOf(name: FlagName): Flag {
+  return flags[name];
+}
+export function isSwitch(name: FlagName): boolean {
+  return flagOf(name).value === undefined;
+}
+export function isList(name: FlagName): boolean {
+  return flagOf(name).schema instanceof z.ZodArray;
+}
+
+/** What help says about a flag: the schema's description and default. */
+export function describeFlag(name: FlagName): string {
+  const { description, default: fallback } = z.toJSONSchema(flagOf(name).schema, { io: "input" });
+  return `${description}${fallback === undefined || fallback === false ? "" : ` (default ${String(fallback)})`}`;
+}
+
+/**
+ * The texts of a command line as values. `given` has only flags the command takes.
+ * @throws ConfigError FLAG_VALUE naming the flag and what it takes.
+ */
+export function parseFlags(given: ReadonlyMap<FlagName, string | boolean | readonly string[]>): Values {
+  const out: Record<string, unknown> = {};
+  for (const [name, raw] of given) out[name] = checked(name, typeof raw === "string" ? fromText(raw, name) : raw, `--${name}`);
+  return out as Values;
+}
+
+/** Flag over configuration over default, for the flags a command takes. */
+export function mergeFlags(commandLine: Values, config: Values, takes: readonly FlagName[]): Values {
+  const asksForTarget = TARGETS.some((t) => commandLine[t] !== undefined);
+  const out: Record<string, unknown> = {};
+  for (const name of takes) {
+    const configured = asksForTarget && TARGETS.includes(name) ? undefined : config[name];
+    const value = commandLine[name] ?? configured ?? flagOf(name).schema.safeParse(undefined).data;
+    if (value !== undefined) out[name] = value;
+  }
+  return out as Values;
+}
+
+/**
+ * A configuration: an object whose keys are flags.
+ * @throws ConfigError CONFIG_UNKNOWN for a key that is no flag, CONFIG_VALUE for a value the flag does not take.
+ */
+export function parseConfig(json: unknown, file: string): Values {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new ConfigError("CONFIG_VALUE", `"${file}" should hold one object whose keys are flags.`, { at: { file }, hint: 'For example {"pass": ["l1"], "macs": 0.5}.' });
+  }
+  const out: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(json)) {
+    if (key === "$schema") continue;
+    if (key === "config" || !(flagNames as string[]).includes(key)) {
+      const near = closest(key, flagNames);
+      throw new ConfigError("CONFIG_UNKNOWN", `"${file}" has the key "${key}", which is no flag.`, { at: { file }, ...(near ? { hint: `Did you mean "${near}"?` } : {}) });
+    }
+    out[key] = checked(key as FlagName, isList(key as FlagName) && !Array.isArray(value) ? [value] : value, `"${key}" in "${file}"`, "CONFIG_VALUE");
+  }
+  return out as Values;
+}
+
+function fromText(text: string, name: FlagName): unknown {
+  if (text === "") throw new ConfigError("FLAG_VALUE", `--${name} needs a value: ${flagOf(name).value}.`);
+  const number = Number(text);
+  return JSON.stringify(z.toJSONSchema(flagOf(name).schema, { io: "input" })).match(/"type":"(number|integer)"/) && text.trim() !== "" && !Number.isNaN(number) ? number : text;
+}
+
+function checked(name: FlagName, value: unknown, what: string, code = "FLAG_VALUE"): unknown {
+  const parsed = flagOf(name).schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new ConfigError(code, `${what}: ${messageOf(parsed.error)}, but ${JSON.stringify(value)} came.`, { hint: `${name}: ${describeFlag(name)}.` });
+}
+
+function messageOf(error: z.ZodError): string {
+  const issue = error.issues[0];
+  if (issue?.code === "invalid_union") return "no form that it takes";
+  return issue?.message.replace(/^Invalid (input|option): /, "").replace(/^Too (small|big): /, "") ?? "not accepted";
+}
