@@ -1,8 +1,8 @@
 /**
  * Makes src/graph/proto/generated/fields.ts (field numbers and enums by name) from the vendored onnx.proto.
  *
- * Only numbers are generated: the codec reads the wire format itself (wire.ts), which is what lets it write back every byte
- * it did not change. Run after replacing onnx.proto: node scripts/generate-proto.mjs
+ * Only numbers are generated: the codec reads fields one by one (wire.ts), not whole messages, which is what lets it write
+ * back every byte it did not change. Run after replacing onnx.proto: node scripts/generate-proto.mjs
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import protobuf from "protobufjs";

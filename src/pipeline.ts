@@ -2,8 +2,8 @@
 import type { Samples } from "./calibrate/samples.js";
 import { BudgetError, ConfigError } from "./errors.js";
 import { encodedSize } from "./graph/codec.js";
-import type { Model } from "./graph/graph.js";
 import { cost } from "./graph/cost.js";
+import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
 import { type Entry, nameOf } from "./passes/registry.js";
@@ -16,13 +16,13 @@ import type { Feeds, Runner, Session } from "./runtime/runner.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
 import type { PruningPlan } from "./score/plan.js";
 import type { Measure, Target } from "./score/target.js";
-import { version } from "./version.js";
 import { type Accuracy, compare } from "./verify/accuracy.js";
 import { checkEquality } from "./verify/equality.js";
 import { randomFeeds } from "./verify/feeds.js";
 import { compareLatency } from "./verify/latency.js";
 import { sourceOf } from "./verify/source.js";
 import { checkInterface, checkLoads, requireEquality } from "./verify/verify.js";
+import { version } from "./version.js";
 
 export interface PassRequest {
   readonly entry: Entry;
@@ -88,7 +88,10 @@ interface Claim {
  * @throws BudgetError (3) when the budget or --max-drop is not met, VerificationError (4) when a check fails.
  */
 export async function prune(model: Model, options: PruneOptions): Promise<PruneResult> {
-  if (options.passes.length === 0) throw new ConfigError("PASS_NONE", "At least one --pass is expected.", { hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5." });
+  if (options.passes.length === 0)
+    throw new ConfigError("PASS_NONE", "At least one --pass is expected.", {
+      hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
+    });
   const steps: StepReport[] = [];
   const plans: PruningPlan[] = [];
   const claims: Claim[] = [];
@@ -116,10 +119,15 @@ export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<P
 /** The decision alone. @throws ConfigError when the request is not a criterion. */
 export function planOnly(model: Model, request: PassRequest, options: PruneOptions): PlanResult & { readonly notes: readonly Note[] } {
   if (request.entry.kind !== "criterion") {
-    throw new ConfigError("PLAN_NEEDS_CRITERION", `"${nameOf(request.entry)}" rewrites; only a criterion makes a plan.`, { hint: "`onnx-prune passes` tells which are criteria, e.g. l1." });
+    throw new ConfigError("PLAN_NEEDS_CRITERION", `"${nameOf(request.entry)}" rewrites; only a criterion makes a plan.`, {
+      hint: "`onnx-prune passes` tells which are criteria, e.g. l1.",
+    });
   }
   const { criterion } = request.entry;
-  if (!options.target) throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, { hint: "Give one of --ratio, --macs, --params, --bytes." });
+  if (!options.target)
+    throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, {
+      hint: "Give one of --ratio, --macs, --params, --bytes.",
+    });
   const notes: Note[] = [];
   const result = makePlan(model, {
     criterion,
@@ -135,14 +143,23 @@ export function planOnly(model: Model, request: PassRequest, options: PruneOptio
   return { ...result, notes };
 }
 
-function runStep(model: Model, request: PassRequest, options: PruneOptions, claims: Claim[], plans: PruningPlan[]): { model: Model; report: Omit<StepReport, "milliseconds"> } {
+function runStep(
+  model: Model,
+  request: PassRequest,
+  options: PruneOptions,
+  claims: Claim[],
+  plans: PruningPlan[],
+): { model: Model; report: Omit<StepReport, "milliseconds"> } {
   const { entry } = request;
   if (entry.kind === "criterion") {
     const planned = planOnly(model, request, options);
     plans.push(planned.plan);
     const { result, report } = removalStep(model, entry.criterion.name, planned.plan, claims);
     const declined = planned.declined.map((d) => ({ group: d.group.name, why: d.why }));
-    return { model: result, report: { ...report, options: planned.plan.why["options"], notes: planned.notes, budget: planned.budget, declined } };
+    return {
+      model: result,
+      report: { ...report, options: planned.plan.why["options"], notes: planned.notes, budget: planned.budget, declined },
+    };
   }
   const { pass } = entry;
   if (pass.name === "remove-filters") {
@@ -152,12 +169,18 @@ function runStep(model: Model, request: PassRequest, options: PruneOptions, clai
     return { model: result, report };
   }
   const { model: next, changed, notes } = runPass(pass, model, request.options);
-  if (changed && pass.effect !== "weights") claims.push({ what: `${pass.name}: after against before`, candidate: next, original: model, reference: () => model });
+  if (changed && pass.effect !== "weights")
+    claims.push({ what: `${pass.name}: after against before`, candidate: next, original: model, reference: () => model });
   return { model: next, report: { pass: pass.name, options: request.options ?? {}, changed, notes } };
 }
 
 /** Applies a plan, cleans up what nothing reads any more, and claims equality with the oracle. */
-function removalStep(model: Model, name: string, plan: PruningPlan, claims: Claim[]): { result: Model; report: Omit<StepReport, "milliseconds"> } {
+function removalStep(
+  model: Model,
+  name: string,
+  plan: PruningPlan,
+  claims: Claim[],
+): { result: Model; report: Omit<StepReport, "milliseconds"> } {
   const removal = applyPlan(model, plan);
   const result = runPass(removeDead, removal.result).model;
   result.sha256 = undefined;
@@ -168,11 +191,22 @@ function removalStep(model: Model, name: string, plan: PruningPlan, claims: Clai
     removal,
     reference: () => removal.oracle(),
   });
-  const groups = removal.coupling.groups.map((g) => ({ name: g.name, of: g.choices.length, kept: g.choices.filter((c) => !removal.kept.isRemoved(c)).length }));
+  const groups = removal.coupling.groups.map((g) => ({
+    name: g.name,
+    of: g.choices.length,
+    kept: g.choices.filter((c) => !removal.kept.isRemoved(c)).length,
+  }));
   return { result, report: { pass: name, options: { plan: "see plans" }, changed: groups.some((g) => g.kept < g.of), notes: [], groups } };
 }
 
-async function finish(before: Model, after: Model, plans: readonly PruningPlan[], steps: readonly StepReport[], claims: readonly Claim[], options: PruneOptions): Promise<PruneResult> {
+async function finish(
+  before: Model,
+  after: Model,
+  plans: readonly PruningPlan[],
+  steps: readonly StepReport[],
+  claims: readonly Claim[],
+  options: PruneOptions,
+): Promise<PruneResult> {
   const started = performance.now();
   checkInterface(before, after);
   const base = {
@@ -185,10 +219,24 @@ async function finish(before: Model, after: Model, plans: readonly PruningPlan[]
   } as const;
   if (options.check === "none") {
     const notes: Note[] = [{ code: "UNPROVEN", about: "the result", why: "checks were switched off: nothing was run" }];
-    return { model: after, plans, report: { ...base, provider: { name: "none", runtime: "none", notes: [] }, equality: [], loads: [], notes, milliseconds: Math.round(performance.now() - started) } };
+    return {
+      model: after,
+      plans,
+      report: {
+        ...base,
+        provider: { name: "none", runtime: "none", notes: [] },
+        equality: [],
+        loads: [],
+        notes,
+        milliseconds: Math.round(performance.now() - started),
+      },
+    };
   }
   const providerNotes: string[] = [];
-  const runner = await openRunner(options.ep ?? "auto", { ...(options.threads === undefined ? {} : { threads: options.threads }), onNote: (n) => providerNotes.push(n) });
+  const runner = await openRunner(options.ep ?? "auto", {
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    onNote: (n) => providerNotes.push(n),
+  });
   try {
     const feeds = await feedsOf(before, options);
     const equality = await proveClaims(runner, claims, feeds, options);
@@ -203,7 +251,9 @@ async function finish(before: Model, after: Model, plans: readonly PruningPlan[]
       loads,
       ...(accuracy ? { accuracy } : {}),
       ...(latency ? { latency } : {}),
-      notes: options.data ? [] : [{ code: "NO_DATA", about: "accuracy", why: "no --data was given: equality is proven, accuracy is not measured" }],
+      notes: options.data
+        ? []
+        : [{ code: "NO_DATA", about: "accuracy", why: "no --data was given: equality is proven, accuracy is not measured" }],
       milliseconds: Math.round(performance.now() - started),
     };
     return { model: after, plans, report };
@@ -246,7 +296,13 @@ async function proveClaims(runner: Runner, claims: readonly Claim[], feeds: read
   return results;
 }
 
-async function measureAccuracy(runner: Runner, before: Model, after: Model, data: Samples, options: PruneOptions): Promise<NonNullable<RunReport["accuracy"]>> {
+async function measureAccuracy(
+  runner: Runner,
+  before: Model,
+  after: Model,
+  data: Samples,
+  options: PruneOptions,
+): Promise<NonNullable<RunReport["accuracy"]>> {
   const found = await withBoth(runner, before, after, (a, b) =>
     compare(a, b, data, {
       batch: options.batch ?? 32,
@@ -256,24 +312,60 @@ async function measureAccuracy(runner: Runner, before: Model, after: Model, data
       },
     }),
   );
-  const drop = found.reference.top1 !== undefined && found.candidate.top1 !== undefined ? 100 * (found.reference.top1 - found.candidate.top1) : undefined;
+  const drop =
+    found.reference.top1 !== undefined && found.candidate.top1 !== undefined
+      ? 100 * (found.reference.top1 - found.candidate.top1)
+      : undefined;
   if (options.maxDrop !== undefined) {
-    if (drop === undefined) throw new ConfigError("MAX_DROP_NEEDS_LABELS", `--max-drop ${options.maxDrop} needs labelled data, but ${data.source} has no labels.`);
+    if (drop === undefined)
+      throw new ConfigError(
+        "MAX_DROP_NEEDS_LABELS",
+        `--max-drop ${options.maxDrop} needs labelled data, but ${data.source} has no labels.`,
+      );
     if (drop > options.maxDrop) {
-      throw new BudgetError("ACCURACY_DROP", `Top-1 accuracy fell by ${drop.toFixed(2)} percentage points on ${found.reference.n} samples, more than --max-drop ${options.maxDrop} allows.`, {
-        hint: "Nothing was written. Remove less, try another criterion, or allow a larger drop.",
-      });
+      throw new BudgetError(
+        "ACCURACY_DROP",
+        `Top-1 accuracy fell by ${drop.toFixed(2)} percentage points on ${found.reference.n} samples, more than --max-drop ${options.maxDrop} allows.`,
+        {
+          hint: "Nothing was written. Remove less, try another criterion, or allow a larger drop.",
+        },
+      );
     }
   }
-  const figures = ({ n, top1, top5 }: Accuracy): AccuracyFigures => ({ samples: n, ...(top1 === undefined ? {} : { top1 }), ...(top5 === undefined ? {} : { top5 }) });
+  const figures = ({ n, top1, top5 }: Accuracy): AccuracyFigures => ({
+    samples: n,
+    ...(top1 === undefined ? {} : { top1 }),
+    ...(top5 === undefined ? {} : { top5 }),
+  });
   return { data: data.source, before: figures(found.reference), after: figures(found.candidate), agreement: found.agreement };
 }
 
-async function measureLatency(runner: Runner, before: Model, after: Model, feeds: Feeds, options: PruneOptions): Promise<RunReport["latency"]> {
-  const found = await withBoth(runner, before, after, (a, b) => compareLatency(a, b, feeds, { budget: LATENCY_BUDGET, onProgress: (done, total) => { progress(options, "latency", done, total); } }));
+async function measureLatency(
+  runner: Runner,
+  before: Model,
+  after: Model,
+  feeds: Feeds,
+  options: PruneOptions,
+): Promise<RunReport["latency"]> {
+  const found = await withBoth(runner, before, after, (a, b) =>
+    compareLatency(a, b, feeds, {
+      budget: LATENCY_BUDGET,
+      onProgress: (done, total) => {
+        progress(options, "latency", done, total);
+      },
+    }),
+  );
   const { provider } = runner;
   const batch = Object.values(feeds)[0]?.dims[0] ?? 1;
-  return { provider, threads: options.threads, batch, before: found.reference, after: found.candidate, speedup: { median: 1 / found.ratio.median, low: 1 / found.ratio.high, high: 1 / found.ratio.low }, rounds: found.rounds };
+  return {
+    provider,
+    threads: options.threads,
+    batch,
+    before: found.reference,
+    after: found.candidate,
+    speedup: { median: 1 / found.ratio.median, low: 1 / found.ratio.high, high: 1 / found.ratio.low },
+    rounds: found.rounds,
+  };
 }
 
 /** Milliseconds spent on timing both graphs. */

@@ -80,7 +80,12 @@ export interface RunReport {
   readonly equality: readonly Equality[];
   /** Optimisation levels at which ONNX Runtime loaded and ran the result. */
   readonly loads: readonly { readonly level: string; readonly ok: boolean; readonly maxRel: number }[];
-  readonly accuracy?: { readonly data: string; readonly before: AccuracyFigures; readonly after: AccuracyFigures; readonly agreement: AgreementFigures };
+  readonly accuracy?: {
+    readonly data: string;
+    readonly before: AccuracyFigures;
+    readonly after: AccuracyFigures;
+    readonly agreement: AgreementFigures;
+  };
   readonly latency?: LatencyFigures;
   readonly plans: readonly PruningPlan[];
   readonly notes: readonly Note[];

@@ -11,8 +11,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { openSamples } from "../../dist/calibrate/samples.js";
 import { readModel } from "../../dist/export/read.js";
-import { prune } from "../../dist/pipeline.js";
 import { findEntry } from "../../dist/passes/registry.js";
+import { prune } from "../../dist/pipeline.js";
 import { openRunner } from "../../dist/runtime/provider.js";
 import { evaluate } from "../../dist/verify/accuracy.js";
 import { sourceOf } from "../../dist/verify/source.js";
@@ -34,7 +34,11 @@ const CIFAR = "data/cifar10/test.bin.gz";
 const MNIST = "data/mnist#test";
 const IMAGENET = "data/imagenet_sample[1::4,2::4,3::4]";
 const rows = [
-  ...["resnet56", "resnet20", "resnet20_bn", "vgg_slim", "simplenet_slim", "alexnet_slim", "mlperf_resnet8"].map((n) => [`cifar10_${n}`, CIFAR, [0.75, 0.5]]),
+  ...["resnet56", "resnet20", "resnet20_bn", "vgg_slim", "simplenet_slim", "alexnet_slim", "mlperf_resnet8"].map((n) => [
+    `cifar10_${n}`,
+    CIFAR,
+    [0.75, 0.5],
+  ]),
   ["mnist_lenet5", MNIST, [0.75, 0.5]],
   ["mnist_vit_tiny", MNIST, [0.8]],
   ...["mobilenet_v2", "mobilenet_v1_0.25_128", "squeezenet1_1"].map((n) => [`imagenet_${n}`, IMAGENET, [0.8]]),
@@ -58,7 +62,13 @@ for (const [name, where, fractions] of rows) {
   const model = await readModel(file);
   const inputs = model.graph.inputs.filter((v) => v.constant === undefined).map((v) => ({ name: v.name, dtype: v.dtype, shape: v.shape }));
   const inputShapes = ocr ? { [inputs[0].name]: ocr[1] } : undefined;
-  const data = where && (await openSamples(join(flags.shared, where), { inputs, preprocess: file.replace(/\.onnx$/, ".json"), ...(flags.limit ? { limit: Number(flags.limit) } : {}) }));
+  const data =
+    where &&
+    (await openSamples(join(flags.shared, where), {
+      inputs,
+      preprocess: file.replace(/\.onnx$/, ".json"),
+      ...(flags.limit ? { limit: Number(flags.limit) } : {}),
+    }));
   const accuracyOf = async (m) => {
     if (!data) return undefined;
     const session = await runner.load(sourceOf(m));
@@ -76,7 +86,13 @@ for (const [name, where, fractions] of rows) {
         const align = flags.align === "auto" ? "auto" : Number(flags.align);
         const t = performance.now();
         const { model: small, report } = await prune(model, {
-          passes: [{ entry: await findEntry(pass), options: undefined }], target: { macs }, scope: flags.scope, align, ep: "cpu", threads: 2, latency: false,
+          passes: [{ entry: await findEntry(pass), options: undefined }],
+          target: { macs },
+          scope: flags.scope,
+          align,
+          ep: "cpu",
+          threads: 2,
+          latency: false,
           ...(inputShapes ? { inputShapes } : {}),
         });
         cell.seconds = (performance.now() - t) / 1000;
@@ -91,7 +107,9 @@ for (const [name, where, fractions] of rows) {
       }
       cells.push(cell);
       const pc = (x) => (x === undefined ? "–" : (100 * x).toFixed(2));
-      console.log(`${name} ${pass} macs ${macs}: reached ${cell.reached?.toFixed(4)} maxRel ${cell.maxRel?.toExponential(1)} top-1 ${pc(cell.before)} -> ${pc(cell.after)} ${cell.seconds?.toFixed(1)} s ${cell.error ?? ""}`);
+      console.log(
+        `${name} ${pass} macs ${macs}: reached ${cell.reached?.toFixed(4)} maxRel ${cell.maxRel?.toExponential(1)} top-1 ${pc(cell.before)} -> ${pc(cell.after)} ${cell.seconds?.toFixed(1)} s ${cell.error ?? ""}`,
+      );
     }
   }
 }
@@ -99,19 +117,27 @@ await runner.close();
 
 const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
 mkdirSync(dirname(flags.out), { recursive: true });
-writeFileSync(flags.out, `${JSON.stringify({ commit, scope: flags.scope, align: flags.align, seconds: Math.round((performance.now() - started) / 1000), cells }, undefined, 1)}\n`);
+writeFileSync(
+  flags.out,
+  `${JSON.stringify({ commit, scope: flags.scope, align: flags.align, seconds: Math.round((performance.now() - started) / 1000), cells }, undefined, 1)}\n`,
+);
 console.log(tableOf(cells));
 
 /** Markdown: a row per model and budget, a column per criterion, top-1 in percent. */
 function tableOf(list) {
   const passes = [...new Set(list.map((c) => c.pass))];
   const keys = [...new Set(list.map((c) => `${c.model}|${c.macs}`))];
-  const lines = [`| model | MACs | before | ${passes.join(" | ")} | worst oracle error |`, `| --- | --- | --- | ${passes.map(() => "---").join(" | ")} | --- |`];
+  const lines = [
+    `| model | MACs | before | ${passes.join(" | ")} | worst oracle error |`,
+    `| --- | --- | --- | ${passes.map(() => "---").join(" | ")} | --- |`,
+  ];
   for (const key of keys) {
     const mine = list.filter((c) => `${c.model}|${c.macs}` === key);
     const value = (c) => (c?.error ? "error" : c?.after === undefined ? "equal" : (100 * c.after).toFixed(1));
     const worst = Math.max(...mine.map((c) => c.maxRel ?? Number.POSITIVE_INFINITY));
-    lines.push(`| ${mine[0].model} | ${mine[0].macs} | ${mine[0].before === undefined ? "–" : (100 * mine[0].before).toFixed(1)} | ${passes.map((p) => value(mine.find((c) => c.pass === p))).join(" | ")} | ${worst.toExponential(1)} |`);
+    lines.push(
+      `| ${mine[0].model} | ${mine[0].macs} | ${mine[0].before === undefined ? "–" : (100 * mine[0].before).toFixed(1)} | ${passes.map((p) => value(mine.find((c) => c.pass === p))).join(" | ")} | ${worst.toExponential(1)} |`,
+    );
   }
   return lines.join("\n");
 }

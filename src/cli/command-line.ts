@@ -7,8 +7,8 @@ import { version } from "../version.js";
 import type { Command } from "./command.js";
 import { commands } from "./commands.js";
 import { readConfig } from "./config.js";
-import { describeFlag, type FlagName, flagNames, flagOf, isList, isSwitch, mergeFlags, parseFlags, type Values } from "./flags.js";
-import { passList } from "./passes.js";
+import { type FlagName, flagNames, isList, isSwitch, mergeFlags, parseFlags, type Values } from "./flags.js";
+import { helpText, titleOf } from "./help.js";
 
 export type Parsed =
   | { readonly kind: "text"; readonly text: string }
@@ -21,9 +21,8 @@ export type Parsed =
 export async function parseCommandLine(words: readonly string[], columns: number): Promise<Parsed> {
   const command = commands.find((c) => c.name !== "" && c.name === words[0]) ?? (commands[0] as Command);
   const rest = command.name === "" ? words : words.slice(1);
-  const parser = parserOf(command, columns);
-  const argv = await parser.parse(withJsonTarget(rest));
-  if (argv["help"]) return { kind: "text", text: `${await parser.getHelp()}\n` };
+  const argv = await parserOf(command).parse(withJsonTarget(rest));
+  if (argv["help"]) return { kind: "text", text: helpText(command, columns) };
   if (argv["version"]) return { kind: "text", text: `${version}\n` };
   const positionals = [...argv._, ...((argv["--"] as string[] | undefined) ?? [])].map(String);
   refuseUnknownCommand(command, positionals);
@@ -46,41 +45,16 @@ const PARSER = {
   "strip-aliased": true,
 };
 
-function parserOf(command: Command, columns: number) {
-  const parser = yargs([])
-    .scriptName("onnx-prune")
-    .parserConfiguration(PARSER)
-    .locale("en")
-    .exitProcess(false)
-    .help(false)
-    .version(false)
-    .wrap(Math.min(columns, 120))
-    .usage(usageOf(command))
-    .option("help", { alias: "h", type: "boolean", describe: "show this help", group: "What comes out:" })
-    .option("version", { type: "boolean", describe: "show the version", group: "What comes out:" });
+/** yargs splits the words; values stay text, which the schemas read: they say more when one does not fit. */
+function parserOf(command: Command) {
+  const parser = yargs([]).parserConfiguration(PARSER).exitProcess(false).help(false).version(false);
+  parser.option("help", { alias: "h", type: "boolean" }).option("version", { type: "boolean" });
   for (const name of command.flags) {
-    const { value, group } = flagOf(name);
-    // Values stay text here: the schema reads them, which says more than yargs when they do not fit.
-    parser.option(name, {
-      type: value === undefined ? "boolean" : isList(name) ? "array" : "string",
-      ...(value !== undefined && isList(name) ? { string: true } : {}),
-      describe: `${value === undefined ? "" : `<${value}> `}${describeFlag(name)}`,
-      group: `${group}:`,
-    });
+    if (isSwitch(name)) parser.boolean(name);
+    else parser.string(name);
+    if (isList(name)) parser.array(name);
   }
-  for (const [line, does] of command.examples ?? []) parser.example(line, does);
-  return parser.epilogue(command.name === "" ? `Passes and criteria (onnx-prune passes <name> tells more):\n${passList()}\nExit codes: 0 done, 1 model or data unusable, 2 wrong usage, 3 accuracy or budget not met, 4 equality check failed, 70 our bug.` : "");
-}
-
-function usageOf(command: Command): string {
-  const own = `onnx-prune ${[command.name, ...command.takes].filter((w) => w !== "").join(" ")} [flags]\n\n${sentence(command.summary)}`;
-  if (command.name !== "") return own;
-  const lines = commands.slice(1).map((c) => `  onnx-prune ${[c.name, ...c.takes].join(" ").padEnd(44)} ${c.summary}`);
-  return `${own}\n\nOther commands (--help after each tells more):\n${lines.join("\n")}`;
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+  return parser;
 }
 
 /**
@@ -122,12 +96,8 @@ function unknownFlag(name: string, command: Command): ConfigError {
   const near = closest(name, [...command.flags, "help", "version"]);
   const owners = commands.filter((c) => (c.flags as string[]).includes(name)).map((c) => titleOf(c));
   return new ConfigError("FLAG_UNKNOWN", `${titleOf(command)} has no flag ${dashes}${name}.`, {
-    hint: known ? `${owners.join(", ")} ${owners.length > 1 ? "have" : "has"} it.` : `${near ? `Did you mean --${near}? ` : ""}\`${titleOf(command)} --help\` lists its flags.`,
+    hint: known ? `It is a flag of ${owners.join(", ")}.` : `${near ? `Did you mean --${near}? ` : ""}\`${titleOf(command)} --help\` lists its flags.`,
   });
-}
-
-function titleOf(command: Command): string {
-  return command.name === "" ? "onnx-prune" : `onnx-prune ${command.name}`;
 }
 
 /** A first word that is neither a file nor looks like one was meant as a command. */

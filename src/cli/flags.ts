@@ -133,5 +133,5 @@ function checked(name: FlagName, value: unknown, what: string, code = "FLAG_VALU
 function messageOf(error: z.ZodError): string {
   const issue = error.issues[0];
   if (issue?.code === "invalid_union") return "no form that it takes";
-  return issue?.message.replace(/^Invalid (input|option): /, "").replace(/^Too (small|big): /, "") ?? "not accepted";
+  return issue?.message.replace(/^(Invalid (input|option|string)|Too (small|big)): /, "").replace(/, received .*$/, "") ?? "not accepted";
 }

@@ -36,7 +36,7 @@ export class Progress {
     this.#shown = now;
     const rate = rateOf(done - this.#from, now - this.#started, total - done);
     if (!this.#channel.isTTY) {
-      this.#channel.write(`${phase}${total > 1 ? ` ${done}/${total}` : ""}${rate}\n`);
+      this.#channel.write(isNew ? `${phase} …\n` : `${phase} ${done}/${total}${rate}\n`);
       return;
     }
     const share = total > 0 ? Math.min(1, done / total) : 0;

@@ -292,8 +292,11 @@ export function decodePlain(m: Message): Attribute {
       return { kind: "string", value: m.text(AttributeProto.s) };
     case "strings":
       return { kind: "strings", value: m.texts(AttributeProto.strings) };
-    case "reference":
-      return { kind: "reference", value: m.text(AttributeProto.refAttrName) };
+    case "reference": {
+      const type = m.int(AttributeProto.type);
+      const of = KINDS.find(([, number]) => number === type)?.[0];
+      return { kind: "reference", value: m.text(AttributeProto.refAttrName), ...(of ? { of } : {}) };
+    }
     default:
       return { kind: "opaque", value: `attribute type ${m.int(AttributeProto.type) ?? AttributeType.UNDEFINED}` };
   }

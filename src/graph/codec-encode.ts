@@ -1,6 +1,6 @@
 /** IR to bytes: every message is an edit of the one it came from. */
-import { internal } from "../errors.js";
-import type { Attribute } from "./attribute.js";
+import { internal, ModelError } from "../errors.js";
+import type { Attribute, AttributeKind } from "./attribute.js";
 import { decodeOpsets, decodePlain, KINDS, kindOf } from "./codec-decode.js";
 import { type ExternalFile, encodeTensor } from "./codec-tensor.js";
 import { encodeValueInfo, typeChanged } from "./codec-type.js";
@@ -83,7 +83,8 @@ function encodeGraph(graph: Graph, file: ExternalFile | undefined): Chunks {
       values.map((v) => encodeValueInfo(v, old(v.name))),
     );
   }
-  valueInfos(edits, m, GraphProto.valueInfo, graph, () => definedIn(m));
+  if (m) valueInfos(edits, m, GraphProto.valueInfo, graph, () => definedIn(m));
+  else edits.set(GraphProto.valueInfo, declarations([...graph.values].filter((v) => v.producer && !v.isOutput)));
   return edit(m, edits);
 }
 
@@ -102,14 +103,14 @@ function named(m: Message | undefined, field: number, nameField: number): (name:
  */
 function valueInfos(
   edits: MutableEdits,
-  m: Message | undefined,
+  m: Message,
   field: number,
   graph: Graph,
   definedBefore: () => ReadonlySet<string>,
 ): void {
   let before: ReadonlySet<string> | undefined;
   const items: Item[] = [];
-  for (const info of m?.contents(field) ?? []) {
+  for (const info of m.contents(field)) {
     const name = new Message(info, "ValueInfoProto").text(ValueInfoProto.name);
     const value = graph.value(name);
     if (!value) {
@@ -123,12 +124,17 @@ function valueInfos(
   edits.set(field, items);
 }
 
+/** Declarations for a graph that comes from no file: of all values whose type is known. */
+function declarations(values: readonly Value[]): Item[] {
+  return values.filter((v) => v.type).map((v) => encodeValueInfo(v, undefined));
+}
+
 /** Names of the values that a stored graph defines. */
-function definedIn(m: Message | undefined): Set<string> {
+function definedIn(m: Message): Set<string> {
   const out = new Set<string>();
-  for (const n of m?.contents(GraphProto.node) ?? []) for (const o of new Message(n, "NodeProto").texts(NodeProto.output)) out.add(o);
-  for (const i of m?.contents(GraphProto.input) ?? []) out.add(new Message(i, "ValueInfoProto").text(ValueInfoProto.name));
-  for (const t of m?.contents(GraphProto.initializer) ?? []) out.add(new Message(t, "TensorProto").text(TensorProto.name));
+  for (const n of m.contents(GraphProto.node)) for (const o of new Message(n, "NodeProto").texts(NodeProto.output)) out.add(o);
+  for (const i of m.contents(GraphProto.input)) out.add(new Message(i, "ValueInfoProto").text(ValueInfoProto.name));
+  for (const t of m.contents(GraphProto.initializer)) out.add(new Message(t, "TensorProto").text(TensorProto.name));
   return out;
 }
 
@@ -216,6 +222,7 @@ function writePlain(edits: MutableEdits, a: Plain): void {
       break;
     case "reference":
       edits.set(AttributeProto.refAttrName, [a.value]);
+      if (a.of) edits.set(AttributeProto.type, [typeOfKind(a.of)]);
       break;
     default:
       a satisfies never;
@@ -224,6 +231,7 @@ function writePlain(edits: MutableEdits, a: Plain): void {
 
 function samePlain(a: Attribute, b: Attribute): boolean {
   if (a.kind !== b.kind) return false;
+  if (a.kind === "reference" && b.kind === "reference") return a.value === b.value && a.of === b.of;
   if (Array.isArray(a.value) && Array.isArray(b.value)) {
     const other: readonly unknown[] = b.value;
     return a.value.length === other.length && a.value.every((v, i) => Object.is(v, other[i]));
@@ -241,12 +249,25 @@ function changeKind(edits: MutableEdits, kind: Attribute["kind"]): void {
     AttributeProto.refAttrName,
   ];
   for (const field of [...KINDS.map(([, , f]) => f), ...others]) if (!edits.has(field)) edits.set(field, []);
-  const type = KINDS.find(([k]) => k === kind)?.[1];
-  if (type !== undefined) edits.set(AttributeProto.type, [type]);
+  // A reference has the type of what it refers to, which writePlain sets.
+  if (kind !== "reference" && kind !== "opaque") edits.set(AttributeProto.type, [typeOfKind(kind)]);
+}
+
+function typeOfKind(kind: AttributeKind): number {
+  const entry = KINDS.find(([k]) => k === kind);
+  if (!entry) throw internal(`Attribute kind "${kind}" has no AttributeType.`);
+  return entry[1];
 }
 
 /** Tensors of functions stay inside: whether a runtime follows external data there was never tested. */
 function encodeFunction(f: LocalFunction): Chunks {
+  const [initializer] = f.body.initializers;
+  if (initializer) {
+    throw new ModelError("FUNCTION_INITIALIZER", `Function "${f.name}" has initializer "${initializer.name}"; ONNX functions have none.`, {
+      at: { value: initializer.name },
+      hint: "Make it a Constant node in the function's body.",
+    });
+  }
   const m = originOf(f.origin, "FunctionProto");
   const edits: MutableEdits = new Map();
   text(edits, m, FunctionProto.name, f.name);
@@ -261,12 +282,13 @@ function encodeFunction(f: LocalFunction): Chunks {
   opsets(edits, m, FunctionProto.opsetImport, f.opsets);
   text(edits, m, FunctionProto.domain, f.domain);
   text(edits, m, FunctionProto.overload, f.overload);
-  valueInfos(edits, m, FunctionProto.valueInfo, f.body, () => functionDefines(m));
+  if (m) valueInfos(edits, m, FunctionProto.valueInfo, f.body, () => functionDefines(m));
+  else edits.set(FunctionProto.valueInfo, declarations([...f.body.values]));
   return edit(m, edits);
 }
 
-function functionDefines(m: Message | undefined): Set<string> {
-  const out = new Set(m?.texts(FunctionProto.input));
-  for (const n of m?.contents(FunctionProto.node) ?? []) for (const o of new Message(n, "NodeProto").texts(NodeProto.output)) out.add(o);
+function functionDefines(m: Message): Set<string> {
+  const out = new Set(m.texts(FunctionProto.input));
+  for (const n of m.contents(FunctionProto.node)) for (const o of new Message(n, "NodeProto").texts(NodeProto.output)) out.add(o);
   return out;
 }

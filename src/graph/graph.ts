@@ -226,9 +226,13 @@ export class Node {
     const a = this.#attributes.get(name);
     if (a === undefined) return undefined;
     if (a.kind !== kind) {
-      throw new ModelError("MODEL_ATTRIBUTE_TYPE", `Attribute "${name}" of ${this.opType} "${this.label}" should be ${kind}, but is ${a.kind}.`, {
-        at: { node: this.label },
-      });
+      throw new ModelError(
+        "MODEL_ATTRIBUTE_TYPE",
+        `Attribute "${name}" of ${this.opType} "${this.label}" should be ${kind}, but is ${a.kind}.`,
+        {
+          at: { node: this.label },
+        },
+      );
     }
     return a.value;
   }
@@ -400,12 +404,20 @@ export class Graph {
   insertNode(
     opType: string,
     inputs: readonly (Value | undefined)[],
-    options: { outputs?: readonly string[]; attributes?: Readonly<Record<string, Attribute>>; before?: Node; name?: string; domain?: string } = {},
+    options: {
+      outputs?: readonly string[];
+      attributes?: Readonly<Record<string, Attribute>>;
+      before?: Node;
+      name?: string;
+      domain?: string;
+    } = {},
   ): Node {
     const at = options.before ? this.#nodes.indexOf(options.before) : this.#nodes.length;
     if (at < 0) throw internal(`Anchor "${options.before?.label}" is not in graph "${this.name}".`);
     const node = new Node(opType, { name: options.name ?? "", ...(options.domain === undefined ? {} : { domain: options.domain }) });
-    inputs.forEach((v, i) => { node.setInput(i, v); });
+    inputs.forEach((v, i) => {
+      node.setInput(i, v);
+    });
     for (const [k, a] of Object.entries(options.attributes ?? {})) node.setAttribute(k, a);
     for (const name of options.outputs ?? [opType.toLowerCase()]) {
       node.addOutput(name === "" ? undefined : this.#adopt(new Value(this.freshName(name))));
@@ -419,7 +431,9 @@ export class Graph {
   /** Every reader of `of`, graph outputs included, reads `by` instead. */
   replaceUses(of: Value, by: Value): void {
     for (const { node, index } of of.uses()) node.setInput(index, by);
-    this.#outputs.forEach((o, i) => { if (o === of) this.setOutput(i, by); });
+    this.#outputs.forEach((o, i) => {
+      if (o === of) this.setOutput(i, by);
+    });
   }
 
   /**
@@ -453,7 +467,8 @@ export class Graph {
   /** Removes a node nobody reads. @throws InternalError while an output is used or is a graph output. */
   removeNode(node: Node): void {
     for (const o of node.outputs) {
-      if (o && (o._uses.size > 0 || this._outputSet.has(o))) throw internal(`Node "${node.label}" is removed while "${o.name}" is still read.`);
+      if (o && (o._uses.size > 0 || this._outputSet.has(o)))
+        throw internal(`Node "${node.label}" is removed while "${o.name}" is still read.`);
     }
     this.removeNodes([node]);
   }
@@ -513,7 +528,9 @@ export class Graph {
   #adopt(value: Value): Value {
     const have = this.#values.get(value.name);
     if (have && have !== value) {
-      throw new ModelError("MODEL_DUPLICATE_NAME", `Two values of graph "${this.name}" are called "${value.name}".`, { at: { value: value.name } });
+      throw new ModelError("MODEL_DUPLICATE_NAME", `Two values of graph "${this.name}" are called "${value.name}".`, {
+        at: { value: value.name },
+      });
     }
     value._graph = this;
     this.#values.set(value.name, value);

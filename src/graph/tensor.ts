@@ -4,8 +4,16 @@ import { bitsOf, byteLengthOf, type DType } from "./dtype.js";
 import { bf16ToFloat, f16ToFloat, floatToBf16, floatToF16 } from "./half.js";
 
 export type NumericArray =
-  | Float32Array | Float64Array | Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array
-  | BigInt64Array | BigUint64Array;
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array;
 
 /**
  * An immutable tensor: dtype, dims, and little-endian packed bytes that are produced on first use.
@@ -125,18 +133,32 @@ export class Tensor {
   get data(): NumericArray {
     const b = this.bytes;
     switch (this.dtype) {
-      case "float32": return view(b, Float32Array);
-      case "float64": return view(b, Float64Array);
-      case "int8": return new Int8Array(b.buffer, b.byteOffset, b.length);
-      case "int16": return view(b, Int16Array);
-      case "uint16": case "float16": case "bfloat16": return view(b, Uint16Array);
-      case "int32": return view(b, Int32Array);
-      case "uint32": return view(b, Uint32Array);
-      case "int64": return view(b, BigInt64Array);
-      case "uint64": return view(b, BigUint64Array);
-      case "complex64": return view(b, Float32Array);
-      case "complex128": return view(b, Float64Array);
-      default: return b;
+      case "float32":
+        return view(b, Float32Array);
+      case "float64":
+        return view(b, Float64Array);
+      case "int8":
+        return new Int8Array(b.buffer, b.byteOffset, b.length);
+      case "int16":
+        return view(b, Int16Array);
+      case "uint16":
+      case "float16":
+      case "bfloat16":
+        return view(b, Uint16Array);
+      case "int32":
+        return view(b, Int32Array);
+      case "uint32":
+        return view(b, Uint32Array);
+      case "int64":
+        return view(b, BigInt64Array);
+      case "uint64":
+        return view(b, BigUint64Array);
+      case "complex64":
+        return view(b, Float32Array);
+      case "complex128":
+        return view(b, Float64Array);
+      default:
+        return b;
     }
   }
 
@@ -190,8 +212,7 @@ export class Tensor {
       if (bits < 8) {
         let at = 0;
         for (let o = 0; o < outer; o++)
-          for (const i of indices)
-            for (let k = 0; k < inner; k++) putBits(out, at++, bits, getBits(src, (o * n + i) * inner + k, bits));
+          for (const i of indices) for (let k = 0; k < inner; k++) putBits(out, at++, bits, getBits(src, (o * n + i) * inner + k, bits));
         return out;
       }
       const row = (inner * bits) / 8;
@@ -229,7 +250,10 @@ function badLength(t: Tensor, got: number, want: number): ModelError {
 }
 
 /** A view when aligned, else a copy: raw_data lies at an arbitrary offset of the file's buffer. */
-function view<T extends NumericArray>(b: Uint8Array, A: { new (buffer: ArrayBufferLike, offset: number, length: number): T; readonly BYTES_PER_ELEMENT: number }): T {
+function view<T extends NumericArray>(
+  b: Uint8Array,
+  A: { new (buffer: ArrayBufferLike, offset: number, length: number): T; readonly BYTES_PER_ELEMENT: number },
+): T {
   const w = A.BYTES_PER_ELEMENT;
   if (b.byteOffset % w === 0) return new A(b.buffer, b.byteOffset, b.length / w);
   const copy = b.slice();
@@ -251,7 +275,8 @@ function decodeNumbers(t: Tensor): Float64Array {
   const out = new Float64Array(t.size);
   const d = t.data;
   switch (t.dtype) {
-    case "int64": case "uint64": {
+    case "int64":
+    case "uint64": {
       const max = BigInt(Number.MAX_SAFE_INTEGER);
       for (let i = 0; i < out.length; i++) {
         const v = d[i] as bigint;
@@ -259,9 +284,16 @@ function decodeNumbers(t: Tensor): Float64Array {
       }
       return out;
     }
-    case "float16": for (let i = 0; i < out.length; i++) out[i] = f16ToFloat(d[i] as number); return out;
-    case "bfloat16": for (let i = 0; i < out.length; i++) out[i] = bf16ToFloat(d[i] as number); return out;
-    case "int4": case "uint4": case "int2": case "uint2": {
+    case "float16":
+      for (let i = 0; i < out.length; i++) out[i] = f16ToFloat(d[i] as number);
+      return out;
+    case "bfloat16":
+      for (let i = 0; i < out.length; i++) out[i] = bf16ToFloat(d[i] as number);
+      return out;
+    case "int4":
+    case "uint4":
+    case "int2":
+    case "uint2": {
       const bits = bitsOf(t.dtype);
       const half = 1 << (bits - 1);
       for (let i = 0; i < out.length; i++) {
@@ -270,7 +302,13 @@ function decodeNumbers(t: Tensor): Float64Array {
       }
       return out;
     }
-    case "int8": case "uint8": case "int16": case "uint16": case "int32": case "uint32": case "bool":
+    case "int8":
+    case "uint8":
+    case "int16":
+    case "uint16":
+    case "int32":
+    case "uint32":
+    case "bool":
       for (let i = 0; i < out.length; i++) out[i] = d[i] as number;
       return out;
     default:
@@ -282,20 +320,36 @@ function encodeNumbers(dtype: DType, v: ArrayLike<number>): Uint8Array {
   const n = v.length;
   const wrap = (a: NumericArray) => new Uint8Array(a.buffer as ArrayBuffer, a.byteOffset, a.byteLength);
   switch (dtype) {
-    case "float32": return wrap(Float32Array.from(v));
-    case "float64": return wrap(Float64Array.from(v));
-    case "int8": return wrap(Int8Array.from(v));
-    case "uint8": return wrap(Uint8Array.from(v));
-    case "bool": return wrap(Uint8Array.from(v, (x) => (x ? 1 : 0)));
-    case "int16": return wrap(Int16Array.from(v));
-    case "uint16": return wrap(Uint16Array.from(v));
-    case "int32": return wrap(Int32Array.from(v));
-    case "uint32": return wrap(Uint32Array.from(v));
-    case "int64": return wrap(BigInt64Array.from({ length: n }, (_, i) => toBig(v[i] as number)));
-    case "uint64": return wrap(BigUint64Array.from({ length: n }, (_, i) => BigInt.asUintN(64, toBig(v[i] as number))));
-    case "float16": return wrap(Uint16Array.from({ length: n }, (_, i) => floatToF16(v[i] as number)));
-    case "bfloat16": return wrap(Uint16Array.from({ length: n }, (_, i) => floatToBf16(v[i] as number)));
-    case "int4": case "uint4": case "int2": case "uint2": {
+    case "float32":
+      return wrap(Float32Array.from(v));
+    case "float64":
+      return wrap(Float64Array.from(v));
+    case "int8":
+      return wrap(Int8Array.from(v));
+    case "uint8":
+      return wrap(Uint8Array.from(v));
+    case "bool":
+      return wrap(Uint8Array.from(v, (x) => (x ? 1 : 0)));
+    case "int16":
+      return wrap(Int16Array.from(v));
+    case "uint16":
+      return wrap(Uint16Array.from(v));
+    case "int32":
+      return wrap(Int32Array.from(v));
+    case "uint32":
+      return wrap(Uint32Array.from(v));
+    case "int64":
+      return wrap(BigInt64Array.from({ length: n }, (_, i) => toBig(v[i] as number)));
+    case "uint64":
+      return wrap(BigUint64Array.from({ length: n }, (_, i) => BigInt.asUintN(64, toBig(v[i] as number))));
+    case "float16":
+      return wrap(Uint16Array.from({ length: n }, (_, i) => floatToF16(v[i] as number)));
+    case "bfloat16":
+      return wrap(Uint16Array.from({ length: n }, (_, i) => floatToBf16(v[i] as number)));
+    case "int4":
+    case "uint4":
+    case "int2":
+    case "uint2": {
       const bits = bitsOf(dtype);
       const out = new Uint8Array(byteLengthOf(dtype, n));
       for (let i = 0; i < n; i++) putBits(out, i, bits, (v[i] as number) & ((1 << bits) - 1));

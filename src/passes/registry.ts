@@ -1,6 +1,7 @@
 /** Everything that can stand after --pass: rewrites and criteria, built in or loaded from a file of the user's. */
-import { pathToFileURL } from "node:url";
+
 import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { ConfigError } from "../errors.js";
 import { criteria } from "../score/criteria.js";
 import type { Criterion } from "../score/criterion.js";
@@ -17,7 +18,14 @@ import { removeIdentity } from "./remove-identity.js";
 export type Entry = { readonly kind: "pass"; readonly pass: Pass } | { readonly kind: "criterion"; readonly criterion: Criterion };
 
 /** The built-in passes: cleaning, removal, weight edits. */
-export const passes: readonly Pass[] = [foldBatchNorm, foldConstants, removeIdentity, removeDead, removeFilters, mergeChannels] as readonly Pass[];
+export const passes: readonly Pass[] = [
+  foldBatchNorm,
+  foldConstants,
+  removeIdentity,
+  removeDead,
+  removeFilters,
+  mergeChannels,
+] as readonly Pass[];
 
 export const entries: readonly Entry[] = [
   ...criteria.map((criterion): Entry => ({ kind: "criterion", criterion })),
@@ -56,7 +64,8 @@ async function loadEntry(path: string): Promise<Entry> {
   }
   const made = module.default;
   if (isNamed(made) && "run" in made && typeof made.run === "function") return { kind: "pass", pass: made as unknown as Pass };
-  if (isNamed(made) && "prepare" in made && typeof made.prepare === "function") return { kind: "criterion", criterion: made as unknown as Criterion };
+  if (isNamed(made) && "prepare" in made && typeof made.prepare === "function")
+    return { kind: "criterion", criterion: made as unknown as Criterion };
   throw new ConfigError("PASS_MODULE", `The default export of "${path}" is neither a pass nor a criterion.`, {
     at: { file: path },
     hint: "Export what definePass({ name, summary, options, effect, run }) or defineCriterion({ name, summary, source, options, needs, comparable, prepare }) returns.",

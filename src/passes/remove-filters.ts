@@ -1,12 +1,12 @@
 /** remove-filters: carries out a pruning plan. */
 import { z } from "zod";
-import { Kept } from "../graph/coupling/choices.js";
+import type { Kept } from "../graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../graph/coupling/groups.js";
 import { oracleOf } from "../graph/coupling/oracle.js";
 import { removeSlices } from "../graph/coupling/slice.js";
 import type { Model } from "../graph/graph.js";
 import { applyMerges } from "../score/merge.js";
-import { planSchema, type PruningPlan, resolvePlan } from "../score/plan.js";
+import { type PruningPlan, planSchema, resolvePlan } from "../score/plan.js";
 import { definePass } from "./pass.js";
 
 /** A removal, and what it takes to prove it. */
@@ -36,7 +36,9 @@ export function applyPlan(model: Model, plan: PruningPlan): Removal {
 export const removeFilters = definePass({
   name: "remove-filters",
   summary: "remove the channels a plan names, with everything coupled to them",
-  options: z.strictObject({ plan: planSchema.describe("a pruning plan (the JSON that `onnx-prune plan` writes), or on the command line its path") }),
+  options: z.strictObject({
+    plan: planSchema.describe("a pruning plan (the JSON that `onnx-prune plan` writes), or on the command line its path"),
+  }),
   effect: "weights",
   run(model, { options }) {
     const { result } = applyPlan(model, options.plan);

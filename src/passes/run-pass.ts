@@ -42,6 +42,7 @@ export function parseOptions(owner: { readonly name: string; readonly options: P
 
 /** Invariant 5: what re-inference finds against declared types, as sentences. */
 function contradictions(model: Model): string[] {
-  const text = (t: { kind: string; shape?: readonly unknown[] | undefined; dtype?: string }) => (t.kind === "tensor" ? `${t.dtype}[${t.shape?.join(", ") ?? "?"}]` : t.kind);
+  const text = (t: { kind: string; shape?: readonly unknown[] | undefined; dtype?: string }) =>
+    t.kind === "tensor" ? `${t.dtype}[${t.shape?.join(", ") ?? "?"}]` : t.kind;
   return infer(model).conflicts.map((c) => `"${c.value.name}" is declared ${text(c.declared)}, but its producer makes ${text(c.inferred)}`);
 }

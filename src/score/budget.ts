@@ -92,7 +92,14 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
     model: model.sha256 ?? "",
     remove: byGroup(coupling, removed),
     merges: picked.merges.filter((m) => removed.has(coupling.groups.find((g) => g.name === m.group)?.choices[m.from] ?? -1)),
-    why: { criterion: request.criterion.name, options: request.options, target: { [measure]: keep }, scope: request.scope, align: request.align, seed: request.seed },
+    why: {
+      criterion: request.criterion.name,
+      options: request.options,
+      target: { [measure]: keep },
+      scope: request.scope,
+      align: request.align,
+      seed: request.seed,
+    },
   };
   return { plan, coupling, declined, scores, budget: { measure, asked: keep, reached: search.reached(measure, removed) } };
 }
@@ -108,7 +115,9 @@ function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ranking>,
     const r = scores.get(g) as Ranking;
     const mean = request.criterion.comparable ? 1 : r.scores.reduce((a, b) => a + b, 0) / r.scores.length || 1;
     g.choices.forEach((c, k) => value.set(c, (r.scores[k] as number) / mean));
-    r.order?.forEach((k, at) => { place.set(g.choices[k] as number, at); });
+    r.order?.forEach((k, at) => {
+      place.set(g.choices[k] as number, at);
+    });
   }
   const order = pool.cells.map((cell) =>
     [...cell.choices].sort((a, b) => {
@@ -157,7 +166,14 @@ class Search {
   readonly #known = new Map<string, number>();
   readonly #tolerance: number;
 
-  constructor(model: Model, coupling: Coupling, states: readonly PoolState[], steps: readonly Step[], request: PlanRequest, measure: Measure) {
+  constructor(
+    model: Model,
+    coupling: Coupling,
+    states: readonly PoolState[],
+    steps: readonly Step[],
+    request: PlanRequest,
+    measure: Measure,
+  ) {
     this.#model = model;
     this.#coupling = coupling;
     this.#states = states;
@@ -250,15 +266,23 @@ class Search {
   }
 
   #unreachable(measure: Measure, keep: number, least: number): BudgetError {
-    return new BudgetError("BUDGET_UNREACHABLE", `--${measure} ${keep} asks for ${percent(keep)} of the original, but with every layer at its least ${percent(least)} remain.`, {
-      hint: `Ask for --${measure} ${(Math.ceil(least * 100) / 100).toFixed(2)} or more${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}. \`onnx-prune inspect\` tells what is frozen and why.`,
-    });
+    return new BudgetError(
+      "BUDGET_UNREACHABLE",
+      `--${measure} ${keep} asks for ${percent(keep)} of the original, but with every layer at its least ${percent(least)} remain.`,
+      {
+        hint: `Ask for --${measure} ${(Math.ceil(least * 100) / 100).toFixed(2)} or more${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}. \`onnx-prune inspect\` tells what is frozen and why.`,
+      },
+    );
   }
 
   #fail(measure: Measure, keep: number, below: number, above: number): never {
-    throw new BudgetError("BUDGET_NOT_MET", `--${measure} ${keep} cannot be met within ${percent(this.#tolerance)}: the nearest that widths allow are ${percent(below)} and ${percent(above)} of the original.`, {
-      hint: `Ask for one of these${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}.`,
-    });
+    throw new BudgetError(
+      "BUDGET_NOT_MET",
+      `--${measure} ${keep} cannot be met within ${percent(this.#tolerance)}: the nearest that widths allow are ${percent(below)} and ${percent(above)} of the original.`,
+      {
+        hint: `Ask for one of these${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}.`,
+      },
+    );
   }
 }
 
@@ -311,7 +335,9 @@ function pickInSequence(model: Model, states: readonly PoolState[], levels: Leve
     for (const c of gone) removed.add(c);
     const mine = s.pool.groups.flatMap((g) => mergesOf(g, ranked.get(g) as Ranking, gone));
     merges.push(...mine);
-    const local = new Set(s.pool.groups.flatMap((g, i) => g.choices.flatMap((c, k) => (gone.has(c) && twins[i] ? [twins[i].choices[k] as number] : []))));
+    const local = new Set(
+      s.pool.groups.flatMap((g, i) => g.choices.flatMap((c, k) => (gone.has(c) && twins[i] ? [twins[i].choices[k] as number] : []))),
+    );
     const merged = mine.length > 0 ? applyMerges(working, mine, coupling) : working;
     const next = merged === working ? coupling : findGroups(merged);
     working = removeSlices(next.typing, new Kept(next.typing.system, next.choices, local));
@@ -325,7 +351,10 @@ function repair(coupling: Coupling, picked: ReadonlySet<number>, scores: Readonl
   for (;;) {
     const empty = emptiedAxes(coupling, new Kept(coupling.typing.system, coupling.choices, removed))[0];
     if (!empty) return removed;
-    const here = coupling.choices.layers(empty).flatMap((l) => [...l]).filter((c) => removed.has(c));
+    const here = coupling.choices
+      .layers(empty)
+      .flatMap((l) => [...l])
+      .filter((c) => removed.has(c));
     const worth = (c: number) => {
       const g = coupling.groupOf(c);
       return g ? (scores.get(g)?.scores[g.choices.indexOf(c)] ?? 0) : 0;

@@ -3,7 +3,7 @@
  * s = γ/√(σ²+ε). Exporters fold batch normalisation or not as they like; scores must not depend on it, and two equal w under
  * different normalisations are not two equal filters.
  */
-import type { ConstantSlot, Group } from "../graph/coupling/groups.js";
+import type { ConstantSlot, Group, Role } from "../graph/coupling/groups.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Node, Use, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
@@ -66,9 +66,9 @@ export class FoldedWeights {
     }
     const out: SlotVectors[] = [];
     for (const slot of group.slots) {
-      if (slot.role !== "vector" || isProducer(slot)) continue;
+      if (slot.role !== "vector") continue;
       for (const use of slot.uses) {
-        if (absorbed.get(use.node)?.has(use.index)) continue;
+        if (absorbed.get(use.node)?.has(use.index) || roleOf(slot, readOf(slot, use, this.#shapeOf)) !== "vector") continue;
         const tensor = slot.value.constant as Tensor;
         for (const data of looseVectors(use, tensor)) {
           const vectors = vectorsOf(group, slot, data);
@@ -121,10 +121,12 @@ export class FoldedWeights {
   /** Each slot of a role with each of its reads; reads that amount to the same weights count once. */
   #reads(group: Group, role: "producer" | "consumer"): { readonly slot: ConstantSlot; readonly read: Read }[] {
     return group.slots.flatMap((slot) => {
-      if (role === "producer" ? !isProducer(slot) : slot.role !== role) return [];
+      // Of the bulk of vectors (biases, statistics) only those read as a weight can be anything else.
+      if (slot.role === "vector" && (role === "consumer" || !slot.uses.some((u) => u.index === 1))) return [];
       let hasPlain = false;
       return slot.uses.flatMap((use) => {
         const read = readOf(slot, use, this.#shapeOf);
+        if (roleOf(slot, read) !== role) return [];
         const isPlain = !read.chain || (read.chain.bias === undefined && read.chain.scale.every((s) => s === 1));
         if (isPlain && hasPlain) return [];
         hasPlain ||= isPlain;
@@ -141,12 +143,6 @@ export class FoldedWeights {
     this.#last = { value, node: linear.node, data };
     return data;
   }
-}
-
-/** Whether the slot makes channels. A filter of a single weight per channel looks like a vector and is none. */
-export function isProducer(slot: ConstantSlot): boolean {
-  if (slot.role !== "vector") return slot.role === "producer";
-  return slot.uses.some(({ node, index }) => linearOf(node, index, slot.value.constant?.dims.length ?? 0) !== undefined);
 }
 
 const NOTHING = new Float64Array(0);
@@ -170,6 +166,14 @@ function readOf(slot: ConstantSlot, use: Use, shapeOf: ShapeOf): Read {
   const axis = operand.perm ? (operand.perm[linear.axis] as number) : linear.axis;
   const chain = chainOf(linear, (tensor.dims[axis] as number) * linear.groups, shapeOf);
   return { raw: operand.numbers, linear, chain, axis };
+}
+
+/**
+ * What this read of the constant does with the channels. The slot's own role speaks for all of its reads: a tied matrix may
+ * make channels at one node and read them at another, and a filter of one weight per channel looks like a vector.
+ */
+function roleOf(slot: ConstantSlot, read: Read): Role {
+  return read.linear && read.axis === slot.axis ? "producer" : slot.role;
 }
 
 /** Where a weight is multiplied, when it first passes through nodes that move or convert it, and its numbers there. */

@@ -60,7 +60,7 @@ export function printPlan(plan: PruningPlan): string {
 export function resolvePlan(plan: PruningPlan, coupling: Coupling, sha256: string | undefined): Kept {
   if (sha256 !== undefined && plan.model !== "" && plan.model !== sha256) {
     throw new PlanError("PLAN_OTHER_MODEL", `The plan was made for a model with sha256 ${plan.model}, but this one has ${sha256}.`, {
-      hint: "Make the plan again from this file. To use it on purpose, set \"model\" in the plan to \"\".",
+      hint: 'Make the plan again from this file. To use it on purpose, set "model" in the plan to "".',
     });
   }
   const removed = new Set<number>();
@@ -68,7 +68,10 @@ export function resolvePlan(plan: PruningPlan, coupling: Coupling, sha256: strin
   const kept = new Kept(coupling.typing.system, coupling.choices, removed);
   const empty = emptiedAxes(coupling, kept)[0];
   if (empty) {
-    throw new PlanError("PLAN_EMPTIES_AXIS", `The plan removes every index of axis ${coupling.typing.system.show(empty)}; a layer must keep at least one.`);
+    throw new PlanError(
+      "PLAN_EMPTIES_AXIS",
+      `The plan removes every index of axis ${coupling.typing.system.show(empty)}; a layer must keep at least one.`,
+    );
   }
   const broken = brokenBalances(coupling, kept)[0];
   if (broken) throw new PlanError("PLAN_UNBALANCED", `The plan cannot be carried out: ${broken}.`);
@@ -88,14 +91,20 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
   const value = colon < 0 ? undefined : coupling.typing.model.graph.value(key.slice(0, colon));
   const axis = value && coupling.typing.axesOf(value)?.[Number(key.slice(colon + 1))];
   if (!axis) {
-    const near = closest(key, coupling.groups.map((g) => g.name));
+    const near = closest(
+      key,
+      coupling.groups.map((g) => g.name),
+    );
     throw new PlanError("PLAN_UNKNOWN_GROUP", `The plan removes from "${key}", which is neither a group nor an axis of this model.`, {
       hint: `${near ? `Did you mean "${near}"? ` : ""}\`onnx-prune inspect\` lists the groups.`,
     });
   }
   const frozen = coupling.typing.system.reason(axis);
   if (frozen) {
-    throw new PlanError("PLAN_FROZEN", `The plan removes "${key}"[${indices[0] ?? ""}], but that axis is frozen: ${frozen.text}${frozen.node ? ` (node "${frozen.node}")` : ""}.`);
+    throw new PlanError(
+      "PLAN_FROZEN",
+      `The plan removes "${key}"[${indices[0] ?? ""}], but that axis is frozen: ${frozen.text}${frozen.node ? ` (node "${frozen.node}")` : ""}.`,
+    );
   }
   const layers = coupling.choices.layers(axis);
   return indices.map((i) => {
@@ -104,7 +113,10 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
     if (here.length === 1) return here[0] as number;
     if (here.length === 0) throw new PlanError("PLAN_FROZEN", `The plan removes "${key}"[${i}], but that index is frozen.`);
     const names = [...new Set(here.map((c) => coupling.groupOf(c)?.name ?? "?"))];
-    throw new PlanError("PLAN_AMBIGUOUS", `"${key}"[${i}] belongs to several groups at once (${names.join(", ")}): name the group instead.`);
+    throw new PlanError(
+      "PLAN_AMBIGUOUS",
+      `"${key}"[${i}] belongs to several groups at once (${names.join(", ")}): name the group instead.`,
+    );
   });
 }
 

@@ -50,7 +50,13 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
       linked.join(bound[0] as number, c);
     }
     // Places that cannot leave would unbalance any move.
-    const rigid = balance.parts.some((p, i) => parts[i]?.length === 0 || (parts[i] as readonly Int32Array[]).some((l) => l.includes(ALWAYS) && isRigid(typing.system.find(p).size as number, parts[i] as readonly Int32Array[])));
+    const rigid = balance.parts.some(
+      (p, i) =>
+        parts[i]?.length === 0 ||
+        (parts[i] as readonly Int32Array[]).some(
+          (l) => l.includes(ALWAYS) && isRigid(typing.system.find(p).size as number, parts[i] as readonly Int32Array[]),
+        ),
+    );
     if (rigid) for (const c of bound) stuck.set(c, `${balance.why} (node "${balance.node.label}"), and some of them are frozen`);
   });
 
@@ -86,7 +92,8 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
     const cells = cellsOf(bound, duties);
     const moves = cells.reduce((g, c) => gcd(g, c.length), 0);
     if (why !== undefined || moves < 2) {
-      const text = why ?? `its ${cells.length} balanced parts of ${cells.map((c) => c.length).join(", ")} channels have no common share to remove`;
+      const text =
+        why ?? `its ${cells.length} balanced parts of ${cells.map((c) => c.length).join(", ")} channels have no common share to remove`;
       for (const g of list) declined.push({ group: g, why: text });
     } else pools.push({ groups: list, cells: cells.map((c) => ({ choices: c, step: c.length / moves })), moves });
   }

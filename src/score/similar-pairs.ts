@@ -53,6 +53,9 @@ export class PairSearch {
   readonly #a: Matrix;
   readonly #alive: Uint8Array;
   readonly #strength: Float64Array;
+  /** ‖t‖² and, kept up to date, ‖a‖² of each channel. */
+  readonly #targetSquares: Float64Array;
+  readonly #nextSquares: Float64Array;
   /** d_T of unscaled pairs, which merging leaves as it is. */
   readonly #targetDistance: Float64Array | undefined;
   #factors: Maxima = { target: 1, next: 1 };
@@ -66,6 +69,8 @@ export class PairSearch {
     this.#a = { rows: next.rows.slice(), length: next.length };
     this.#alive = new Uint8Array(count).fill(1);
     this.#strength = Float64Array.from({ length: count }, (_, k) => this.#strengthOf(k));
+    this.#targetSquares = Float64Array.from({ length: count }, (_, k) => dot(target, k, k));
+    this.#nextSquares = Float64Array.from({ length: count }, (_, k) => dot(next, k, k));
     this.#nearest = new Int32Array(count).fill(-1);
     if (!rule.scaleAware) {
       const kind = rule.rule === "pair-distance" ? rule.target : "l2²";
@@ -131,6 +136,7 @@ export class PairSearch {
       const { rows, length } = this.#a;
       for (let k = 0; k < length; k++) rows[stays * length + k] = (rows[stays * length + k] as number) + scale * (rows[leaves * length + k] as number);
       this.#strength[stays] = this.#strengthOf(stays);
+      this.#nextSquares[stays] = dot(this.#a, stays, stays);
       const n = this.#count;
       for (let r = 0; r < n; r++) {
         if (this.#alive[r] && r !== stays) this.#saliency[stays * n + r] = this.#saliency[r * n + stays] = this.#pair(stays, r).saliency;
@@ -201,7 +207,7 @@ export class PairSearch {
   #srinivasBabu(stays: number, leaves: number): Pairing {
     const scale = this.#scale(stays, leaves);
     if (scale <= 0) return this.#noMultiple(stays, leaves);
-    const outgoing = this.#a.length > 0 ? dot(this.#a, leaves, leaves) / this.#a.length : 1;
+    const outgoing = this.#a.length > 0 ? (this.#nextSquares[leaves] as number) / this.#a.length : 1;
     const per = this.#rule.normalise === "mean" && this.#t.length > 0 ? this.#t.length : 1;
     return { saliency: (outgoing * this.#targetOf("l2²", stays, leaves, scale)) / per, leaves, stays, scale };
   }
@@ -213,7 +219,7 @@ export class PairSearch {
   /** How many times the one that stays the other is, in the least-squares sense. */
   #scale(stays: number, leaves: number): number {
     if (!this.#rule.scaleAware) return 1;
-    const size = dot(this.#t, stays, stays);
+    const size = this.#targetSquares[stays] as number;
     const alpha = size > 0 ? dot(this.#t, stays, leaves) / size : 0;
     // Equal filters merge exactly, without the rounding of the quotient.
     return Math.abs(alpha - 1) < 1e-12 ? 1 : alpha;
@@ -221,7 +227,7 @@ export class PairSearch {
 
   /** Nothing is a positive multiple here, but a channel that is always zero costs nothing to lose. */
   #noMultiple(stays: number, leaves: number): Pairing {
-    const isZero = dot(this.#t, leaves, leaves) === 0;
+    const isZero = this.#targetSquares[leaves] === 0;
     return { saliency: isZero ? 0 : Number.POSITIVE_INFINITY, leaves, stays, scale: 0 };
   }
 }

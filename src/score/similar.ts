@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Group } from "../graph/coupling/groups.js";
 import type { Tensor } from "../graph/tensor.js";
 import { defineCriterion, type Merge, type Ranking, type ScoringContext } from "./criterion.js";
-import { type FoldedWeights, isProducer } from "./folded-weights.js";
+import type { FoldedWeights } from "./folded-weights.js";
 import { noteNoProducer, norms, relativeMean, weightsFor } from "./relative.js";
 import { DISTANCES, matrixOf } from "./similar-distance.js";
 import { mergeObstacle, scaleObstacle } from "./similar-obstacles.js";
@@ -69,7 +69,8 @@ export const similar = defineCriterion({
 
 /** The options, less what this group does not allow; undefined when nothing tells its channels apart. */
 function ruleFor(chosen: z.output<typeof options>, group: Group, weights: FoldedWeights, context: ScoringContext): PairRule | undefined {
-  if (!group.slots.some(isProducer)) return undefined;
+  const ends = weights.producerEnds(group);
+  if (ends.length === 0) return undefined;
   let { merge, scaleAware } = chosen;
   const noMerge = merge || scaleAware ? mergeObstacle(group, context.coupling) : undefined;
   if (noMerge) {
@@ -77,7 +78,7 @@ function ruleFor(chosen: z.output<typeof options>, group: Group, weights: Folded
     merge = false;
     scaleAware = false;
   }
-  const noScale = scaleAware ? scaleObstacle(group, weights.producerEnds(group)) : undefined;
+  const noScale = scaleAware ? scaleObstacle(group, ends) : undefined;
   if (noScale) {
     context.note({ code: "SCALE_REFUSED", about: group.name, why: `multiples of a channel do not count as similar: ${noScale}` });
     scaleAware = false;

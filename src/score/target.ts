@@ -17,9 +17,13 @@ export function measureOf(target: Target): { readonly measure: Measure; readonly
   const given = MEASURES.filter((m) => target[m] !== undefined);
   const measure = given[0];
   if (!measure || given.length > 1) {
-    throw new ConfigError("TARGET_COUNT", `Exactly one budget is expected, but ${given.length === 0 ? "none came" : `${given.map((g) => `--${g}`).join(" and ")} came`}.`, {
-      hint: "Give one of --ratio, --macs, --params, --bytes: the fraction to keep, e.g. --macs 0.5.",
-    });
+    throw new ConfigError(
+      "TARGET_COUNT",
+      `Exactly one budget is expected, but ${given.length === 0 ? "none came" : `${given.map((g) => `--${g}`).join(" and ")} came`}.`,
+      {
+        hint: "Give one of --ratio, --macs, --params, --bytes: the fraction to keep, e.g. --macs 0.5.",
+      },
+    );
   }
   const keep = target[measure] as number;
   if (!(keep > 0 && keep <= 1)) {

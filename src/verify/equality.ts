@@ -1,7 +1,8 @@
 /** Whether two graphs compute the same: both are run, and the first value that differs is named. */
+
+import { cloneModel } from "../graph/clone.js";
 import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
-import { cloneModel } from "../graph/clone.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Model, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
@@ -55,7 +56,12 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
   const drift = request.original ? worstOf(await outputs(request.original), reference, bounded) : undefined;
   const first = ok ? undefined : await firstDifference(runner, request, tolerance);
   return {
-    what: request.what, maxRel, tolerance, ok, runs: request.feeds.length, on: `${runner.provider}, optimisation ${optimization}`,
+    what: request.what,
+    maxRel,
+    tolerance,
+    ok,
+    runs: request.feeds.length,
+    on: `${runner.provider}, optimisation ${optimization}`,
     ...(drift === undefined ? {} : { drift }),
     ...(first ? { firstDifference: first } : {}),
   };
@@ -93,7 +99,11 @@ function withOutputs(model: Model, names: Iterable<string>): Model {
 }
 
 /** Largest relative difference over all outputs of all runs; Infinity when an output is missing or of another shape. */
-function worstOf(candidate: readonly Record<string, Tensor>[], reference: readonly Record<string, Tensor>[], bounded: ReadonlyMap<string, string>): number {
+function worstOf(
+  candidate: readonly Record<string, Tensor>[],
+  reference: readonly Record<string, Tensor>[],
+  bounded: ReadonlyMap<string, string>,
+): number {
   let worst = 0;
   reference.forEach((run, i) => {
     for (const [name, want] of Object.entries(run)) {
@@ -116,7 +126,11 @@ function relative(got: Tensor, want: Tensor, scale = 0): number {
 const VALUES_AT_ONCE = 48;
 
 /** The first float value, in graph order, whose kept part differs between candidate and reference. */
-async function firstDifference(runner: Runner, request: EqualityRequest, tolerance: number): Promise<{ value: string; maxRel: number } | undefined> {
+async function firstDifference(
+  runner: Runner,
+  request: EqualityRequest,
+  tolerance: number,
+): Promise<{ value: string; maxRel: number } | undefined> {
   const { reference, candidate, removal } = request;
   const shared: { mine: Value; theirs: Value }[] = [];
   for (const node of reference.graph.nodes) {
@@ -139,11 +153,19 @@ async function firstDifference(runner: Runner, request: EqualityRequest, toleran
   return undefined;
 }
 
-async function fetchValues(runner: Runner, model: Model, names: readonly string[], request: EqualityRequest): Promise<Record<string, Tensor>> {
+async function fetchValues(
+  runner: Runner,
+  model: Model,
+  names: readonly string[],
+  request: EqualityRequest,
+): Promise<Record<string, Tensor>> {
   const tapped = withOutputs(model, names);
   const session = await runner.load(sourceOf(tapped), { optimization: "disabled" });
   try {
-    return await session.run(request.feeds[0] as Feeds, names.filter((n) => tapped.graph.value(n)));
+    return await session.run(
+      request.feeds[0] as Feeds,
+      names.filter((n) => tapped.graph.value(n)),
+    );
   } finally {
     await session.release();
   }

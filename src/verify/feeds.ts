@@ -1,11 +1,12 @@
 /** Random inputs that fit a model. */
+
+import { UnsupportedError } from "../errors.js";
 import { type Dim, isKnown } from "../graph/dim.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Model, Value } from "../graph/graph.js";
 import { normal, random } from "../graph/random.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Feeds } from "../runtime/runner.js";
-import { UnsupportedError } from "../errors.js";
 
 /** Extents taken for symbolic axes: a batch of 2 (1 would hide what depends on it), and a side that most strides divide. */
 export const RANDOM_BATCH = 2;
@@ -29,7 +30,10 @@ export function randomFeeds(model: Model, seed: number, shapes: Readonly<Record<
 
 function randomInput(v: Value, seed: number, symbols: Map<string, number>, given: readonly number[] | undefined): Tensor {
   const { shape, dtype } = v;
-  if (!shape || !dtype) throw new UnsupportedError("VERIFY_INPUT", `Input "${v.name}" is not a tensor of known rank: no random input can be made for it.`, { at: { value: v.name } });
+  if (!shape || !dtype)
+    throw new UnsupportedError("VERIFY_INPUT", `Input "${v.name}" is not a tensor of known rank: no random input can be made for it.`, {
+      at: { value: v.name },
+    });
   const extent = (d: Dim, a: number): number => {
     if (given) return given[a] as number;
     if (isKnown(d)) return d;
@@ -41,8 +45,16 @@ function randomInput(v: Value, seed: number, symbols: Map<string, number>, given
   const size = dims.reduce((a, b) => a * b, 1);
   const uniform = random(`${seed}/${v.name}`);
   if (isFloat(dtype)) {
-    return Tensor.fromNumbers(dtype, dims, Float64Array.from({ length: size }, () => normal(uniform)));
+    return Tensor.fromNumbers(
+      dtype,
+      dims,
+      Float64Array.from({ length: size }, () => normal(uniform)),
+    );
   }
   // Token ids, lengths, masks: small numbers fit most tables.
-  return Tensor.fromNumbers(dtype, dims, Float64Array.from({ length: size }, () => Math.floor(uniform() * (dtype === "bool" ? 2 : 8))));
+  return Tensor.fromNumbers(
+    dtype,
+    dims,
+    Float64Array.from({ length: size }, () => Math.floor(uniform() * (dtype === "bool" ? 2 : 8))),
+  );
 }

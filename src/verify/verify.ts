@@ -26,7 +26,10 @@ export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Pr
     try {
       const run = await session.run(feeds);
       plain ??= run;
-      const maxRel = Math.max(0, ...Object.entries(run).map(([name, t]) => difference(t, (plain as Record<string, Tensor>)[name] as Tensor).maxRel));
+      const maxRel = Math.max(
+        0,
+        ...Object.entries(run).map(([name, t]) => difference(t, (plain as Record<string, Tensor>)[name] as Tensor).maxRel),
+      );
       out.push({ level, ok: maxRel <= OPTIMISER_TOLERANCE, maxRel });
     } finally {
       await session.release();
@@ -39,16 +42,25 @@ export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Pr
 export function checkInterface(before: Model, after: Model): void {
   const violations = check(after, { interface: interfaceOf(before) });
   const first = violations[0];
-  if (first) throw new VerificationError("VERIFY_INTERFACE", `The result is not a valid replacement of the input: ${first}`, { hint: "This is a bug in onnx-prune; nothing was written. Please report it." });
+  if (first)
+    throw new VerificationError("VERIFY_INTERFACE", `The result is not a valid replacement of the input: ${first}`, {
+      hint: "This is a bug in onnx-prune; nothing was written. Please report it.",
+    });
 }
 
 /** @throws VerificationError (exit 4) when any comparison failed, naming the first value that differs. */
 export function requireEquality(results: readonly Equality[]): void {
   const bad = results.find((r) => !r.ok);
   if (!bad) return;
-  const where = bad.firstDifference ? ` The first value that differs is "${bad.firstDifference.value}" (relative error ${bad.firstDifference.maxRel.toExponential(1)}).` : "";
-  throw new VerificationError("VERIFY_NOT_EQUAL", `${bad.what}: relative error ${bad.maxRel.toExponential(1)} is above ${bad.tolerance.toExponential(0)} on ${bad.on}.${where}`, {
-    hint: "Nothing was written. This is a bug in onnx-prune: please report it with the model and the command line.",
-    ...(bad.firstDifference ? { at: { value: bad.firstDifference.value } } : {}),
-  });
+  const where = bad.firstDifference
+    ? ` The first value that differs is "${bad.firstDifference.value}" (relative error ${bad.firstDifference.maxRel.toExponential(1)}).`
+    : "";
+  throw new VerificationError(
+    "VERIFY_NOT_EQUAL",
+    `${bad.what}: relative error ${bad.maxRel.toExponential(1)} is above ${bad.tolerance.toExponential(0)} on ${bad.on}.${where}`,
+    {
+      hint: "Nothing was written. This is a bug in onnx-prune: please report it with the model and the command line.",
+      ...(bad.firstDifference ? { at: { value: bad.firstDifference.value } } : {}),
+    },
+  );
 }

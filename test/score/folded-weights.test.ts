@@ -79,3 +79,11 @@ test("weights are followed through Transpose and DequantizeLinear", () => {
     w = DequantizeLinear <axis = 0> (q, s, z) t = Transpose <perm = [1, 0]> (w) c = MatMul (x, t) r = Relu (c) y = MatMul (r, u) }`), "q:0");
   expect(rounded(weights.producers(group)[0]?.vectors ?? [])).toEqual([[1, 2], [1.5, 2], [8, 10]]);
 });
+
+test("a tied matrix makes channels at one node and reads them at the other", () => {
+  const { group, weights } = open(modelOf(`g (float[N, 2] x) => (float[N, 2] y) <float[2, 3] w = {1, 2, 3, 4, 5, 6}, float[3] b = {7, 8, 9}> {
+    h = Gemm (x, w, b) r = Relu (h) y = Gemm <transB = 1> (r, w) }`));
+  expect(weights.producers(group).map((s) => rounded(s.vectors))).toEqual([[[1, 4], [2, 5], [3, 6]]]);
+  expect(weights.producers(group).map((s) => rounded(s.biases))).toEqual([[[7], [8], [9]]]);
+  expect(weights.consumers(group).map((s) => rounded(s.vectors))).toEqual([[[1, 4], [2, 5], [3, 6]]]);
+});

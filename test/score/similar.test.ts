@@ -14,8 +14,8 @@ const bn = (p: string) => `float[${C}] g${p} = {...}, float[${C}] b${p} = {...},
 
 /** Conv 3→6, an activation, Conv 6→4 with zero padding, a Gemm. */
 const plain = (act = "Relu") => modelOf(`g (float[2, 3, 6, 6] x) => (float[] y)
-  <float[${C}, 3, 3, 3] w = {...}, float[${C}] b = {...}, float[4, ${C}, 3, 3] u = {...}, float[144, 5] f = {...}> {
-    c = Conv (x, w, b) r = ${act} (c) d = Conv <pads = [1, 1, 1, 1]> (r, u) q = Relu (d) z = Flatten (q) o = Gemm (z, f0) y = Identity (o) }`.replace("float[144, 5] f", "float[64, 5] f0"));
+  <float[${C}, 3, 3, 3] w = {...}, float[${C}] b = {...}, float[4, ${C}, 3, 3] u = {...}, float[64, 5] f = {...}> {
+    c = Conv (x, w, b) r = ${act} (c) d = Conv <pads = [1, 1, 1, 1]> (r, u) q = Relu (d) z = Flatten (q) y = Gemm (z, f) }`);
 
 /** Makes channel `to` of an initializer `scale` times channel `from`. */
 function planted(model: Model, name: string, axis: 0 | 1, from: number, to: number, scale = 1): Model {
@@ -146,12 +146,12 @@ describe("scaleAware", () => {
   test("finds a filter that is three times another, and merging it three times over is lossless behind a ReLU", async () => {
     const model = duplicated(plain(), 3);
     const r = score(similar, model, options);
-    expect(first(r).score).toBeLessThan(1e-12);
     expect(pair(first(r).merge)).toEqual([1, 4]);
     expect(first(r).merge?.scale).toBeCloseTo(first(r).from === 4 ? 3 : 1 / 3, 5);
     expect(r.notes).toEqual([]);
     expect(difference(await run(model), await run(afterFirst(model, r)))).toBeLessThan(1e-6);
-    expect(first(score(similar, model, { rule: "srinivas-babu" })).score).toBeGreaterThan(1e-3);
+    // float32 weights are three times each other to 6e-8; squared, against whatever pair is cheapest without scaling.
+    expect(first(r).score).toBeLessThan(1e-9 * first(score(similar, model, { rule: "srinivas-babu" })).score);
   });
 
   test("under pair-distance, with readers a third as large, too", async () => {
@@ -272,8 +272,8 @@ test("the error of leaving is within the bounds that the saliencies stand for", 
     const [tj, aj] = [ti.map((w) => w + near * normal(uniform)), ai.map((w) => w + near * normal(uniform))];
     const [hi, hj] = [relu(ti, x), relu(tj, x)];
     const most = Math.max(...x.map(Math.abs));
-    const err = (a: readonly number[], b: readonly number[]) => l1(minus(a.map((w) => w * hi), minus(a, a).map((_, k) => (b[k] as number) * hj)));
-    doubled = Math.max(doubled, err(ai, aj) / (l1(ai) * l1(minus(ti, tj)) * most + l1(minus(ai, aj)) * Math.abs(hj)));
+    const error = l1(minus(ai.map((w) => w * hi), aj.map((w) => w * hj)));
+    doubled = Math.max(doubled, error / (l1(ai) * l1(minus(ti, tj)) * most + l1(minus(ai, aj)) * Math.abs(hj)));
     merged = Math.max(merged, (l1(aj) * Math.abs(hi - hj)) / (l1(aj) * l1(minus(ti, tj)) * most));
   }
   expect(doubled).toBeLessThanOrEqual(1 + 1e-12);

@@ -4,15 +4,19 @@ import { encode, joinChunks } from "../../src/graph/codec.js";
 import type { Model } from "../../src/graph/graph.js";
 import { randomFloats } from "./build.js";
 
-/** Outputs of `model` by name; float inputs are standard normal, symbolic extents are `batch`. */
-export async function run(model: Model, options: { readonly seed?: number; readonly batch?: number } = {}): Promise<Record<string, Float32Array>> {
+/** Outputs of `model` by name; float inputs are standard normal, symbolic extents are `batch`; `jitter` scales inputs by 1 ± that much. */
+export async function run(
+  model: Model,
+  options: { readonly seed?: number; readonly batch?: number; readonly jitter?: number } = {},
+): Promise<Record<string, Float32Array>> {
   const session = await InferenceSession.create(joinChunks(encode(model)), { graphOptimizationLevel: "disabled", intraOpNumThreads: 1, logSeverityLevel: 3 });
   const feeds: Record<string, OrtTensor> = {};
   for (const v of model.graph.inputs) {
     if (v.constant) continue;
     const shape = (v.shape ?? []).map((d) => (typeof d === "number" ? d : (options.batch ?? 2)));
     const size = shape.reduce((a, b) => a * b, 1);
-    feeds[v.name] = new OrtTensor("float32", randomFloats(`${options.seed ?? 0}:${v.name}`, size), shape);
+    const data = randomFloats(`${options.seed ?? 0}:${v.name}`, size).map((x, i) => x * (1 + (i % 2 === 0 ? 1 : -1) * (options.jitter ?? 0)));
+    feeds[v.name] = new OrtTensor("float32", data, shape);
   }
   const results = await session.run(feeds);
   const out: Record<string, Float32Array> = {};

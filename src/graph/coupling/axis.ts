@@ -184,7 +184,9 @@ export class AxisSystem {
   #unifyForms(a: AxisNode, fa: Form, b: AxisNode, fb: Form, at: Reason, work: [Axis, Axis][]): void {
     if (fa.kind === "family" || fb.kind === "family") {
       if (fa.kind === "family" && fb.kind === "family" && fa.parts.length === fb.parts.length) {
-        fa.parts.forEach((p, i) => { work.push([p, fb.parts[i] as Axis]); });
+        fa.parts.forEach((p, i) => {
+          work.push([p, fb.parts[i] as Axis]);
+        });
         return;
       }
       const why: Reason = { ...at, text: "the input axis of a grouped weight is read as an ordinary axis" };
@@ -205,7 +207,10 @@ export class AxisSystem {
         return;
       }
       const theirs = this.unitsOf(other, at);
-      if (theirs) ids.forEach((id, i) => { this.#unifyUnits(id, theirs[i] as number, at); });
+      if (theirs)
+        ids.forEach((id, i) => {
+          this.#unifyUnits(id, theirs[i] as number, at);
+        });
       if (form.kind === "units") u.parent = other;
       return;
     }
@@ -218,7 +223,9 @@ export class AxisSystem {
       const cuts = [...offsets].sort((x, y) => x - y).slice(0, -1);
       const left = this.#cut(a, cuts, at);
       const right = this.#cut(b, cuts, at);
-      left.forEach((p, i) => { work.push([p, right[i] as Axis]); });
+      left.forEach((p, i) => {
+        work.push([p, right[i] as Axis]);
+      });
       a.parent = b;
       return;
     }
@@ -278,7 +285,10 @@ export class AxisSystem {
   #unifyByUnits(a: Axis, b: Axis, at: Reason): void {
     const left = this.unitsOf(a, at);
     const right = left && this.unitsOf(b, at);
-    if (left && right) left.forEach((id, k) => { this.#unifyUnits(id, right[k] as number, at); });
+    if (left && right)
+      left.forEach((id, k) => {
+        this.#unifyUnits(id, right[k] as number, at);
+      });
     else {
       this.pin(a, at);
       this.pin(b, at);
@@ -319,8 +329,14 @@ export class AxisSystem {
     const inner = factors.slice(1);
     const row = inner.reduce((n, f) => n * (f.size as number), 1);
     if (cuts.every((c) => c % row === 0)) {
-      const rows = this.#cut(this.#find(outer), cuts.map((c) => c / row), at);
-      parts.forEach((part, i) => { work.push([part, this.prod([...lead, rows[i] as Axis, ...inner])]); });
+      const rows = this.#cut(
+        this.#find(outer),
+        cuts.map((c) => c / row),
+        at,
+      );
+      parts.forEach((part, i) => {
+        work.push([part, this.prod([...lead, rows[i] as Axis, ...inner])]);
+      });
       return;
     }
     const count = total / row;
@@ -332,8 +348,14 @@ export class AxisSystem {
     }
     const starts = Array.from({ length: count - 1 }, (_, i) => (i + 1) * row);
     const rowsOfSum = this.#cut(s, starts, at);
-    const rowsOfOuter = this.#cut(this.#find(outer), starts.map((x) => x / row), at);
-    rowsOfSum.forEach((r, i) => { work.push([r, this.prod([...lead, rowsOfOuter[i] as Axis, ...inner])]); });
+    const rowsOfOuter = this.#cut(
+      this.#find(outer),
+      starts.map((x) => x / row),
+      at,
+    );
+    rowsOfSum.forEach((r, i) => {
+      work.push([r, this.prod([...lead, rowsOfOuter[i] as Axis, ...inner])]);
+    });
   }
 
   /**
@@ -344,7 +366,14 @@ export class AxisSystem {
     const whole = this.reason(a);
     if (whole) return sizes.map((s) => this.fixed(s, a.origin, whole));
     const parts = sizes.map((s) => (s === 1 ? this.atom(1, a.origin) : this.#child(this.#find(a), s)));
-    this.unify(a, this.prod(parts.filter((p) => p.size !== 1), a.origin), at);
+    this.unify(
+      a,
+      this.prod(
+        parts.filter((p) => p.size !== 1),
+        a.origin,
+      ),
+      at,
+    );
     return parts;
   }
 
@@ -372,8 +401,10 @@ export class AxisSystem {
         const ids = a.form.ids;
         return sizes.map((_, i) => this.#unitsAxis(ids.slice(bounds[i] as number, bounds[i + 1] as number), a.origin));
       }
-      case "sum": return this.#cutSum(a.form.parts, bounds, at);
-      case "prod": return this.#cutProduct(a, bounds, at);
+      case "sum":
+        return this.#cutSum(a.form.parts, bounds, at);
+      case "prod":
+        return this.#cutProduct(a, bounds, at);
       case "family": {
         this.pin(a, { ...at, text: "the input axis of a grouped weight is cut" });
         return sizes.map((s) => this.fixed(s, a.origin, at));
@@ -430,7 +461,9 @@ export class AxisSystem {
       const start = (starts[i] as number) * row;
       const end = start + (r.size as number) * row;
       if (bounds.some((b) => b > start && b < end)) {
-        cells.forEach((c, j) => { place(start + (cellStarts[j] as number), this.prod([...lead, r, c])); });
+        cells.forEach((c, j) => {
+          place(start + (cellStarts[j] as number), this.prod([...lead, r, c]));
+        });
       } else place(start, this.prod([...lead, r, ...inner]));
     });
     return pieces.map((p) => this.sum(p));
@@ -453,7 +486,10 @@ export class AxisSystem {
     if (rowwise) return rowwise;
     const ids = this.unitsOf(a, at);
     if (!ids) return this.fixed(indices.length, a.origin, this.reason(a) ?? at);
-    return this.#unitsAxis(Int32Array.from(indices, (i) => ids[i] as number), a.origin);
+    return this.#unitsAxis(
+      Int32Array.from(indices, (i) => ids[i] as number),
+      a.origin,
+    );
   }
 
   /** Whole rows of a product, reordered: pick on the outer factor alone. */
@@ -488,7 +524,8 @@ export class AxisSystem {
       return ids;
     }
     switch (r.form.kind) {
-      case "units": return r.form.ids;
+      case "units":
+        return r.form.ids;
       case "sum": {
         const out = new Int32Array(n);
         let from = 0;
@@ -702,17 +739,26 @@ export class AxisSystem {
     const mark = this.reason(r) ? "!" : "";
     if (!r.form) return `${r.origin || `a${r.id}`}(${r.size})${mark}`;
     switch (r.form.kind) {
-      case "prod": return `(${r.form.parts.map((p) => this.show(p)).join(" * ")})`;
-      case "sum": return `[${r.form.parts.map((p) => this.show(p)).join(" | ")}]`;
-      case "family": return `each{${r.form.parts.map((p) => this.show(p)).join("; ")}}`;
-      case "units": return `{${this.#showUnits(r.form.ids)}}${mark}`;
+      case "prod":
+        return `(${r.form.parts.map((p) => this.show(p)).join(" * ")})`;
+      case "sum":
+        return `[${r.form.parts.map((p) => this.show(p)).join(" | ")}]`;
+      case "family":
+        return `each{${r.form.parts.map((p) => this.show(p)).join("; ")}}`;
+      case "units":
+        return `{${this.#showUnits(r.form.ids)}}${mark}`;
     }
   }
   #showUnits(ids: Int32Array): string {
     const names = Array.from(ids.slice(0, 12), (id) => {
       const root = this.unitRoot(id);
       const terms = this.#unitAll.get(root) ?? [root];
-      return terms.map((t) => { const o = this.unitOrigin(this.unitRoot(t)); return o.origin ? `${o.origin}#${o.index}` : "kept"; }).join("&");
+      return terms
+        .map((t) => {
+          const o = this.unitOrigin(this.unitRoot(t));
+          return o.origin ? `${o.origin}#${o.index}` : "kept";
+        })
+        .join("&");
     });
     return names.join(" ") + (ids.length > 12 ? ` … ${ids.length} units` : "");
   }

@@ -61,7 +61,8 @@ export class Choices {
       return [Int32Array.from({ length: n }, (_, i) => first + i)];
     }
     switch (r.form.kind) {
-      case "units": return this.#unitLayers(r.form.ids);
+      case "units":
+        return this.#unitLayers(r.form.ids);
       case "sum": {
         const parts = r.form.parts.map((p) => ({ size: p.size as number, layers: this.layers(p) }));
         const depth = Math.max(...parts.map((p) => p.layers.length));
@@ -88,7 +89,8 @@ export class Choices {
         }
         return out;
       }
-      case "family": throw internal("The dependent axis of a grouped weight was read as an ordinary axis.");
+      case "family":
+        throw internal("The dependent axis of a grouped weight was read as an ordinary axis.");
     }
   }
 
@@ -145,7 +147,8 @@ export class Kept {
     let out: number[] | undefined;
     if (layers.some((l) => l.some((c) => c !== ALWAYS && this.#removed[c] === 1))) {
       out = [];
-      for (let i = 0; i < (r.size as number); i++) if (layers.every((l) => l[i] === ALWAYS || this.#removed[l[i] as number] === 0)) out.push(i);
+      for (let i = 0; i < (r.size as number); i++)
+        if (layers.every((l) => l[i] === ALWAYS || this.#removed[l[i] as number] === 0)) out.push(i);
     }
     this.#indices.set(r, out);
     return out;

@@ -89,7 +89,11 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     if (isShapeArithmetic(node, types)) {
       for (const o of outputs) {
         const shape = o && types.shape(o);
-        if (o && shape) valueAxes.set(o, shape.map((d, i) => system.fixed(d, `${o.name}:${i}`, { text: "shape arithmetic", node: node.label })));
+        if (o && shape)
+          valueAxes.set(
+            o,
+            shape.map((d, i) => system.fixed(d, `${o.name}:${i}`, { text: "shape arithmetic", node: node.label })),
+          );
       }
       continue;
     }
@@ -97,13 +101,16 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     const at: Reason = { text: "", node: node.label };
     const freezeAll = (why: string) => {
       barriers.set(node, why);
-      node.inputs.forEach((_, i) => { for (const a of axesOfInput(node, i) ?? []) system.pin(a, { ...at, text: why }); });
+      node.inputs.forEach((_, i) => {
+        for (const a of axesOfInput(node, i) ?? []) system.pin(a, { ...at, text: why });
+      });
       for (const o of outputs) if (o) for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: why });
     };
     const why = whyOpaque(node, spec, types);
     if (why) {
       freezeAll(why);
-      for (const v of captures(node)) for (const a of axesOf(v) ?? []) system.pin(a, { ...at, text: `a subgraph of ${node.opType} reads it` });
+      for (const v of captures(node))
+        for (const a of axesOf(v) ?? []) system.pin(a, { ...at, text: `a subgraph of ${node.opType} reads it` });
       continue;
     }
     const base = types.context(node);
@@ -120,13 +127,20 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
         const o = outputs[i];
         if (!o) return;
         const have = valueAxes.get(o);
-        if (have) axes.forEach((a, k) => { system.unify(have[k] as Axis, a, at); });
+        if (have)
+          axes.forEach((a, k) => {
+            system.unify(have[k] as Axis, a, at);
+          });
         else valueAxes.set(o, axes);
       },
       outShape: (i) => types.shape(outputs[i] as Value) ?? [],
       atom: (size) => system.atom(size, `${outputs[0]?.name ?? node.label}:new`),
-      same: (a, b) => { system.unify(a, b, { ...at, text: `${node.opType} reads them as one axis` }); },
-      freeze: (a, text) => { system.pin(a, { ...at, text }); },
+      same: (a, b) => {
+        system.unify(a, b, { ...at, text: `${node.opType} reads them as one axis` });
+      },
+      freeze: (a, text) => {
+        system.pin(a, { ...at, text });
+      },
       fixed: (size, text) => system.fixed(size, outputs[0]?.name ?? "", { ...at, text }),
       prod: (parts) => system.prod(parts),
       sum: (parts) => system.sum(parts),
@@ -137,14 +151,20 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       isFrozen: (a) => system.reason(a) !== undefined,
       contract: (...slots) => {
         for (const { input, axis, over } of slots) {
-          const a = over ?? (axesOfInput(node, input) as readonly Axis[])[axis] as Axis;
+          const a = over ?? ((axesOfInput(node, input) as readonly Axis[])[axis] as Axis);
           // A sum over an extent known only at run time cannot be gathered at fixed positions.
-          if (!isKnown(a.size)) system.pin(a, { ...at, text: `${node.opType} sums over it, and its extent ${a.size} is known only at run time` });
+          if (!isKnown(a.size))
+            system.pin(a, { ...at, text: `${node.opType} sums over it, and its extent ${a.size} is known only at run time` });
         }
         contractions.push({ node, slots });
       },
-      balance: (parts, text) => { balances.push({ parts, node, why: text }); },
-      barrier: (text) => { blocked = true; freezeAll(text); },
+      balance: (parts, text) => {
+        balances.push({ parts, node, why: text });
+      },
+      barrier: (text) => {
+        blocked = true;
+        freezeAll(text);
+      },
     };
     spec?.axes?.(context);
     // An operand the rule says nothing about must not look free.
@@ -154,13 +174,43 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     });
     for (const o of outputs) {
       if (!o || blocked) continue;
-      if (!valueAxes.has(o)) for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: `the rule for ${node.opType} leaves output "${o.name}" open` });
+      if (!valueAxes.has(o))
+        for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: `the rule for ${node.opType} leaves output "${o.name}" open` });
       nameOrigins(valueAxes.get(o), o);
     }
   }
 
-  for (const o of graph.outputs) for (const a of axesOf(o) ?? []) system.pin(a, { text: `"${o.name}" is a graph output` });
+  /** Pins the axes whose extents shape arithmetic puts into `value`. */
+  const pinMeasured = (value: Value, text: string) => {
+    const stack: Value[] = [value];
+    const seen = new Set<Node>();
+    while (stack.length > 0) {
+      const node = (stack.pop() as Value).producer;
+      if (!node || seen.has(node) || !isShapeArithmetic(node, types)) continue;
+      seen.add(node);
+      const [measured] = node.inputs;
+      if ((node.opType === "Shape" || node.opType === "Size") && measured) {
+        for (const a of axesOf(measured) ?? []) system.pin(a, { text, node: node.label });
+      } else for (const v of node.inputs) if (v) stack.push(v);
+    }
+  };
+
+  for (const o of graph.outputs) {
+    for (const a of axesOf(o) ?? []) system.pin(a, { text: `"${o.name}" is a graph output` });
+    pinMeasured(o, `the model's output "${o.name}" tells its extent`);
+  }
+  for (const node of graph.nodes) {
+    if (isShapeArithmetic(node, types)) continue;
+    const spec = types.spec(node);
+    const sizes = spec?.resize ? (spec.sizeOperands ?? []) : [];
+    node.inputs.forEach((v, k) => {
+      // An extent read as data keeps its value (slice.ts), which needs it to be a number.
+      if (v && !sizes.includes(k) && !types.content(v)?.every(isKnown))
+        pinMeasured(v, `${node.opType} "${node.label}" computes with its extent`);
+    });
+  }
   for (const v of graph.values) {
+    if (v.uses().some((u) => u.node.graph !== graph)) pinMeasured(v, `a subgraph reads its extent from "${v.name}"`);
     // A value read inside a subgraph must keep its shape: the body is not rewritten.
     for (const { node } of v.uses()) {
       if (node.graph === graph) continue;

@@ -58,7 +58,9 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
       const pieces: { axis: Axis; rows?: readonly [number, number] }[] = [];
       if (r.form?.kind === "family") {
         const per = (value.constant?.dims[0] as number) / r.form.parts.length;
-        r.form.parts.forEach((p, b) => { pieces.push({ axis: p, rows: [b * per, (b + 1) * per] }); });
+        r.form.parts.forEach((p, b) => {
+          pieces.push({ axis: p, rows: [b * per, (b + 1) * per] });
+        });
       } else pieces.push({ axis: r });
       for (const piece of pieces) {
         const clans = new Map<number, Map<number, number[]>>();
@@ -144,7 +146,15 @@ function contractionsByNode(typing: Typing): Sums {
  * An axis is a consumer when a contraction runs over its choices at the node that the constant reaches (through
  * Transpose, Reshape, dequantisation, if need be); else it acts per channel (one real axis) or makes the channels.
  */
-function roleOf(typing: Typing, sums: Sums, choices: Choices, value: Value, axes: readonly Axis[], axis: number, uses: readonly Read[]): Role {
+function roleOf(
+  typing: Typing,
+  sums: Sums,
+  choices: Choices,
+  value: Value,
+  axes: readonly Axis[],
+  axis: number,
+  uses: readonly Read[],
+): Role {
   if (uses.some((u) => sums.get(u.node)?.some((c) => c.slots.some((s) => s.input === u.index && s.axis === axis)))) return "consumer";
   if ((value.constant?.dims ?? []).filter((d) => d > 1).length <= 1) return "vector";
   // Weights that pass through data movement first: compare what the contraction sums over.

@@ -6,13 +6,14 @@
  * It reads only what is kept and what each node sums over, never the slicer's rewriting, and holds through
  * normalisation and softmax, where setting slices to zero does not.
  */
+
+import { UnsupportedError } from "../../errors.js";
 import { cloneModel } from "../clone.js";
+import { bitsOf } from "../dtype.js";
 import type { Model, Node } from "../graph.js";
+import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
 import type { Kept } from "./choices.js";
-import { UnsupportedError } from "../../errors.js";
-import { bitsOf } from "../dtype.js";
-import { Tensor } from "../tensor.js";
 import type { Typing } from "./couple.js";
 import { insertGather, takeBlocks } from "./slice.js";
 
@@ -21,7 +22,9 @@ export function oracleOf(typing: Typing, kept: Kept): Model {
   const next = cloneModel(typing.model);
   const source = typing.model.graph.nodes;
   const twin = new Map<Node, Node>();
-  next.graph.nodes.forEach((n, i) => { twin.set(source[i] as Node, n); });
+  next.graph.nodes.forEach((n, i) => {
+    twin.set(source[i] as Node, n);
+  });
   for (const { node, slots } of typing.contractions) {
     const target = twin.get(node) as Node;
     for (const { input, axis, over, zero } of slots) {
@@ -37,9 +40,13 @@ export function oracleOf(typing: Typing, kept: Kept): Model {
       if (!indices) continue;
       const now = target.inputs[input]?.constant;
       if (zero) {
-        if (!now) throw new UnsupportedError("ORACLE_RECURRENCE", `The recurrent weights of "${node.label}" are no constant.`, { at: { node: node.label } });
+        if (!now)
+          throw new UnsupportedError("ORACLE_RECURRENCE", `The recurrent weights of "${node.label}" are no constant.`, {
+            at: { node: node.label },
+          });
         target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, zeroed(now, axis, indices)));
-      } else if (constant && now) target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, now.take(axis, indices)));
+      } else if (constant && now)
+        target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, now.take(axis, indices)));
       else insertGather(next.graph, target, input, axis, indices);
     }
   }

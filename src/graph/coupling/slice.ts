@@ -2,8 +2,8 @@
 import { internal, UnsupportedError } from "../../errors.js";
 import { cloneModel } from "../clone.js";
 import { type Dim, isKnown } from "../dim.js";
-import { applyTypes, infer, type Types } from "../infer.js";
 import type { Graph, Model, Node, Value } from "../graph.js";
+import { applyTypes, infer, type Types } from "../infer.js";
 import { specOf } from "../ops/index.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
@@ -25,10 +25,10 @@ export function removeSlices(typing: Typing, kept: Kept): Model {
   const target = next.graph.nodes.slice();
   const slicer = new Slicer(typing, kept, next);
 
-  freezeDataReads(typing, kept, target);
+  const moving = freezeDataReads(typing, kept, target);
   for (const [i, node] of source.entries()) slicer.sliceConstants(node, target[i] as Node);
   slicer.finishConstants();
-  for (const [i, node] of source.entries()) slicer.resize(node, target[i] as Node);
+  for (const [i, node] of source.entries()) slicer.resize(node, target[i] as Node, moving);
   for (const v of model.graph.values) {
     const mine = next.graph.value(v.name);
     const shape = slicer.expectedShape(v);
@@ -98,26 +98,40 @@ class Slicer {
     }
   }
 
-  resize(node: Node, target: Node): void {
+  /** Lets the op adjust to lost indices; also where only an extent that feeds its size operands moved. */
+  resize(node: Node, target: Node, moving: ReadonlySet<Value>): void {
     const { types } = this.#typing;
     if (isShapeArithmetic(node, types)) return;
     const spec = specOf(node, this.#typing.model.opsets.get(node.domain) ?? 1);
-    if (!spec?.resize || !this.#touches(node)) return;
+    if (!spec?.resize || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
     const base = types.context(node);
     const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
     const outAxis = (i: number, a: number) => this.#typing.axesOf(node.outputs[i] as Value)?.[a] as Axis;
     const context: ResizeContext = {
-      node, target, opset: base.opset,
-      type: (i) => base.type(i), shape: (i) => base.shape(i), constant: (i) => base.constant(i), content: (i) => base.content(i),
+      node,
+      target,
+      opset: base.opset,
+      type: (i) => base.type(i),
+      shape: (i) => base.shape(i),
+      constant: (i) => base.constant(i),
+      content: (i) => base.content(i),
       keptIn: (i, a) => this.#keptIndices(inAxis(i, a)),
       keptOut: (i, a) => this.#keptIndices(outAxis(i, a)),
       sizeIn: (i, a) => this.#kept.count(inAxis(i, a)),
       sizeOut: (i, a) => this.#kept.count(outAxis(i, a)),
       outShape: (i) => types.shape(node.outputs[i] as Value) ?? [],
-      setAttribute: (name, attribute) => { target.setAttribute(name, attribute); },
-      setOperand: (input, content) => { this.#wanted.push({ node: target, input, content }); },
-      setTensor: (input, tensor) => { target.setInput(input, this.#graph.addInitializer(`${target.inputs[input]?.name ?? node.label}_pruned`, tensor)); },
-      gatherInput: (input, axis, indices) => { insertGather(this.#graph, target, input, axis, indices); },
+      setAttribute: (name, attribute) => {
+        target.setAttribute(name, attribute);
+      },
+      setOperand: (input, content) => {
+        this.#wanted.push({ node: target, input, content });
+      },
+      setTensor: (input, tensor) => {
+        target.setInput(input, this.#graph.addInitializer(`${target.inputs[input]?.name ?? node.label}_pruned`, tensor));
+      },
+      gatherInput: (input, axis, indices) => {
+        insertGather(this.#graph, target, input, axis, indices);
+      },
     };
     spec.resize(context);
   }
@@ -128,7 +142,9 @@ class Slicer {
 
   #touches(node: Node): boolean {
     const cut = (axes: readonly Axis[] | undefined) => axes?.some((a) => this.#kept.isCut(a)) ?? false;
-    return node.inputs.some((v, i) => v && cut(this.#typing.axesOfInput(node, i))) || node.outputs.some((o) => o && cut(this.#typing.axesOf(o)));
+    return (
+      node.inputs.some((v, i) => v && cut(this.#typing.axesOfInput(node, i))) || node.outputs.some((o) => o && cut(this.#typing.axesOf(o)))
+    );
   }
 
   /**
@@ -175,18 +191,30 @@ class Slicer {
       if (changed) {
         const run = content.slice(k, end);
         if (!run.every(isKnown)) {
-          throw new UnsupportedError("SLICE_OPERAND", `A symbolic element of the size operand "${have.name}" of "${node.label}" changed from [${now.slice(k, end)}] to [${run}].`, { at: { node: node.label } });
+          throw new UnsupportedError(
+            "SLICE_OPERAND",
+            `A symbolic element of the size operand "${have.name}" of "${node.label}" changed from [${now.slice(k, end)}] to [${run}].`,
+            { at: { node: node.label } },
+          );
         }
         pieces.push(this.#graph.addInitializer(`${have.name}_resized`, Tensor.ints(run)));
       } else {
         const indices = this.#graph.addInitializer(`${have.name}_positions`, Tensor.ints(Array.from({ length: end - k }, (_, i) => k + i)));
-        const g = this.#graph.insertNode("Gather", [have, indices], { before: node, outputs: [`${have.name}_kept`], attributes: { axis: { kind: "int", value: 0 } } });
+        const g = this.#graph.insertNode("Gather", [have, indices], {
+          before: node,
+          outputs: [`${have.name}_kept`],
+          attributes: { axis: { kind: "int", value: 0 } },
+        });
         pieces.push(g.outputs[0] as Value);
       }
       k = end;
     }
     if (pieces.length === 1) return pieces[0] as Value;
-    const c = this.#graph.insertNode("Concat", pieces, { before: node, outputs: [`${have.name}_resized`], attributes: { axis: { kind: "int", value: 0 } } });
+    const c = this.#graph.insertNode("Concat", pieces, {
+      before: node,
+      outputs: [`${have.name}_resized`],
+      attributes: { axis: { kind: "int", value: 0 } },
+    });
     return c.outputs[0] as Value;
   }
 
@@ -208,7 +236,10 @@ class Slicer {
       if (!want || !got || this.#typing.types.content(v) !== undefined) continue;
       const wrong = want.length !== got.length || want.some((d, i) => isKnown(d) && isKnown(got[i] as Dim) && d !== got[i]);
       if (wrong) {
-        throw internal(`After removal "${v.name}" has shape [${got}], but its axes say [${want}] (made by ${v.producer?.opType ?? "the graph"} "${v.producer?.label ?? ""}").`, { value: v.name });
+        throw internal(
+          `After removal "${v.name}" has shape [${got}], but its axes say [${want}] (made by ${v.producer?.opType ?? "the graph"} "${v.producer?.label ?? ""}").`,
+          { value: v.name },
+        );
       }
     }
   }
@@ -237,10 +268,19 @@ export function takeBlocks(tensor: Tensor, axis: number, blocks: readonly (reado
   const rows = tensor.dims[0] as number;
   const per = rows / blocks.length;
   const width = (blocks[0] as readonly number[]).length;
-  if (blocks.some((b) => b.length !== width)) throw internal(`Blocks of a grouped weight keep ${blocks.map((b) => b.length).join(", ")} positions.`);
+  if (blocks.some((b) => b.length !== width))
+    throw internal(`Blocks of a grouped weight keep ${blocks.map((b) => b.length).join(", ")} positions.`);
   const dims = tensor.dims.map((d, a) => (a === axis ? width : d));
   return Tensor.lazy(tensor.dtype, dims, () => {
-    const parts = blocks.map((indices, b) => tensor.take(0, Array.from({ length: per }, (_, i) => b * per + i)).take(axis, indices).bytes);
+    const parts = blocks.map(
+      (indices, b) =>
+        tensor
+          .take(
+            0,
+            Array.from({ length: per }, (_, i) => b * per + i),
+          )
+          .take(axis, indices).bytes,
+    );
     const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
     let at = 0;
     for (const p of parts) {
@@ -255,39 +295,46 @@ export function takeBlocks(tensor: Tensor, axis: number, blocks: readonly (reado
 export function insertGather(graph: Graph, node: Node, input: number, axis: number, indices: readonly number[]): void {
   const value = node.inputs[input] as Value;
   const at = graph.addInitializer(`${value.name}_kept_indices`, Tensor.ints(indices));
-  const gather = graph.insertNode("Gather", [value, at], { before: node, outputs: [`${value.name}_gathered`], attributes: { axis: { kind: "int", value: axis } } });
+  const gather = graph.insertNode("Gather", [value, at], {
+    before: node,
+    outputs: [`${value.name}_gathered`],
+    attributes: { axis: { kind: "int", value: axis } },
+  });
   node.setInput(input, gather.outputs[0]);
 }
 
 /**
  * A size that the model computes from a shape and then uses as data (1/√d, an average over C) must keep its value: the
- * pruned graph equals the original with slices made ineffective, not the original of another width.
+ * pruned graph equals the original with slices made ineffective, not the original of another width. The same holds for
+ * size operands of ops that have no rule to adjust them.
+ *
+ * Returns the values of shape arithmetic whose contents move with the pruned extents.
  */
-function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): void {
+function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): ReadonlySet<Value> {
   const { model, types } = typing;
-  const graph = target[0]?.graph;
-  if (!graph) return;
-  const changing = new Map<Value, boolean>();
+  const moving = new Set<Value>();
   for (const [i, node] of model.graph.nodes.entries()) {
     if (isShapeArithmetic(node, types)) {
-      const moved = node.opType === "Shape" ? (node.inputs[0] ? (typing.axesOf(node.inputs[0])?.some((a) => kept.isCut(a)) ?? false) : false)
-        : node.inputs.some((v) => v && changing.get(v));
-      if (moved) for (const o of node.outputs) if (o) changing.set(o, true);
+      const [measured] = node.inputs;
+      const isMeasure = node.opType === "Shape" || node.opType === "Size";
+      const moves = isMeasure
+        ? measured && typing.axesOf(measured)?.some((a) => kept.isCut(a))
+        : node.inputs.some((v) => v && moving.has(v));
+      if (moves) for (const o of node.outputs) if (o) moving.add(o);
       continue;
     }
-    const spec = specOf(node, model.opsets.get(node.domain) ?? 1);
+    const spec = types.spec(node);
     node.inputs.forEach((v, k) => {
-      if (!v || !changing.get(v) || spec?.sizeOperands?.includes(k)) return;
-      const content = types.content(v);
-      if (!content?.every(isKnown)) {
-        throw new UnsupportedError("SLICE_SHAPE_AS_DATA", `"${v.name}" mixes a pruned extent with extents known only at run time ([${content}]) and is read as data by ${node.opType} "${node.label}".`, {
-          at: { node: node.label, value: v.name },
-          hint: "Fix the dynamic input sizes of the model, or exclude the layer this extent belongs to.",
-        });
-      }
-      const dtype = v.dtype ?? types.type(v)?.kind === "tensor" ? (types.type(v) as { dtype: "int64" }).dtype : "int64";
-      const tensor = Tensor.fromNumbers(dtype, types.shape(v)?.length === 0 ? [] : [content.length], content as number[]);
-      (target[i] as Node).setInput(k, graph.addInitializer(`${v.name}_original`, tensor));
+      if (!v || !moving.has(v) || (spec?.resize && spec.sizeOperands?.includes(k))) return;
+      const content = types.content(v) ?? [];
+      const type = types.type(v);
+      // couple.ts pins the axes behind contents that are not plain numbers.
+      if (!content.every(isKnown) || type?.kind !== "tensor")
+        throw internal(`"${v.name}" moves with a pruned extent, but is read as data by "${node.label}".`, { value: v.name });
+      const twin = target[i] as Node;
+      const tensor = Tensor.fromNumbers(type.dtype, type.shape?.length === 0 ? [] : [content.length], content);
+      twin.setInput(k, (twin.graph as Graph).addInitializer(`${v.name}_original`, tensor));
     });
   }
+  return moving;
 }

@@ -5,7 +5,9 @@ import { type Dim, exactDiv, isKnown, product } from "../dim.js";
 
 /** Output 0 (and every other output of the same rank) has the axes of input 0: Relu, Cast, Dropout. */
 export function passThrough(op: AxisContext): void {
-  op.node.outputs.forEach((_, i) => { op.out(i, op.in(0)); });
+  op.node.outputs.forEach((_, i) => {
+    op.out(i, op.in(0));
+  });
 }
 
 /** Element by element over all inputs, with numpy broadcasting from the right: axes of one extent are one axis. */
@@ -19,7 +21,9 @@ export function broadcastAxes(op: AxisContext, operands: readonly (readonly Axis
   return shape.map((size, k) => {
     const here = operands.flatMap((axes) => axes[k - shape.length + axes.length] ?? []);
     const same = here.filter((a) => a.size === size);
-    for (const a of here) if (a.size !== size) op.freeze(a, a.size === 1 ? "it broadcasts" : `it broadcasts to an extent of ${size} that cannot be shown to be equal`);
+    for (const a of here)
+      if (a.size !== size)
+        op.freeze(a, a.size === 1 ? "it broadcasts" : `it broadcasts to an extent of ${size} that cannot be shown to be equal`);
     const first = same[0];
     if (!first) return op.fixed(size, `${op.node.opType} broadcasts it`);
     for (const a of same.slice(1)) op.same(first, a);
@@ -57,14 +61,21 @@ export function regroup(op: AxisContext, from: readonly Axis[], shape: readonly 
     const { a, b } = size();
     if (a !== b) {
       for (const x of [...ins, ...left.slice(i)]) op.freeze(x, `${op.node.opType} regroups extents that cannot be compared`);
-      for (const k of [...outs, ...right.slice(j)]) out[k] = op.fixed(shape[k] as Dim, `${op.node.opType} regroups extents that cannot be compared`);
+      for (const k of [...outs, ...right.slice(j)])
+        out[k] = op.fixed(shape[k] as Dim, `${op.node.opType} regroups extents that cannot be compared`);
       i = left.length;
       j = right.length;
       break;
     }
     const whole = op.prod(ins);
     if (outs.length === 1) out[outs[0] as number] = whole;
-    else op.split(whole, outs.map((k) => shape[k] as Dim)).forEach((x, n) => { out[outs[n] as number] = x; });
+    else
+      op.split(
+        whole,
+        outs.map((k) => shape[k] as Dim),
+      ).forEach((x, n) => {
+        out[outs[n] as number] = x;
+      });
   }
   for (const x of left.slice(i)) op.freeze(x, `${op.node.opType} regroups extents that cannot be compared`);
   return out.map((a, k) => a ?? op.fixed(shape[k] as Dim, `${op.node.opType} regroups extents that cannot be compared`));
@@ -80,7 +91,10 @@ function smallerSide(a: Dim, b: Dim): "left" | "right" {
 /** Axes of a sliding-window op after batch and channels: mixed with their neighbours, hence frozen on both sides. */
 export function spatial(op: AxisContext, x: readonly Axis[], output: number): Axis[] {
   freezeAxes(op, x.slice(2), `${op.node.opType} slides a window over it`);
-  return op.outShape(output).slice(2).map((d) => op.fixed(d, `${op.node.opType} slides a window over it`));
+  return op
+    .outShape(output)
+    .slice(2)
+    .map((d) => op.fixed(d, `${op.node.opType} slides a window over it`));
 }
 
 /**
@@ -120,7 +134,11 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     op.freeze(inner, "a grouped convolution of unknown extents");
     return undefined;
   }
-  const blocks = (a: Axis): Axis[] => op.cut(a, Array.from({ length: group - 1 }, (_, b) => ((b + 1) * (a.size as number)) / group));
+  const blocks = (a: Axis): Axis[] =>
+    op.cut(
+      a,
+      Array.from({ length: group - 1 }, (_, b) => ((b + 1) * (a.size as number)) / group),
+    );
   const far_ = blocks(far);
   const own_ = blocks(own);
   op.same(inner, op.family(far_));
@@ -135,4 +153,3 @@ export function groupForm(group: number, own: Dim, inner: Dim): "plain" | "depth
   if (inner === 1) return "depthwise";
   return own === group ? "mirror" : "blocks";
 }
-

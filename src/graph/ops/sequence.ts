@@ -3,6 +3,7 @@
 import type { DType } from "../dtype.js";
 import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpSpec } from "../op.js";
+import { typeName } from "../text-syntax.js";
 import { noMacs, tensorOf } from "./shape-rules.js";
 
 const remark = "Sequences are carried, not looked into.";
@@ -43,7 +44,7 @@ const opaque = (type: string, since: readonly number[], inputs: readonly string[
   defineOp({ type, since, inputs, outputs: [output], remark, macs: noMacs });
 
 function sequenceOf(dtype: DType | undefined): Inferred | undefined {
-  return dtype && { type: { kind: "other", text: `seq(tensor(${dtype}))` } };
+  return dtype && { type: { kind: "other", text: `seq(${typeName(dtype)}[])` } };
 }
 
 export const specs: readonly OpSpec[] = [

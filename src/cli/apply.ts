@@ -1,0 +1,29 @@
+/** onnx-prune apply <in.onnx> <plan.json> <out.onnx>: the deed without the decision. */
+import { readModel } from "../export/read.js";
+import { applyOnly } from "../pipeline.js";
+import type { Command } from "./command.js";
+import { Progress } from "./progress.js";
+import { readPlan, runOptions } from "./request.js";
+import { writeResult } from "./result.js";
+
+export const applyCommand: Command = {
+  name: "apply",
+  takes: ["<in.onnx>", "<plan.json>", "<out.onnx>"],
+  summary: "removes what a plan names, without scores",
+  flags: ["data", "preprocess", "limit", "max-drop", "no-latency", "input-shape", "ep", "threads", "batch", "verify-with", "seed", "json", "quiet", "config"],
+  examples: [["onnx-prune apply in.onnx plan.json out.onnx", "what `onnx-prune plan` decided"]],
+
+  async run(run) {
+    const [input, planFile, output] = run.positionals as [string, string, string];
+    const plan = await readPlan(planFile);
+    const progress = new Progress(run.terminal.err);
+    try {
+      const model = await readModel(input);
+      const result = await applyOnly(model, plan, await runOptions(model, run, progress));
+      progress.clear();
+      await writeResult(result, input, output, run);
+    } finally {
+      progress.clear();
+    }
+  },
+};

@@ -1,0 +1,10 @@
+/** Every command of this version; the first needs no name. */
+import type { Command } from "./command.js";
+import { applyCommand } from "./apply.js";
+import { inspectCommand } from "./inspect.js";
+import { passesCommand } from "./passes.js";
+import { planCommand } from "./plan.js";
+import { pruneCommand } from "./prune.js";
+import { verifyCommand } from "./verify.js";
+
+export const commands: readonly Command[] = [pruneCommand, inspectCommand, planCommand, applyCommand, verifyCommand, passesCommand];

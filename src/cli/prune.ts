@@ -1,0 +1,43 @@
+/** onnx-prune <in.onnx> <out.onnx> --pass …: the main job. */
+import { ConfigError } from "../errors.js";
+import { readModel } from "../export/read.js";
+import { prune } from "../pipeline.js";
+import type { Command } from "./command.js";
+import { Progress } from "./progress.js";
+import { passRequests, runOptions } from "./request.js";
+import { writeResult } from "./result.js";
+
+export const pruneCommand: Command = {
+  name: "",
+  takes: ["<in.onnx>", "<out.onnx>"],
+  summary: "makes an ONNX file smaller and faster, and proves that the result is right",
+  flags: [
+    "pass", "macs", "params", "bytes", "ratio", "scope", "align", "exclude", "seed",
+    "data", "preprocess", "limit", "max-drop", "no-latency", "input-shape",
+    "ep", "threads", "batch", "verify-with",
+    "plan-out", "json", "quiet", "config",
+  ],
+  examples: [
+    ["onnx-prune in.onnx out.onnx --pass similar --macs 0.7", "no data needed"],
+    ["onnx-prune in.onnx out.onnx --pass l1 --macs 0.5 --data val/ --max-drop 1", "written only if accuracy holds"],
+    ["onnx-prune in.onnx out.onnx --pass fold-batch-norm --pass remove-identity", "clean up only"],
+  ],
+
+  async run(run) {
+    const { positionals: [input, output] = [], flags, terminal } = run as typeof run & { positionals: [string, string] };
+    const passes = await passRequests(flags);
+    const plans = passes.filter((p) => p.entry.kind === "criterion" || p.entry.pass.name === "remove-filters").length;
+    if (flags["plan-out"] !== undefined && plans !== 1) {
+      throw new ConfigError("PLAN_OUT_COUNT", `--plan-out writes one plan, but these passes make ${plans}.`, { hint: "--json holds all plans of a run." });
+    }
+    const progress = new Progress(terminal.err);
+    try {
+      const model = await readModel(input as string);
+      const result = await prune(model, { ...(await runOptions(model, run, progress)), passes });
+      progress.clear();
+      await writeResult(result, input as string, output as string, run);
+    } finally {
+      progress.clear();
+    }
+  },
+};

@@ -1,0 +1,23 @@
+/** What prune and apply do with a proven result: write the model, then say so. */
+import type { Model } from "../graph/graph.js";
+import { writeModel } from "../export/write.js";
+import { printPlan } from "../score/plan.js";
+import type { PruneResult } from "../pipeline.js";
+import type { RunReport } from "../report.js";
+import type { Run } from "./command.js";
+import { sha256Of, writeText } from "./files.js";
+import { writeJson } from "./json.js";
+import { reportText } from "./report-text.js";
+
+export async function writeResult(result: PruneResult, input: string, output: string, { flags, terminal }: Run): Promise<void> {
+  const { files } = await writeModel(output, result.model as Model);
+  const report: RunReport = {
+    ...result.report,
+    input: { ...result.report.input, path: input },
+    output: { path: output, sha256: await sha256Of(output), files },
+  };
+  const plan = result.plans[0];
+  if (flags["plan-out"] !== undefined && plan) await writeText(flags["plan-out"], printPlan(plan));
+  if (flags.json !== undefined) await writeJson(flags.json, report, terminal.out);
+  if (flags.json !== "-") terminal.out.write(reportText(report, terminal.out));
+}

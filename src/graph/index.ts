@@ -1,0 +1,22 @@
+/** The part of the library that needs neither Node nor a runtime: reading, printing, typing and rewriting graphs. */
+export type { Attribute } from "./attribute.js";
+export { check } from "./check.js";
+export { cloneModel } from "./clone.js";
+export { type DecodeOptions, decode, type Encoded, type EncodeOptions, encode, encodedSize, joinChunks } from "./codec.js";
+export { type Cost, type CostOptions, cost, type NodeCost } from "./cost.js";
+export type { Axis, Reason } from "./coupling/axis.js";
+export { ALWAYS, Kept } from "./coupling/choices.js";
+export { couple, type Typing } from "./coupling/couple.js";
+export { type ConstantSlot, type Coupling, findGroups, type Group, type Role } from "./coupling/groups.js";
+export { oracleOf } from "./coupling/oracle.js";
+export { removeSlices } from "./coupling/slice.js";
+export type { Dim } from "./dim.js";
+export type { DType } from "./dtype.js";
+export { captures, Graph, Model, Node, type TensorType, Value, type ValueType } from "./graph.js";
+export { type InferOptions, infer, type Types } from "./infer.js";
+export type { Note } from "./note.js";
+export { defineOp, type OpContext, type OpSpec } from "./op.js";
+export { parse } from "./parse.js";
+export { print, printNode, typeText } from "./print.js";
+export { normal, random } from "./random.js";
+export { Tensor } from "./tensor.js";

@@ -1,0 +1,21 @@
+/** The library: what the command does, as typed functions without process state. */
+export { type ModelInputs, modelInputs } from "./calibrate/model-inputs.js";
+export type { PreprocessOptions } from "./calibrate/preprocess.js";
+export { openSamples, type SampleOptions, type Samples } from "./calibrate/samples.js";
+export * from "./errors.js";
+export { type ReadOptions, readModel } from "./export/read.js";
+export { type WriteOptions, type Written, writeModel } from "./export/write.js";
+export * from "./graph/index.js";
+export { definePass, type Pass, type PassContext } from "./passes/pass.js";
+export { type Entry, entries, findEntry, nameOf } from "./passes/registry.js";
+export { applyPlan, type Removal } from "./passes/remove-filters.js";
+export { type PassResult, runPass } from "./passes/run-pass.js";
+export { applyOnly, type PassRequest, type ProgressEvent, type PruneOptions, type PruneResult, planOnly, prune } from "./pipeline.js";
+export type * from "./report.js";
+export { openRunner } from "./runtime/provider.js";
+export type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runtime/runner.js";
+export type { PlanResult } from "./score/budget.js";
+export { type Criterion, defineCriterion, type Evidence, type Merge, type Ranking, type ScoringContext } from "./score/criterion.js";
+export { type PruningPlan, parsePlan, printPlan } from "./score/plan.js";
+export { type Target, measureOf } from "./score/target.js";
+export { version } from "./version.js";
