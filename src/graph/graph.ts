@@ -64,10 +64,10 @@ export class Value {
     return this._initializer;
   }
   get isInput(): boolean {
-    return this._graph !== undefined && this._graph._inputSet.has(this);
+    return this._graph?._inputSet.has(this) ?? false;
   }
   get isOutput(): boolean {
-    return this._graph !== undefined && this._graph._outputSet.has(this);
+    return this._graph?._outputSet.has(this) ?? false;
   }
 
   /**

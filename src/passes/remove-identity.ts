@@ -39,7 +39,8 @@ export const removeIdentity = definePass({
 /** Bypasses `node`; a sentence when it must stay. */
 function takeOut(graph: Graph, node: Node, out: Value, same: Value, captured: ReadonlySet<Value>): string | undefined {
   if (captured.has(out)) return `a subgraph returns its output "${out.name}"`;
-  if (out.isOutput && captured.has(same)) return `a subgraph returns its input "${same.name}", which cannot take the name of the graph output "${out.name}"`;
+  if (out.isOutput && captured.has(same))
+    return `a subgraph returns its input "${same.name}", which cannot take the name of the graph output "${out.name}"`;
   if (!graph.bypass(out, same)) {
     return `its output "${out.name}" is a graph output, and "${same.name}" is an input, a constant or another output, which keeps its own name`;
   }
@@ -104,7 +105,10 @@ function untransposed(node: Node, types: Types): Value | undefined {
     const from: Value | undefined = at.inputs[0];
     const shape = from && types.shape(from);
     if (!from || !shape) return undefined;
-    const step: readonly number[] = at.ints("perm", shape.map((_, a) => shape.length - 1 - a));
+    const step: readonly number[] = at.ints(
+      "perm",
+      shape.map((_, a) => shape.length - 1 - a),
+    );
     const total: readonly number[] = perm ? perm.map((a) => step[a] as number) : step;
     perm = total;
     const moved = total.filter((a) => shape[a] !== 1);

@@ -79,7 +79,8 @@ export function normAffine(node: Node): Affine | string {
   const epsilon = node.float("epsilon", 1e-5);
   const scale = Float64Array.from(gamma, (g, k) => g / Math.sqrt((variance[k] as number) + epsilon));
   const shift = Float64Array.from(beta, (b, k) => b - (mean[k] as number) * (scale[k] as number));
-  if (!scale.every(Number.isFinite) || !shift.every(Number.isFinite)) return "its variance or another parameter is not a positive finite number";
+  if (!scale.every(Number.isFinite) || !shift.every(Number.isFinite))
+    return "its variance or another parameter is not a positive finite number";
   return { scale, shift };
 }
 

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Group } from "../graph/coupling/groups.js";
 import type { Tensor } from "../graph/tensor.js";
 import { defineCriterion } from "./criterion.js";
-import { noteNoProducer, norms, relativeMean, weightsFor } from "./relative.js";
+import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
 
 /**
  * |γ_k| of the BatchNormalization nodes on the group, averaged where there are several.

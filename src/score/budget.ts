@@ -114,7 +114,9 @@ function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ranking>,
   for (const g of pool.groups) {
     const r = scores.get(g) as Ranking;
     const mean = request.criterion.comparable ? 1 : r.scores.reduce((a, b) => a + b, 0) / r.scores.length || 1;
-    g.choices.forEach((c, k) => value.set(c, (r.scores[k] as number) / mean));
+    g.choices.forEach((c, k) => {
+      value.set(c, (r.scores[k] as number) / mean);
+    });
     r.order?.forEach((k, at) => {
       place.set(g.choices[k] as number, at);
     });
@@ -157,7 +159,6 @@ function stepsOf(states: readonly PoolState[], scope: "local" | "global"): Step[
 type Levels = readonly number[];
 
 class Search {
-  readonly #model: Model;
   readonly #coupling: Coupling;
   readonly #states: readonly PoolState[];
   readonly #steps: readonly Step[];
@@ -174,7 +175,6 @@ class Search {
     request: PlanRequest,
     measure: Measure,
   ) {
-    this.#model = model;
     this.#coupling = coupling;
     this.#states = states;
     this.#steps = steps;

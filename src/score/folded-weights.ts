@@ -162,7 +162,8 @@ function readOf(slot: ConstantSlot, use: Use, shapeOf: ShapeOf): Read {
   const { node, index } = operand.use;
   const linear = linearOf(node, index, tensor.dims.length);
   // Blocks of a grouped weight are counted along its first axis, which a Transpose would move.
-  if (!linear || !node.outputs[0] || (linear.groups > 1 && operand.perm)) return { raw: operand.numbers, linear: undefined, chain: undefined, axis: -1 };
+  if (!linear || !node.outputs[0] || (linear.groups > 1 && operand.perm))
+    return { raw: operand.numbers, linear: undefined, chain: undefined, axis: -1 };
   const axis = operand.perm ? (operand.perm[linear.axis] as number) : linear.axis;
   const chain = chainOf(linear, (tensor.dims[axis] as number) * linear.groups, shapeOf);
   return { raw: operand.numbers, linear, chain, axis };
@@ -177,7 +178,10 @@ function roleOf(slot: ConstantSlot, read: Read): Role {
 }
 
 /** Where a weight is multiplied, when it first passes through nodes that move or convert it, and its numbers there. */
-function follow(tensor: Tensor, from: Use): { readonly use: Use; readonly numbers: ArrayLike<number>; readonly perm: readonly number[] | undefined } {
+function follow(
+  tensor: Tensor,
+  from: Use,
+): { readonly use: Use; readonly numbers: ArrayLike<number>; readonly perm: readonly number[] | undefined } {
   let use = from;
   let numbers: ArrayLike<number> = tensor.numbers();
   let perm: readonly number[] | undefined;
@@ -186,7 +190,10 @@ function follow(tensor: Tensor, from: Use): { readonly use: Use; readonly number
     const next = node.outputs[0];
     if (!node.isStandard || index !== 0 || !next || next.useCount !== 1 || next.isOutput) break;
     if (node.opType === "Transpose") {
-      const step = node.ints("perm", tensor.dims.map((_, a) => tensor.dims.length - 1 - a));
+      const step = node.ints(
+        "perm",
+        tensor.dims.map((_, a) => tensor.dims.length - 1 - a),
+      );
       const before = perm;
       perm = before ? step.map((a) => before[a] as number) : step;
     } else if (node.opType === "DequantizeLinear") {
@@ -226,7 +233,9 @@ function channelOf(slot: ConstantSlot, read: Read, at: number): number {
 
 function biasesOf(group: Group, slot: ConstantSlot, read: Read): Float64Array[] {
   const bias = read.axis === slot.axis ? read.chain?.bias : undefined;
-  return group.choices.map((_, k) => (bias ? Float64Array.from(slot.positions(k), (at) => bias[channelOf(slot, read, at)] as number) : NOTHING));
+  return group.choices.map((_, k) =>
+    bias ? Float64Array.from(slot.positions(k), (at) => bias[channelOf(slot, read, at)] as number) : NOTHING,
+  );
 }
 
 /** The numbers of a vector parameter; of a BatchNormalization its scale and shift, once. */

@@ -30,7 +30,12 @@ export const fpgm = defineCriterion({
         noteNoProducer(context, group.name);
         slots = weights.consumers(group);
       }
-      return { scores: relativeMean(group.choices.length, slots.map((s) => distances(s, bias))) };
+      return {
+        scores: relativeMean(
+          group.choices.length,
+          slots.map((s) => distances(s, bias)),
+        ),
+      };
     };
   },
 });

@@ -1,7 +1,7 @@
 /** l1: channels ranked by the L1 norm of their filters. */
 import { z } from "zod";
 import { defineCriterion } from "./criterion.js";
-import { noteNoProducer, norms, relativeMean, weightsFor } from "./relative.js";
+import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
 
 /**
  * Σ|ŵ_k| of filter k of each producer, BN folded.

@@ -1,7 +1,7 @@
 /** l2: channels ranked by the L2 norm of their filters. */
 import { z } from "zod";
 import { defineCriterion } from "./criterion.js";
-import { noteNoProducer, norms, relativeMean, weightsFor } from "./relative.js";
+import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
 
 /**
  * √Σŵ_k² of filter k of each producer, BN folded; several producers are averaged as for l1.

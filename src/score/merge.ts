@@ -34,18 +34,27 @@ export function applyMerges(model: Model, merges: readonly PlannedMerge[], coupl
     const group = groupNamed(merge.group, coupling);
     for (const k of [merge.from, merge.into]) {
       if (k < group.choices.length) continue;
-      throw new PlanError("PLAN_OUT_OF_RANGE", `The plan merges channel ${k} of "${merge.group}", but it has channels 0 to ${group.choices.length - 1}.`);
+      throw new PlanError(
+        "PLAN_OUT_OF_RANGE",
+        `The plan merges channel ${k} of "${merge.group}", but it has channels 0 to ${group.choices.length - 1}.`,
+      );
     }
     for (const slot of group.slots) {
       if (slot.role !== "consumer") continue;
       if (!isMergeable(slot)) throw quantised(merge, slot);
       let edit = edits.get(slot.value);
-      if (!edit) edits.set(slot.value, (edit = { data: Float64Array.from((slot.value.constant as Tensor).numbers()), readers: readersOf(slot, coupling) }));
+      if (!edit)
+        edits.set(
+          slot.value,
+          (edit = { data: Float64Array.from((slot.value.constant as Tensor).numbers()), readers: readersOf(slot, coupling) }),
+        );
       addChannel(edit.data, slot, merge);
     }
   }
   const twins = new Map<Node, Node>();
-  model.graph.nodes.forEach((n, i) => { twins.set(n, next.graph.nodes[i] as Node); });
+  model.graph.nodes.forEach((n, i) => {
+    twins.set(n, next.graph.nodes[i] as Node);
+  });
   for (const [value, { data, readers }] of edits) {
     const old = value.constant as Tensor;
     const tensor = Tensor.fromNumbers(old.dtype, old.dims, data);
@@ -94,7 +103,10 @@ function addChannel(data: Float64Array, slot: ConstantSlot, { group, from, into,
 function groupNamed(name: string, coupling: Coupling): Group {
   const group = coupling.groups.find((g) => g.name === name);
   if (group) return group;
-  const near = closest(name, coupling.groups.map((g) => g.name));
+  const near = closest(
+    name,
+    coupling.groups.map((g) => g.name),
+  );
   throw new PlanError("PLAN_UNKNOWN_GROUP", `The plan merges channels of "${name}", which is no group of this model.`, {
     hint: `${near ? `Did you mean "${near}"? ` : ""}\`onnx-prune inspect\` lists the groups.`,
   });
@@ -104,6 +116,6 @@ function quantised(merge: PlannedMerge, slot: ConstantSlot): UnsupportedError {
   return new UnsupportedError(
     "MERGE_QUANTISED",
     `The plan merges channels of "${merge.group}", but the weights "${slot.value.name}" that read them are ${slot.value.constant?.dtype}.`,
-    { at: { value: slot.value.name }, hint: "Prune the model before it is quantised, or plan without merging ({\"merge\": false})." },
+    { at: { value: slot.value.name }, hint: 'Prune the model before it is quantised, or plan without merging ({"merge": false}).' },
   );
 }

@@ -11,7 +11,8 @@ import { isMergeable } from "./merge.js";
 export function mergeObstacle(group: Group, coupling: Coupling): string | undefined {
   const { typing, choices } = coupling;
   for (const slot of group.slots) {
-    if (slot.role === "consumer" && !isMergeable(slot)) return `the weights "${slot.value.name}" that read them are ${slot.value.constant?.dtype}`;
+    if (slot.role === "consumer" && !isMergeable(slot))
+      return `the weights "${slot.value.name}" that read them are ${slot.value.constant?.dtype}`;
   }
   const readers = weightReaders(group);
   const mine = new Set(group.choices);
@@ -31,8 +32,21 @@ export function mergeObstacle(group: Group, coupling: Coupling): string | undefi
 
 /** Ops f with f(α·x) = α·f(x) for α > 0, channel by channel. */
 const HOMOGENEOUS: ReadonlySet<string> = new Set([
-  "Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
-  "Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat",
+  "Relu",
+  "LeakyRelu",
+  "PRelu",
+  "MaxPool",
+  "AveragePool",
+  "GlobalAveragePool",
+  "GlobalMaxPool",
+  "Identity",
+  "Dropout",
+  "Flatten",
+  "Reshape",
+  "Squeeze",
+  "Unsqueeze",
+  "Transpose",
+  "Concat",
 ]);
 
 /**
@@ -57,7 +71,8 @@ export function scaleObstacle(group: Group, ends: readonly (Value | undefined)[]
       if (node.isStandard && (node.opType === "Shape" || node.opType === "Size")) continue;
       if (!node.isStandard || !HOMOGENEOUS.has(node.opType)) return `${node.qualifiedType} "${node.label}" does not scale with its input`;
       if (node.opType === "PRelu" && !hasOneSlope(node)) return `PRelu "${node.label}" has different slopes`;
-      if (node.opType === "MaxPool" && node.outputs[1] && node.outputs[1].useCount > 0) return `the positions that MaxPool "${node.label}" finds are read`;
+      if (node.opType === "MaxPool" && node.outputs[1] && node.outputs[1].useCount > 0)
+        return `the positions that MaxPool "${node.label}" finds are read`;
       for (const o of node.outputs) if (o) stack.push(o);
     }
   }

@@ -110,7 +110,8 @@ export class PairSearch {
     }
     const n = this.#count;
     this.#saliency = new Float64Array(n * n);
-    for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) this.#saliency[i * n + j] = this.#saliency[j * n + i] = this.#pair(i, j).saliency;
+    for (let i = 0; i < n; i++)
+      for (let j = i + 1; j < n; j++) this.#saliency[i * n + j] = this.#saliency[j * n + i] = this.#pair(i, j).saliency;
     for (let i = 0; i < n; i++) this.#findNearest(i);
   }
 
@@ -134,7 +135,8 @@ export class PairSearch {
     this.#alive[leaves] = 0;
     if (this.#rule.merge) {
       const { rows, length } = this.#a;
-      for (let k = 0; k < length; k++) rows[stays * length + k] = (rows[stays * length + k] as number) + scale * (rows[leaves * length + k] as number);
+      for (let k = 0; k < length; k++)
+        rows[stays * length + k] = (rows[stays * length + k] as number) + scale * (rows[leaves * length + k] as number);
       this.#strength[stays] = this.#strengthOf(stays);
       this.#nextSquares[stays] = dot(this.#a, stays, stays);
       const n = this.#count;

@@ -4,7 +4,7 @@ import type { Group } from "../graph/coupling/groups.js";
 import type { Tensor } from "../graph/tensor.js";
 import { defineCriterion, type Merge, type Ranking, type ScoringContext } from "./criterion.js";
 import type { FoldedWeights } from "./folded-weights.js";
-import { noteNoProducer, norms, relativeMean, weightsFor } from "./relative.js";
+import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
 import { DISTANCES, matrixOf } from "./similar-distance.js";
 import { mergeObstacle, scaleObstacle } from "./similar-obstacles.js";
 import { type PairRule, PairSearch, type PairStep } from "./similar-pairs.js";
@@ -13,9 +13,14 @@ const options = z.strictObject({
   rule: z
     .enum(["pair-distance", "srinivas-babu"])
     .default("pair-distance")
-    .describe("pair-distance: distances in the target and the next layer; srinivas-babu: ⟨a²⟩·‖t_i − t_j‖², which ignores target, next and combine"),
+    .describe(
+      "pair-distance: distances in the target and the next layer; srinivas-babu: ⟨a²⟩·‖t_i − t_j‖², which ignores target, next and combine",
+    ),
   target: z.enum(DISTANCES).default("l1").describe("distance of the filters that make two channels, biases included"),
-  next: z.enum([...DISTANCES, "none"]).default("l1").describe("distance of the weights that read two channels; none: the target layer alone"),
+  next: z
+    .enum([...DISTANCES, "none"])
+    .default("l1")
+    .describe("distance of the weights that read two channels; none: the target layer alone"),
   combine: z.enum(["sum", "product"]).default("sum").describe("how the two distances become one"),
   normalise: z
     .enum(["mean", "none", "layerMax"])
@@ -52,7 +57,8 @@ const options = z.strictObject({
 export const similar = defineCriterion({
   name: "similar",
   summary: "the distance to the channel most like them, which takes over their outgoing weights",
-  source: 'after Yoo, "Similar Channel Pruning Algorithm in CNN", Hanyang University 2023 (reconstructed from its abstract); Srinivas and Babu, BMVC 2015',
+  source:
+    'after Yoo, "Similar Channel Pruning Algorithm in CNN", Hanyang University 2023 (reconstructed from its abstract); Srinivas and Babu, BMVC 2015',
   options,
   needs: ["weights"],
   comparable: false,
@@ -126,7 +132,9 @@ function rank(group: Group, weights: FoldedWeights, rule: PairRule): Ranking {
     merges.push(rule.merge && step.scale > 0 ? { from, into: channels[step.stays] as number, scale: step.scale } : undefined);
   }
   // Nothing can stand for these: by strength, where the budget takes them all the same.
-  const left = all.flatMap(({ channels, search }) => search.survivors().map((k) => ({ channel: channels[k] as number, strength: search.strength[k] as number })));
+  const left = all.flatMap(({ channels, search }) =>
+    search.survivors().map((k) => ({ channel: channels[k] as number, strength: search.strength[k] as number })),
+  );
   left.sort((a, b) => a.strength - b.strength || a.channel - b.channel);
   for (const { channel } of left) {
     scores[channel] = 2 * highest || 1;
@@ -156,7 +164,9 @@ function buckets(group: Group, weights: FoldedWeights, rule: PairRule): Bucket[]
     else bySignature.set(signature, [k]);
   });
   return [...bySignature.values()].map((channels) => {
-    const target = matrixOf(channels.length, (i) => made.flatMap((s) => [s.vectors[channels[i] as number], s.biases[channels[i] as number]] as Float64Array[]));
+    const target = matrixOf(channels.length, (i) =>
+      made.flatMap((s) => [s.vectors[channels[i] as number], s.biases[channels[i] as number]] as Float64Array[]),
+    );
     const next = matrixOf(channels.length, (i) => read.map((s) => s.vectors[channels[i] as number] as Float64Array));
     return { channels, search: new PairSearch(channels.length, target, next, rule) };
   });
@@ -172,10 +182,12 @@ function signatureOf(group: Group, k: number): string {
       const positions = slot.positions(k);
       const dims = (slot.value.constant as Tensor).dims;
       const grouped = slot.role === "producer" && slot.axis === 0 && (dims[1] ?? 1) > 1;
-      const blocks = !grouped ? [] : slot.uses.flatMap(({ node, index }) => {
-        const groups = node.isStandard && node.opType === "Conv" && index === 1 ? node.int("group", 1) : 1;
-        return groups > 1 ? positions.map((p) => Math.floor((p * groups) / (dims[0] as number))) : [];
-      });
+      const blocks = !grouped
+        ? []
+        : slot.uses.flatMap(({ node, index }) => {
+            const groups = node.isStandard && node.opType === "Conv" && index === 1 ? node.int("group", 1) : 1;
+            return groups > 1 ? positions.map((p) => Math.floor((p * groups) / (dims[0] as number))) : [];
+          });
       return [positions.length, ...blocks].join(".");
     })
     .join(" ");

@@ -81,7 +81,7 @@ function boundedOutputs({ reference, candidate, original }: EqualityRequest): Re
   for (const output of reference.graph.outputs) {
     let node = output.producer;
     while (node && MOVES.has(node.opType)) node = node.inputs[0]?.producer;
-    const before = node && node.isStandard && BOUNDED.has(node.opType) ? node.inputs[0] : undefined;
+    const before = node?.isStandard && BOUNDED.has(node.opType) ? node.inputs[0] : undefined;
     const isEverywhere = before && [candidate, original ?? candidate].every((m) => m.graph.value(before.name) !== undefined);
     if (before && isEverywhere && before.constant === undefined && !before.isInput) found.set(output.name, before.name);
   }

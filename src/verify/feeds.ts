@@ -37,8 +37,8 @@ function randomInput(v: Value, seed: number, symbols: Map<string, number>, given
   const extent = (d: Dim, a: number): number => {
     if (given) return given[a] as number;
     if (isKnown(d)) return d;
-    let n = symbols.get(d);
-    if (n === undefined) symbols.set(d, (n = a === 0 ? RANDOM_BATCH : RANDOM_EXTENT));
+    const n = symbols.get(d) ?? (a === 0 ? RANDOM_BATCH : RANDOM_EXTENT);
+    symbols.set(d, n);
     return n;
   };
   const dims = shape.map(extent);

@@ -40,19 +40,24 @@ describe("fold-constants", () => {
   });
 
   test("a parameter inside symbolic arithmetic folds by itself", () => {
-    const { model } = runPass(foldConstants, modelOf(`g (float[N, 4, 3] x) => (float[] y) <int64[1] zero = {0}, int64[1] one = {1}, int64[1] rest = {-1}> {
+    const { model } = runPass(
+      foldConstants,
+      modelOf(`g (float[N, 4, 3] x) => (float[] y) <int64[1] zero = {0}, int64[1] one = {1}, int64[1] rest = {-1}> {
       s = Shape (x)
       n = Gather (s, zero)
       c = Gather (s, one)
       to = Concat <axis = 0> (n, c, rest)
       y = Reshape (x, to)
-    }`));
+    }`),
+    );
     expect(model.graph.nodes.map((n) => n.label)).toEqual(["s", "n", "to", "y"]);
     expect(findValue(model, "c").constant?.ints()).toEqual([4]);
   });
 
   test("dequantised weights, random numbers, graph outputs and nodes with subgraphs stay", () => {
-    const { changed } = runPass(foldConstants, modelOf(`g (float[2] x) => (float[2] y, float[2] z, float[2] r, float[2] k) <int8[2] q = {1, 2}, float s = {0.5}, bool c = {1}, float[2] w = {1, 2}> {
+    const { changed } = runPass(
+      foldConstants,
+      modelOf(`g (float[2] x) => (float[2] y, float[2] z, float[2] r, float[2] k) <int8[2] q = {1, 2}, float s = {0.5}, bool c = {1}, float[2] w = {1, 2}> {
       y0 = DequantizeLinear (q, s)
       y = Mul (x, y0)
       i = If <then_branch = a () => (float[2] t) { t = Neg (w) }, else_branch = b () => (float[2] e) { e = Abs (w) }> (c)
@@ -60,15 +65,19 @@ describe("fold-constants", () => {
       r0 = RandomNormal <shape = [2]> ()
       r = Mul (x, r0)
       k = Neg (w)
-    }`));
+    }`),
+    );
     expect(changed).toBe(false);
   });
 
   test("a result that would grow the file by more than 16 MiB stays, and is told", () => {
-    const { changed, notes } = runPass(foldConstants, modelOf(`g (float x) => (float[] y) <float w = {1}, int64[2] to = {2049, 2048}> {
+    const { changed, notes } = runPass(
+      foldConstants,
+      modelOf(`g (float x) => (float[] y) <float w = {1}, int64[2] to = {2049, 2048}> {
       e = Expand (w, to)
       y = Add (e, x)
-    }`));
+    }`),
+    );
     expect(changed).toBe(false);
     expect(notes).toMatchInlineSnapshot(`
       [

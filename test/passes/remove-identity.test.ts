@@ -11,7 +11,8 @@ const constants = `int64[4] same4 = {0, 4, -1, 3}, int64[3] rows = {0, 4, 9}, in
   int64[1] last = {-1}, int64[1] least = {-9223372036854775807}, int64[1] minus = {-1}, float ratio = {0.5}, bool yes = {1}`;
 
 /** A Relu, what `body` does from h to y, a Neg: whatever stands between has to be a no-op, or not. */
-const between = (body: string, shape = "N, 4, 2, 3") => modelOf(`g (float[${shape}] x) => (float[] z) <${constants}> { h = Relu (x) ${body} z = Neg (y) }`);
+const between = (body: string, shape = "N, 4, 2, 3") =>
+  modelOf(`g (float[${shape}] x) => (float[] z) <${constants}> { h = Relu (x) ${body} z = Neg (y) }`);
 
 describe("remove-identity", () => {
   test.each([
@@ -44,7 +45,10 @@ describe("remove-identity", () => {
     ["a Transpose of axes of the same extent", "y = Transpose <perm = [0, 1, 3, 2]> (h)"],
     ["a Slice backwards", "y = Slice (h, last, least, two, minus)"],
     ["a Pad by something", "y = Pad (h, some)"],
-    ["a Reshape back to the old shape with a Transpose on the way", "f = Reshape (h, rows) t = Transpose <perm = [0, 2, 1]> (f) y = Reshape (t, same4)"],
+    [
+      "a Reshape back to the old shape with a Transpose on the way",
+      "f = Reshape (h, rows) t = Transpose <perm = [0, 2, 1]> (f) y = Reshape (t, same4)",
+    ],
   ])("%s stays", (_, body) => {
     expect(runPass(removeIdentity, between(body, "N, 4, 3, 3")).changed).toBe(false);
   });
@@ -84,20 +88,28 @@ describe("remove-identity", () => {
   });
 
   test("what a subgraph returns as it is stays", () => {
-    const { changed, notes } = runPass(removeIdentity, modelOf(`g (bool c, float[2] x) => (float[2] y) {
+    const { changed, notes } = runPass(
+      removeIdentity,
+      modelOf(`g (bool c, float[2] x) => (float[2] y) {
       h = Relu (x)
       i = Identity (h)
       y = If <then_branch = a () => (float[2] i) { }, else_branch = b () => (float[2] e) { e = Neg (i) }> (c)
-    }`));
+    }`),
+    );
     expect(changed).toBe(false);
     expect(notes.map((n) => n.code)).toEqual(["IDENTITY_KEPT"]);
   });
 
   test("a Reshape whose result is only declared to have the shape of its input is not believed", () => {
-    expect(runPass(removeIdentity, modelOf(`g (float[2, 3] x, int64[2] s) => (float[2, 3] y) <float[2, 3] r> {
+    expect(
+      runPass(
+        removeIdentity,
+        modelOf(`g (float[2, 3] x, int64[2] s) => (float[2, 3] y) <float[2, 3] r> {
       h = Relu (x)
       r = Reshape (h, s)
       y = Neg (r)
-    }`)).changed).toBe(false);
+    }`),
+      ).changed,
+    ).toBe(false);
   });
 });

@@ -11,12 +11,14 @@ import { modelOf } from "../support/build.js";
 import { removalOrder, score } from "./scoring.js";
 
 /** One layer of four filters of two weights, read by a Conv of known weights. */
-const layer = (weights: string, bias = "0, 0, 0, 0") => modelOf(`g (float[1, 2, 4, 4] x) => (float[] y)
+const layer = (weights: string, bias = "0, 0, 0, 0") =>
+  modelOf(`g (float[1, 2, 4, 4] x) => (float[] y)
   <float[4, 2, 1, 1] w = {${weights}}, float[4] b = {${bias}}, float[1, 4, 1, 1] u = {1, 1, 1, 1}> {
     c = Conv (x, w, b) r = Relu (c) y = Conv (r, u) }`);
 
 const bn = `float[4] g = {4, -1, 3, 2}, float[4] b = {0, 0, 0, 0}, float[4] m = {0, 0, 0, 0}, float[4] v = {1, 1, 1, 1}`;
-const normed = modelOf(`g (float[1, 2, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {1, 1, 1, -1, -1, 1, 1, 1}, ${bn}, float[1, 4, 1, 1] u = {1, 1, 1, 1}> {
+const normed =
+  modelOf(`g (float[1, 2, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {1, 1, 1, -1, -1, 1, 1, 1}, ${bn}, float[1, 4, 1, 1] u = {1, 1, 1, 1}> {
   c = Conv (x, w) n = BatchNormalization <epsilon = 0.0> (c, g, b, m, v) r = Relu (n) y = Conv (r, u) }`);
 
 const close = (scores: Float64Array) => Array.from(scores, (s) => Math.round(s * 1e6) / 1e6);
@@ -64,7 +66,8 @@ test.each([l1, l2, fpgm])("$name does not depend on whether batch normalisation 
 });
 
 test("each layer that makes a channel counts the same, however long its filters", () => {
-  const text = (long: string) => modelOf(`g (float[1, 1, 4, 4] x) => (float[] y)
+  const text = (long: string) =>
+    modelOf(`g (float[1, 1, 4, 4] x) => (float[] y)
     <float[2, 1, 1, 1] a = {1, 3}, float[2, 1, 2, 2] b = {${long}}, float[1, 2, 1, 1] u = {1, 1}> {
       c = Conv (x, a) d = Conv <auto_pad = "SAME_UPPER"> (x, b) s = Add (c, d) y = Conv (s, u) }`);
   // Shares 0.5 and 1.5 of one layer, 1.5 and 0.5 of the other.
@@ -73,7 +76,8 @@ test("each layer that makes a channel counts the same, however long its filters"
 
 describe("random", () => {
   test("depends on seed and group name only", () => {
-    const model = modelOf(`g (float[1, 2, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {...}, float[4, 4, 1, 1] w2 = {...}, float[1, 4, 1, 1] u = {...}> {
+    const model =
+      modelOf(`g (float[1, 2, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {...}, float[4, 4, 1, 1] w2 = {...}, float[1, 4, 1, 1] u = {...}> {
       c = Conv (x, w) r = Relu (c) d = Conv (r, w2) s = Relu (d) y = Conv (s, u) }`);
     const alone = score(random, layer("1, 1, 1, 1, 1, 1, 1, 1"), {}, "w:0", 7);
     expect(score(random, model, {}, "w:0", 7).scores).toEqual(alone.scores);

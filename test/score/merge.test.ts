@@ -6,10 +6,12 @@ import { print } from "../../src/graph/print.js";
 import { applyMerges } from "../../src/score/merge.js";
 import { modelOf } from "../support/build.js";
 
-const merged = (model: Model, ...merges: { group: string; from: number; into: number; scale: number }[]) => applyMerges(model, merges, findGroups(model));
+const merged = (model: Model, ...merges: { group: string; from: number; into: number; scale: number }[]) =>
+  applyMerges(model, merges, findGroups(model));
 const numbers = (model: Model, name: string) => Array.from(model.graph.value(name)?.constant?.numbers() ?? []);
 
-const chain = modelOf(`g (float[1, 1, 2, 2] x) => (float[] y, float[] z) <float[3, 1, 1, 1] w = {1, 2, 3}, float[2, 3, 1, 1] u = {1, 2, 3, 4, 5, 6}, float[12, 1] f = {1, 2, 3, 4, 10, 20, 30, 40, 100, 200, 300, 400}> {
+const chain =
+  modelOf(`g (float[1, 1, 2, 2] x) => (float[] y, float[] z) <float[3, 1, 1, 1] w = {1, 2, 3}, float[2, 3, 1, 1] u = {1, 2, 3, 4, 5, 6}, float[12, 1] f = {1, 2, 3, 4, 10, 20, 30, 40, 100, 200, 300, 400}> {
   c = Conv (x, w) y = Conv (c, u) k = Flatten (c) z = MatMul (k, f) }`);
 
 test("every consumer's slice of one channel is added to that of the other, block by block behind a Flatten", () => {
@@ -27,7 +29,8 @@ test("merges are made in order: what a channel took over goes on with it", () =>
 });
 
 test("in a grouped convolution only the rows that read the channel change", () => {
-  const model = modelOf(`g (float[1, 1, 2, 2] x) => (float[] y) <float[4, 1, 1, 1] w = {1, 2, 3, 4}, float[4, 2, 1, 1] u = {1, 2, 3, 4, 5, 6, 7, 8}> {
+  const model =
+    modelOf(`g (float[1, 1, 2, 2] x) => (float[] y) <float[4, 1, 1, 1] w = {1, 2, 3, 4}, float[4, 2, 1, 1] u = {1, 2, 3, 4, 5, 6, 7, 8}> {
     c = Conv (x, w) y = Conv <group = 2> (c, u) }`);
   const [group] = findGroups(model).groups;
   const next = merged(model, { group: group?.name ?? "", from: 3, into: 2, scale: 1 });
@@ -44,7 +47,8 @@ test("a tied matrix is copied for the node that sums over the channels; where it
 });
 
 test("float16 weights are summed in double precision and rounded once", () => {
-  const model = modelOf(`g (float16[1, 1] x) => (float16[] y) <float16[1, 3] w = {1.0, 1.0, 1.0}, float16[3, 1] u = {1.0, 0.00048828125, 0.00048828125}> {
+  const model =
+    modelOf(`g (float16[1, 1] x) => (float16[] y) <float16[1, 3] w = {1.0, 1.0, 1.0}, float16[3, 1] u = {1.0, 0.00048828125, 0.00048828125}> {
     c = MatMul (x, w) y = MatMul (c, u) }`);
   // Half a unit in the last place each: one by one both would round away.
   const next = merged(model, { group: "w:1", from: 1, into: 0, scale: 1 }, { group: "w:1", from: 2, into: 0, scale: 1 });

@@ -40,7 +40,14 @@ export function edited(model: Model, name: string, edit: (data: Float32Array) =>
 export function without(model: Model, name: string, removed: readonly number[]): Model {
   const coupling = findGroups(model);
   const group = coupling.groups.find((g) => g.name === name) as Group;
-  return removeSlices(coupling.typing, new Kept(coupling.typing.system, coupling.choices, removed.map((k) => group.choices[k] as number)));
+  return removeSlices(
+    coupling.typing,
+    new Kept(
+      coupling.typing.system,
+      coupling.choices,
+      removed.map((k) => group.choices[k] as number),
+    ),
+  );
 }
 
 /** Channels in the order in which they leave. */

@@ -13,7 +13,8 @@ const C = 6;
 const bn = (p: string) => `float[${C}] g${p} = {...}, float[${C}] b${p} = {...}, float[${C}] m${p} = {...}, float[${C}] v${p} = {...}`;
 
 /** Conv 3→6, an activation, Conv 6→4 with zero padding, a Gemm. */
-const plain = (act = "Relu") => modelOf(`g (float[2, 3, 6, 6] x) => (float[] y)
+const plain = (act = "Relu") =>
+  modelOf(`g (float[2, 3, 6, 6] x) => (float[] y)
   <float[${C}, 3, 3, 3] w = {...}, float[${C}] b = {...}, float[4, ${C}, 3, 3] u = {...}, float[64, 5] f = {...}> {
     c = Conv (x, w, b) r = ${act} (c) d = Conv <pads = [1, 1, 1, 1]> (r, u) q = Relu (d) z = Flatten (q) y = Gemm (z, f) }`);
 
@@ -126,7 +127,8 @@ describe("several producers", () => {
 
 test("channels of different blocks of a grouped convolution never pair, equal filters or not", () => {
   // Filters of block 0 (channels 0, 1) and of block 1 (channels 2, 3) read different inputs.
-  const model = modelOf(`g (float[1, 4, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {1, 2, 1, 2, 1, 2, 5, 6}, float[3, 4, 1, 1] u = {...}> {
+  const model =
+    modelOf(`g (float[1, 4, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {1, 2, 1, 2, 1, 2, 5, 6}, float[3, 4, 1, 1] u = {...}> {
     c = Conv <group = 2> (x, w) r = Relu (c) y = Conv (r, u) }`);
   const r = score(similar, model, { rule: "srinivas-babu" });
   for (const m of r.merges ?? []) if (m) expect(Math.floor(m.from / 2)).toBe(Math.floor(m.into / 2));
@@ -134,8 +136,11 @@ test("channels of different blocks of a grouped convolution never pair, equal fi
 });
 
 test("channels that an activation product sums over are not merged, and that is told", () => {
-  const r = score(similar, modelOf(`g (float[N, 7, 3] x) => (float[] y) <float[3, 4] wq = {...}, float[3, 4] wk = {...}, float[7, 2] u = {...}> {
-    q = MatMul (x, wq) k = MatMul (x, wk) t = Transpose <perm = [0, 2, 1]> (k) s = MatMul (q, t) y = MatMul (s, u) }`));
+  const r = score(
+    similar,
+    modelOf(`g (float[N, 7, 3] x) => (float[] y) <float[3, 4] wq = {...}, float[3, 4] wk = {...}, float[7, 2] u = {...}> {
+    q = MatMul (x, wq) k = MatMul (x, wk) t = Transpose <perm = [0, 2, 1]> (k) s = MatMul (q, t) y = MatMul (s, u) }`),
+  );
   expect(r.merges?.every((m) => m === undefined)).toBe(true);
   expect(r.notes.map((n) => n.code)).toEqual(["MERGE_OFF"]);
 });
@@ -177,16 +182,29 @@ describe("scaleAware", () => {
 });
 
 describe("the ranking", () => {
-  const rules = [{}, { rule: "srinivas-babu" }, { next: "none" }, { combine: "product" }, { normalise: "layerMax" }, { scaleAware: true }, { merge: false }] as const;
+  const rules = [
+    {},
+    { rule: "srinivas-babu" },
+    { next: "none" },
+    { combine: "product" },
+    { normalise: "layerMax" },
+    { scaleAware: true },
+    { merge: false },
+  ] as const;
 
-  test.each(rules.map((r) => [JSON.stringify(r), r] as const))("with %s ascends along the order, and merges only into channels that are still there", (_, options) => {
-    const { scores, order = [], merges = [] } = score(similar, plain(), options);
-    const along = order.map((k) => scores[k] as number);
-    expect(along).toEqual([...along].sort((a, b) => a - b));
-    expect(Math.max(...along)).toBe(along[C - 1]);
-    merges.forEach((m, i) => { if (m) expect(order.indexOf(m.into)).toBeGreaterThan(i); });
-    expect(merges[C - 1]).toBeUndefined();
-  });
+  test.each(rules.map((r) => [JSON.stringify(r), r] as const))(
+    "with %s ascends along the order, and merges only into channels that are still there",
+    (_, options) => {
+      const { scores, order = [], merges = [] } = score(similar, plain(), options);
+      const along = order.map((k) => scores[k] as number);
+      expect(along).toEqual([...along].sort((a, b) => a - b));
+      expect(Math.max(...along)).toBe(along[C - 1]);
+      merges.forEach((m, i) => {
+        if (m) expect(order.indexOf(m.into)).toBeGreaterThan(i);
+      });
+      expect(merges[C - 1]).toBeUndefined();
+    },
+  );
 
   test.each(rules.map((r) => [JSON.stringify(r), r] as const))("with %s follows a permutation of the channels", (_, options) => {
     const perm = [3, 5, 0, 1, 4, 2];
@@ -196,7 +214,9 @@ describe("the ranking", () => {
       return edited(model, name, (d) => {
         const old = d.slice();
         for (let o = 0; o < d.length / (C * inner); o++) {
-          perm.forEach((p, k) => { d.set(old.subarray((o * C + p) * inner, (o * C + p + 1) * inner), (o * C + k) * inner); });
+          perm.forEach((p, k) => {
+            d.set(old.subarray((o * C + p) * inner, (o * C + p + 1) * inner), (o * C + k) * inner);
+          });
         }
       });
     };
@@ -204,7 +224,9 @@ describe("the ranking", () => {
     const permuted = shuffle(shuffle(shuffle(model, "w", 0), "b", 0), "u", 1);
     const [a, b] = [score(similar, model, options), score(similar, permuted, options)];
     expect(b.order?.slice(0, -1).map((k) => perm[k])).toEqual(a.order?.slice(0, -1));
-    perm.forEach((p, k) => { expect(b.scores[k]).toBeCloseTo(a.scores[p] as number, 6); });
+    perm.forEach((p, k) => {
+      expect(b.scores[k]).toBeCloseTo(a.scores[p] as number, 6);
+    });
   });
 
   test("merging changes what comes later", () => {
@@ -213,8 +235,19 @@ describe("the ranking", () => {
   });
 });
 
-const rule: PairRule = { rule: "pair-distance", target: "l1", next: "l1", combine: "sum", normalise: "mean", merge: true, scaleAware: false };
-const randomMatrix = (seed: string, count: number, length: number) => ({ rows: Float64Array.from(randomFloats(seed, count * length)), length });
+const rule: PairRule = {
+  rule: "pair-distance",
+  target: "l1",
+  next: "l1",
+  combine: "sum",
+  normalise: "mean",
+  merge: true,
+  scaleAware: false,
+};
+const randomMatrix = (seed: string, count: number, length: number) => ({
+  rows: Float64Array.from(randomFloats(seed, count * length)),
+  length,
+});
 
 test.each([
   rule,
@@ -241,10 +274,14 @@ test("after each merge the saliencies are those of the merged slices, computed a
   for (let step = search.cheapest(); step; step = search.cheapest()) {
     const l1 = (x: ArrayLike<number>, y: ArrayLike<number>) => Array.from(x).reduce((s, v, i) => s + Math.abs(v - (y[i] as number)), 0);
     const live = [...alive];
-    const all = live.flatMap((i) => live.filter((j) => j > i).map((j) => distance("l1", t, i, j, 1) / 5 + l1(rows[i] as number[], rows[j] as number[]) / 9));
+    const all = live.flatMap((i) =>
+      live.filter((j) => j > i).map((j) => distance("l1", t, i, j, 1) / 5 + l1(rows[i] as number[], rows[j] as number[]) / 9),
+    );
     expect(step.saliency).toBeCloseTo(Math.min(...all), 10);
     const [to, from] = [rows[step.stays] as number[], rows[step.leaves] as number[]];
-    from.forEach((x, i) => { to[i] = (to[i] as number) + x; });
+    from.forEach((x, i) => {
+      to[i] = (to[i] as number) + x;
+    });
     alive.delete(step.leaves);
     search.take(step);
   }
@@ -264,7 +301,11 @@ test("the error of leaving is within the bounds that the saliencies stand for", 
   const draw = (n: number) => Array.from({ length: n }, () => normal(uniform));
   const l1 = (v: readonly number[]) => v.reduce((s, x) => s + Math.abs(x), 0);
   const minus = (p: readonly number[], q: readonly number[]) => p.map((x, i) => x - (q[i] as number));
-  const relu = (t: readonly number[], x: readonly number[]) => Math.max(0, t.reduce((s, w, i) => s + w * (x[i] as number), 0));
+  const relu = (t: readonly number[], x: readonly number[]) =>
+    Math.max(
+      0,
+      t.reduce((s, w, i) => s + w * (x[i] as number), 0),
+    );
   let [doubled, merged] = [0, 0];
   for (let n = 0; n < 2000; n++) {
     const [ti, ai, x] = [draw(5), draw(4), Array.from({ length: 5 }, () => 2 * uniform() - 1)];
@@ -272,7 +313,12 @@ test("the error of leaving is within the bounds that the saliencies stand for", 
     const [tj, aj] = [ti.map((w) => w + near * normal(uniform)), ai.map((w) => w + near * normal(uniform))];
     const [hi, hj] = [relu(ti, x), relu(tj, x)];
     const most = Math.max(...x.map(Math.abs));
-    const error = l1(minus(ai.map((w) => w * hi), aj.map((w) => w * hj)));
+    const error = l1(
+      minus(
+        ai.map((w) => w * hi),
+        aj.map((w) => w * hj),
+      ),
+    );
     doubled = Math.max(doubled, error / (l1(ai) * l1(minus(ti, tj)) * most + l1(minus(ai, aj)) * Math.abs(hj)));
     merged = Math.max(merged, (l1(aj) * Math.abs(hi - hj)) / (l1(aj) * l1(minus(ti, tj)) * most));
   }

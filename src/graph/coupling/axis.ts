@@ -216,10 +216,7 @@ export class AxisSystem {
     }
     if (fa.kind === "sum" && fb.kind === "sum") {
       const offsets = new Set<number>();
-      for (const f of [fa, fb]) {
-        let o = 0;
-        for (const p of f.parts) offsets.add((o += p.size as number));
-      }
+      for (const f of [fa, fb]) for (const o of endsOf(f.parts)) offsets.add(o);
       const cuts = [...offsets].sort((x, y) => x - y).slice(0, -1);
       const left = this.#cut(a, cuts, at);
       const right = this.#cut(b, cuts, at);
@@ -322,9 +319,7 @@ export class AxisSystem {
       this.pin(p, why);
       return;
     }
-    const cuts: number[] = [];
-    let o = 0;
-    for (const size of sizes as number[]) cuts.push((o += size));
+    const cuts = endsOf(parts);
     const total = cuts.pop() as number;
     const inner = factors.slice(1);
     const row = inner.reduce((n, f) => n * (f.size as number), 1);
@@ -762,6 +757,15 @@ export class AxisSystem {
     });
     return names.join(" ") + (ids.length > 12 ? ` … ${ids.length} units` : "");
   }
+}
+
+/** Where each of consecutive parts ends. */
+function endsOf(parts: readonly Axis[]): number[] {
+  let end = 0;
+  return parts.map((p) => {
+    end += p.size as number;
+    return end;
+  });
 }
 
 /** A quotient that really splits: not 1, not a negative or fractional number. */

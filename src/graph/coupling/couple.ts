@@ -72,8 +72,8 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     const value = node.inputs[index];
     if (!value) return undefined;
     if (!isTypedPerUse(value)) return axesOf(value);
-    let of = useAxes.get(node);
-    if (!of) useAxes.set(node, (of = new Map()));
+    const of = useAxes.get(node) ?? new Map<number, readonly Axis[]>();
+    useAxes.set(node, of);
     let axes = of.get(index);
     if (!axes) {
       axes = fresh(value);

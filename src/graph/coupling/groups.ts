@@ -68,8 +68,8 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
           layer.forEach((c, p) => {
             if (c === ALWAYS) return;
             const clan = choices.clanOf(c);
-            let of = clans.get(clan);
-            if (!of) clans.set(clan, (of = new Map()));
+            const of = clans.get(clan) ?? new Map<number, number[]>();
+            clans.set(clan, of);
             const list = of.get(c);
             if (!list) of.set(c, [p]);
             else if (list[list.length - 1] !== p) list.push(p);

@@ -42,6 +42,9 @@ export function removeSlices(typing: Typing, kept: Kept): Model {
   return next;
 }
 
+/** What is kept of a small constant -> the reads that keep just that. */
+type Signatures = Map<string, { readonly axes: readonly Axis[]; readonly uses: { readonly node: Node; readonly index: number }[] }>;
+
 class Slicer {
   readonly #typing: Typing;
   readonly #kept: Kept;
@@ -49,7 +52,7 @@ class Slicer {
   readonly #graph: Graph;
   readonly #done = new Set<Value>();
   /** Small constants: value -> signature of what is kept -> uses. */
-  readonly #perUse = new Map<Value, Map<string, { axes: readonly Axis[]; uses: { node: Node; index: number }[] }>>();
+  readonly #perUse = new Map<Value, Signatures>();
   readonly #wanted: { node: Node; input: number; content: readonly Dim[] }[] = [];
 
   constructor(typing: Typing, kept: Kept, model: Model) {
@@ -66,8 +69,8 @@ class Slicer {
       if (!axes) return;
       if (isTypedPerUse(value)) {
         const key = axes.map((a) => this.#kept.indices(a)?.join(",") ?? "all").join(";");
-        let of = this.#perUse.get(value);
-        if (!of) this.#perUse.set(value, (of = new Map()));
+        const of: Signatures = this.#perUse.get(value) ?? new Map();
+        this.#perUse.set(value, of);
         const entry = of.get(key);
         if (entry) entry.uses.push({ node: target, index });
         else of.set(key, { axes, uses: [{ node: target, index }] });
@@ -157,7 +160,8 @@ class Slicer {
     for (const { node, input, content } of this.#wanted) {
       const have = node.inputs[input];
       const fixed = have?.constant;
-      const now = fixed ? fixed.ints() : have && (types ??= infer(this.#model, { lenient: true })).content(have);
+      if (!fixed) types ??= infer(this.#model, { lenient: true });
+      const now = fixed ? fixed.ints() : have && types?.content(have);
       if (now && now.length === content.length && now.every((d, k) => d === content[k])) continue;
       const symbolic = content.filter((d) => !isKnown(d));
       const hasRoom = symbolic.length === 1 && node.opType === "Reshape" && !content.includes(-1);
