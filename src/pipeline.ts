@@ -9,7 +9,7 @@ import type { Note } from "./graph/note.js";
 import { type Entry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
-import { parseOptions, runPass } from "./passes/run-pass.js";
+import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
 import type { AccuracyFigures, CostFigures, Equality, RunReport, StepReport } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import type { Feeds, Runner, Session } from "./runtime/runner.js";
@@ -182,6 +182,8 @@ function removalStep(
   claims: Claim[],
 ): { result: Model; report: Omit<StepReport, "milliseconds"> } {
   const removal = applyPlan(model, plan);
+  if (removal.source !== model) checkPassed(`${name} (merging)`, model, removal.source);
+  checkPassed(name, removal.source, removal.result);
   const result = runPass(removeDead, removal.result).model;
   result.sha256 = undefined;
   claims.push({

@@ -28,10 +28,14 @@ export const foldBatchNorm = definePass({
     const graph = model.graph;
     const captured = capturedOutputs(graph);
     let types: Types | undefined;
+    // The only thing asked of types is the rank of a MatMul's output, which folding does not change.
+    const shapeOf: ShapeOf = (value) => {
+      types ??= infer(model);
+      return types.shape(value);
+    };
     let changed = false;
     for (const norm of graph.nodes.filter((n) => n.isStandard && n.opType === "BatchNormalization")) {
-      // The only thing asked of types is the rank of a MatMul's output, which folding does not change.
-      const folded = model.opset < 7 ? OLD_OPSET : foldedParameters(norm, captured, (v) => (types ??= infer(model)).shape(v));
+      const folded = model.opset < 7 ? OLD_OPSET : foldedParameters(norm, captured, shapeOf);
       if (typeof folded === "string") note({ code: "BATCH_NORM_KEPT", about: norm.label, why: folded });
       else {
         replaceNorm(graph, norm, folded, captured);

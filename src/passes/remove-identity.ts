@@ -101,7 +101,7 @@ function slicesForward(node: Node, op: OpContext): boolean {
  */
 function untransposed(node: Node, types: Types): Value | undefined {
   let perm: readonly number[] | undefined;
-  for (let at: Node | undefined = node; at && at.isStandard && at.opType === "Transpose"; ) {
+  for (let at: Node | undefined = node; at?.isStandard && at.opType === "Transpose"; ) {
     const from: Value | undefined = at.inputs[0];
     const shape = from && types.shape(from);
     if (!from || !shape) return undefined;

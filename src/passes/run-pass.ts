@@ -25,8 +25,13 @@ export function runPass(pass: Pass, model: Model, options: unknown = {}): PassRe
   const next = cloneModel(model);
   const checked = parseOptions(pass, options);
   if (!pass.run(next, { options: checked, note: (n) => notes.push(n) })) return { model, changed: false, notes };
-  assertValid(pass.name, model, next, { reinfer: contradictions });
+  checkPassed(pass.name, model, next);
   return { model: next, changed: true, notes };
+}
+
+/** @throws BrokenGraphError when `after`, made from `before` by the step called `name`, breaks an invariant that held before. */
+export function checkPassed(name: string, before: Model, after: Model): void {
+  assertValid(name, before, after, { reinfer: contradictions });
 }
 
 /** The options of a pass or criterion, with defaults. @throws ConfigError naming the option and what it takes. */

@@ -11,7 +11,7 @@ import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
  * Where the exporter folded them away, ‖ŵ_k‖₂ of the folded filters stands in (γ is a factor of ŵ), scaled so that an
  * average channel scores as an average |γ| of the model (1 if it has none); a note says so.
  *
- * @see Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3. The paper trains
+ * @see Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017. The paper trains
  *   with an L1 penalty on γ; without that training the scales are less telling. The stand-in is ours.
  */
 export const bnScale = defineCriterion({

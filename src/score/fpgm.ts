@@ -10,7 +10,7 @@ import { noteNoProducer, relativeMean, weightsFor } from "./relative.js";
  * A filter near the geometric median of its layer can be represented by the others. Filters of different extents (a
  * grouped weight's blocks) are not compared. O(C²·length) per producer.
  *
- * @see He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks Acceleration", CVPR 2019, eq. 5–7
+ * @see He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks Acceleration", CVPR 2019; the folding and the averaging are ours
  */
 export const fpgm = defineCriterion({
   name: "fpgm",

@@ -10,12 +10,12 @@ import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
  * their mean over the group and averaged: a layer with long filters counts as much as one with short ones. The score is
  * therefore 1 for an average channel of any group.
  *
- * @see Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, section 3.1; the folding and the averaging are ours.
+ * @see Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017; the folding and the averaging are ours.
  */
 export const l1 = defineCriterion({
   name: "l1",
   summary: "the L1 norm of their filters, batch normalisation folded in",
-  source: 'Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, section 3.1',
+  source: 'Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017',
   options: z.strictObject({
     bias: z.boolean().default(false).describe("count the folded bias as one more weight of the filter"),
   }),

@@ -6,13 +6,13 @@ import { norms, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
 /**
  * √Σŵ_k² of filter k of each producer, BN folded; several producers are averaged as for l1.
  *
- * @see Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, who find L1 and L2 to rank much alike; He et al.,
- *   "Soft Filter Pruning", IJCAI 2018, eq. 2, which uses p = 2. The folding and the averaging are ours.
+ * @see He et al., "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks", IJCAI 2018, whose filters are ranked by
+ *   their Lp norm, p = 2; without its training between removals. The folding and the averaging are ours.
  */
 export const l2 = defineCriterion({
   name: "l2",
   summary: "the L2 norm of their filters, batch normalisation folded in",
-  source: 'He et al., "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks", IJCAI 2018, eq. 2',
+  source: 'He et al., "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks", IJCAI 2018',
   options: z.strictObject({
     bias: z.boolean().default(false).describe("count the folded bias as one more weight of the filter"),
   }),

@@ -42,12 +42,11 @@ export function applyMerges(model: Model, merges: readonly PlannedMerge[], coupl
     for (const slot of group.slots) {
       if (slot.role !== "consumer") continue;
       if (!isMergeable(slot)) throw quantised(merge, slot);
-      let edit = edits.get(slot.value);
-      if (!edit)
-        edits.set(
-          slot.value,
-          (edit = { data: Float64Array.from((slot.value.constant as Tensor).numbers()), readers: readersOf(slot, coupling) }),
-        );
+      const edit = edits.get(slot.value) ?? {
+        data: Float64Array.from((slot.value.constant as Tensor).numbers()),
+        readers: readersOf(slot, coupling),
+      };
+      edits.set(slot.value, edit);
       addChannel(edit.data, slot, merge);
     }
   }

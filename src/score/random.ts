@@ -6,7 +6,7 @@ import { defineCriterion } from "./criterion.js";
 /**
  * Uniform numbers in [0, 1). They depend on the seed and the group's name alone: not on other groups or their order.
  *
- * @see Mittal et al., "Recovering from Random Pruning", WACV 2018: random channels are a baseline hard to beat after tuning.
+ * @see Mittal et al., "Recovering from Random Pruning", WACV 2018, for random channels as a baseline.
  */
 export const random = defineCriterion({
   name: "random",

@@ -52,7 +52,7 @@ const options = z.strictObject({
  * @see Yoo, "Similar Channel Pruning Algorithm in CNN", Hanyang University 2023. Only its abstract is public: the pair saliency
  *   over the target and the next layer, L1 in both, and no data are its own; sum, mean, choice of the pair's victim,
  *   merging and updates are a reconstruction. @see Srinivas and Babu, "Data-free Parameter Pruning for Deep Neural
- *   Networks", BMVC 2015, eq. 4, for the other rule and for merging (surgery).
+ *   Networks", BMVC 2015, for the other rule and for merging (surgery).
  */
 export const similar = defineCriterion({
   name: "similar",

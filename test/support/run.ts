@@ -35,7 +35,7 @@ export function difference(a: Record<string, Float32Array>, b: Record<string, Fl
     x.forEach((v, i) => {
       // NaN on one side only must not pass for equality.
       const d = Object.is(v, y[i]) ? 0 : Math.abs(v - (y[i] as number)) / size;
-      worst = d <= worst ? worst : d;
+      worst = Number.isNaN(d) ? Number.POSITIVE_INFINITY : Math.max(worst, d);
     });
   }
   return worst;

@@ -169,8 +169,9 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     spec?.axes?.(context);
     // An operand the rule says nothing about must not look free.
     node.inputs.forEach((_, i) => {
-      if (read.has(i) || spec?.sizeOperands?.includes(i)) return;
-      for (const a of axesOfInput(node, i) ?? []) system.pin(a, { ...at, text: `${node.opType} reads it in a way no rule describes` });
+      if (read.has(i)) return;
+      const text = spec?.sizeOperands?.includes(i) ? `${node.opType} reads sizes or positions from it` : `${node.opType} reads it in a way no rule describes`;
+      for (const a of axesOfInput(node, i) ?? []) system.pin(a, { ...at, text });
     });
     for (const o of outputs) {
       if (!o || blocked) continue;
@@ -217,11 +218,29 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       for (const a of axesOf(v) ?? []) system.pin(a, { text: `a subgraph reads "${v.name}"`, node: node.label });
     }
   }
-  function* allAxes(): Iterable<Axis> {
-    for (const axes of valueAxes.values()) yield* axes;
-    for (const of of useAxes.values()) for (const axes of of.values()) yield* axes;
+  function* allShapes(): Iterable<readonly Axis[]> {
+    yield* valueAxes.values();
+    for (const of of useAxes.values()) yield* of.values();
   }
+  function* allAxes(): Iterable<Axis> {
+    for (const axes of allShapes()) yield* axes;
+  }
+  for (const axes of allShapes()) pinStrayFamilies(system, axes);
   return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, barriers };
+}
+
+/**
+ * The dependent axis of a grouped weight is read block by block, rows of axis 0 against positions of axis 1. Anywhere
+ * else (the weight transposed, reshaped, concatenated, or read by another kind of node) its members are kept whole.
+ */
+function pinStrayFamilies(system: AxisSystem, axes: readonly Axis[]): void {
+  const rows = axes[0] && system.partsOf(axes[0]);
+  axes.forEach((axis, k) => {
+    for (const family of system.familiesIn(axis)) {
+      const isBlockwise = k === 1 && family === system.find(axis) && rows !== undefined && system.isRowsOf(rows, family);
+      if (!isBlockwise) system.pin(family, { text: "the input axis of a grouped weight is read other than block by block" });
+    }
+  });
 }
 
 /**

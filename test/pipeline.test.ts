@@ -1,0 +1,126 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { openSamples } from "../src/calibrate/samples.js";
+import { BudgetError, ConfigError, PlanError } from "../src/errors.js";
+import { readModel } from "../src/export/read.js";
+import { encode, joinChunks } from "../src/graph/codec.js";
+import type { Model } from "../src/graph/graph.js";
+import { findEntry } from "../src/passes/registry.js";
+import { applyOnly, planOnly, prune, type PruneOptions } from "../src/pipeline.js";
+import { criteria } from "../src/score/criteria.js";
+import { parsePlan, printPlan } from "../src/score/plan.js";
+
+const lenet = () => readModel("models/mnist_lenet5.onnx");
+const quick = { ep: "cpu", latency: false, align: 1, threads: 1 } as const;
+const request = async (name: string, options?: unknown) => [{ entry: await findEntry(name), options }];
+const bytesOf = (m: Model) => Buffer.from(joinChunks(encode(m)));
+
+async function mnist(model: Model) {
+  const inputs = model.graph.inputs.map((v) => ({ name: v.name, dtype: v.dtype ?? "undefined", shape: v.shape ?? [] }));
+  return openSamples("models/data/mnist-2000[0:400]", { inputs } as Parameters<typeof openSamples>[1]);
+}
+
+describe("prune", () => {
+  for (const { name } of criteria) {
+    it(`meets a MACs budget with ${name} and equals the oracle`, async () => {
+      const { report, plans } = await prune(await lenet(), { ...quick, passes: await request(name), target: { macs: 0.6 } });
+      // LeNet's first convolution has 6 filters: one of them is 4 % of all MACs, so 1 % is met through the other layers.
+      expect(Math.abs(report.cost.after.macs / report.cost.before.macs / 0.6 - 1)).toBeLessThanOrEqual(0.01);
+      expect(report.equality).toHaveLength(1);
+      expect(report.equality[0]?.maxRel).toBeLessThanOrEqual(1e-5);
+      expect(report.equality[0]?.drift).toBeGreaterThan(1e-3);
+      expect(report.loads.map((l) => l.ok)).toEqual([true, true, true, true]);
+      expect(Object.keys(plans[0]?.remove ?? {}).length).toBeGreaterThan(0);
+    });
+  }
+
+  it("measures the accuracy of both graphs on labelled data", async () => {
+    const model = await lenet();
+    const { report } = await prune(model, { ...quick, passes: await request("l1"), target: { macs: 0.9 }, data: await mnist(model) });
+    expect(report.accuracy?.before.samples).toBe(400);
+    // 98.95 % on all 2,000 images; a wrong preprocessing or label order would be far below.
+    expect(report.accuracy?.before.top1).toBeGreaterThan(0.97);
+    expect(report.accuracy?.after.top1).toBeGreaterThan(0.5);
+    expect(report.equality[0]?.runs).toBe(3);
+  });
+
+  it("refuses a result that loses more than --max-drop", async () => {
+    const model = await lenet();
+    const run = prune(model, { ...quick, passes: await request("random"), target: { macs: 0.2 }, data: await mnist(model), maxDrop: 1 });
+    await expect(run).rejects.toThrow(BudgetError);
+  });
+
+  it("says what is reachable when the budget is not", async () => {
+    const run = prune(await lenet(), { ...quick, passes: await request("l1"), target: { macs: 0.001 } });
+    await expect(run).rejects.toMatchObject({ code: "BUDGET_UNREACHABLE", exitCode: 3 });
+  });
+
+  it("wants exactly one budget, and at least one pass", async () => {
+    const model = await lenet();
+    await expect(prune(model, { ...quick, passes: await request("l1") })).rejects.toThrow(ConfigError);
+    await expect(prune(model, { ...quick, passes: await request("l1"), target: { macs: 0.5, params: 0.5 } })).rejects.toMatchObject({ code: "TARGET_COUNT" });
+    await expect(prune(model, { ...quick, passes: [] })).rejects.toMatchObject({ code: "PASS_NONE" });
+  });
+
+  it("gives byte-identical output for the same input and seed, at 1 and at 2 threads", async () => {
+    const once = async (threads: number) => bytesOf((await prune(await lenet(), { ...quick, threads, passes: await request("random"), target: { params: 0.5 } })).model);
+    const [a, b, c] = [await once(1), await once(1), await once(2)];
+    expect(a.equals(b)).toBe(true);
+    expect(a.equals(c)).toBe(true);
+  });
+
+  it("leaves the model it was given as it was", async () => {
+    const model = await lenet();
+    const before = bytesOf(model);
+    await prune(model, { ...quick, passes: await request("similar"), target: { macs: 0.5 }, scope: "local" });
+    expect(bytesOf(model).equals(before)).toBe(true);
+  });
+
+  it("proves cleaning passes against the graph before them, and removal against the oracle, in the order given", async () => {
+    const model = await readModel("models/cifar10_resnet20.onnx");
+    const passes = [...(await request("fold-constants")), ...(await request("remove-identity")), ...(await request("l2"))];
+    const { report } = await prune(model, { ...quick, passes, target: { params: 0.7 }, verifyWith: "wasm" });
+    expect(report.steps.map((s) => s.pass)).toEqual(["fold-constants", "remove-identity", "l2"]);
+    expect(report.equality.every((e) => e.ok)).toBe(true);
+    expect(report.equality.some((e) => e.on.startsWith("wasm"))).toBe(true);
+    expect(report.cost.after.parameters / report.cost.before.parameters).toBeCloseTo(0.7, 2);
+  });
+
+  it("runs a pass and a criterion of the user's own, by path", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "onnx-prune-"));
+    try {
+      const file = join(folder, "first.mjs");
+      await writeFile(
+        file,
+        `export default { name: "first", summary: "keep the first channels", source: "test", needs: [], comparable: false,
+          options: { safeParse: (x) => ({ success: true, data: x }) },
+          prepare: () => (group) => ({ scores: Float64Array.from(group.choices, (_, k) => group.choices.length - k) }) };`,
+      );
+      const { plans } = await prune(await lenet(), { ...quick, passes: await request(file), target: { ratio: 0.5 }, scope: "local" });
+      for (const gone of Object.values(plans[0]?.remove ?? {})) expect(gone[0]).toBeGreaterThanOrEqual(gone.length);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+describe("plan and apply", () => {
+  it("apply does what prune did, byte for byte, from the plan's text", async () => {
+    const options: PruneOptions = { ...quick, passes: await request("similar", { merge: true }), target: { macs: 0.6 }, scope: "local" };
+    const pruned = await prune(await lenet(), options);
+    const model = await lenet();
+    const [first] = options.passes;
+    const { plan } = planOnly(model, first as NonNullable<typeof first>, options);
+    const applied = await applyOnly(model, parsePlan(printPlan(plan), "plan.json"), quick);
+    expect(plan.merges.length).toBeGreaterThan(0);
+    expect(bytesOf(applied.model).equals(bytesOf(pruned.model))).toBe(true);
+  });
+
+  it("refuses a plan made for another model", async () => {
+    const [first] = await request("l1");
+    const { plan } = planOnly(await lenet(), first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
+    await expect(applyOnly(await readModel("models/cifar10_resnet20.onnx"), plan, quick)).rejects.toThrow(PlanError);
+  });
+});
