@@ -2,7 +2,7 @@
  * Writes docs/ops.md, docs/passes.md and docs/errors.md from the compiled registries and the sources; with --check it
  * only says which of them are out of date. Run by `npm run docs`.
  */
-import { globSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { EFFECTS, factsOf } from "../dist/cli/passes.js";
@@ -44,7 +44,7 @@ function ops() {
     `\`${s.type}\``,
     s.domain || "ai.onnx",
     s.since.join(", "),
-    ...meanings.map((m) => (s[m] ? "yes" : m === "evaluate" && s.moves ? "moves" : "")),
+    ...meanings.map((m) => (m === "evaluate" && s.moves ? "moves" : s[m] ? "yes" : "")),
     s.remark ?? "",
   ]);
   const newest = [...NEWEST_OPSETS].map(([domain, version]) => `${domain || "ai.onnx"} ${version}`).join(", ");
@@ -68,9 +68,18 @@ function passes() {
   const facts = entries.map(factsOf);
   const section = (f) => {
     const lines = [`### ${f.name}`, ""];
-    if (f.kind === "criterion") lines.push(`Channels are ranked by ${f.summary}.`, "", `Source: ${f.source}. Needs: ${f.needs.join(", ")}.`);
+    if (f.kind === "criterion")
+      lines.push(`Channels are ranked by ${f.summary}.`, "", `Source: ${f.source}. Needs: ${f.needs.join(", ")}.`);
     else lines.push(`This pass will ${f.summary}. It ${EFFECTS[f.effect]}.`);
-    lines.push("", f.options.length === 0 ? "No options." : table(["option", "type", "default", "meaning"], f.options.map((o) => [`\`${o.name}\``, `\`${o.type}\``, o.fallback && `\`${o.fallback}\``, o.describe])));
+    lines.push(
+      "",
+      f.options.length === 0
+        ? "No options."
+        : table(
+            ["option", "type", "default", "meaning"],
+            f.options.map((o) => [`\`${o.name}\``, `\`${o.type}\``, o.fallback && `\`${o.fallback}\``, o.describe]),
+          ),
+    );
     return lines.join("\n");
   };
   const plan = `{
@@ -93,11 +102,17 @@ What stands after \`--pass\`, run in the order given. Options are JSON after the
 
 A criterion ranks channels; with a budget (\`--macs\`, \`--params\`, \`--bytes\`, \`--ratio\`) that makes a plan, which is then carried out.
 
-${facts.filter((f) => f.kind === "criterion").map(section).join("\n\n")}
+${facts
+  .filter((f) => f.kind === "criterion")
+  .map(section)
+  .join("\n\n")}
 
 ## Passes
 
-${facts.filter((f) => f.kind === "pass").map(section).join("\n\n")}
+${facts
+  .filter((f) => f.kind === "pass")
+  .map(section)
+  .join("\n\n")}
 
 ## The plan file
 
@@ -121,8 +136,10 @@ ${plan}
 function errors() {
   const found = new Map();
   const classes = new Map();
-  const files = globSync("src/**/*.ts", { cwd: root }).sort();
-  const sources = files.map((file) => ts.createSourceFile(file, readFileSync(root + file, "utf8"), ts.ScriptTarget.Latest, true));
+  const files = readdirSync(`${root}src`, { recursive: true })
+    .filter((file) => file.endsWith(".ts"))
+    .sort();
+  const sources = files.map((file) => ts.createSourceFile(file, readFileSync(`${root}src/${file}`, "utf8"), ts.ScriptTarget.Latest, true));
   const note = (code, kind, text) => {
     const entry = found.get(code) ?? { kinds: new Set(), texts: new Set() };
     entry.kinds.add(kind);
@@ -149,15 +166,23 @@ function errors() {
   }
   function noteCall(node, kind) {
     const at = node.arguments?.findIndex((a) => codeOf(a)) ?? -1;
-    if (at >= 0 && kind) note(codeOf(node.arguments[at]), kind, textOf(node.arguments[at + 1]));
+    if (at < 0 || !kind) return;
+    // A factory of the file may take other words between the code and the sentence.
+    const sentence = node.arguments
+      .slice(at + 1)
+      .map(textOf)
+      .find((text) => text.includes(" "));
+    note(codeOf(node.arguments[at]), kind, sentence);
   }
   const exitOf = (kind) => classes.get(kind)?.exit ?? (classes.has(kind) ? exitOf(classes.get(kind).base) : "?");
-  const rows = [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([code, { kinds, texts }]) => [
-    `\`${code}\``,
-    [...new Set([...kinds].map(exitOf))].join(", "),
-    [...kinds].map((k) => `\`${k}\``).join(", "),
-    [...texts].join(" · "),
-  ]);
+  const rows = [...found]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([code, { kinds, texts }]) => [
+      `\`${code}\``,
+      [...new Set([...kinds].map(exitOf))].join(", "),
+      [...kinds].map((k) => `\`${k}\``).join(", "),
+      [...texts].join(" · "),
+    ]);
   return `# Errors
 
 ${GENERATED}
@@ -179,7 +204,8 @@ function walk(node, visit) {
 function factoryClass(source) {
   let kind;
   walk(source, (node) => {
-    if (ts.isNewExpression(node) && node.expression.getText().endsWith("Error") && node.arguments?.[0]?.getText() === "code") kind = node.expression.getText();
+    if (ts.isNewExpression(node) && node.expression.getText().endsWith("Error") && node.arguments?.[0]?.getText() === "code")
+      kind = node.expression.getText();
   });
   return kind;
 }

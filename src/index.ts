@@ -1,4 +1,7 @@
 /** The library: what the command does, as typed functions without process state. */
+
+/** For the options of passes and criteria of your own. */
+export { z } from "zod";
 export { type ModelInputs, modelInputs } from "./calibrate/model-inputs.js";
 export type { PreprocessOptions } from "./calibrate/preprocess.js";
 export { openSamples, type SampleOptions, type Samples } from "./calibrate/samples.js";
@@ -17,5 +20,5 @@ export type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session }
 export type { PlanResult } from "./score/budget.js";
 export { type Criterion, defineCriterion, type Evidence, type Merge, type Ranking, type ScoringContext } from "./score/criterion.js";
 export { type PruningPlan, parsePlan, printPlan } from "./score/plan.js";
-export { type Target, measureOf } from "./score/target.js";
+export { measureOf, type Target } from "./score/target.js";
 export { version } from "./version.js";

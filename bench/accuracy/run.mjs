@@ -24,14 +24,16 @@ const { values: flags } = parseArgs({
     scope: { type: "string", default: "global" },
     align: { type: "string", default: "1" },
     passes: { type: "string", default: "l1,l2,bn-scale,fpgm,random,similar" },
+    // Choices (which default is better) are made on val; test is for reporting.
+    split: { type: "string", default: "test" },
     limit: { type: "string" },
     out: { type: "string", default: "bench/accuracy/results.json" },
   },
 });
 if (!flags.shared) throw new Error("Give --shared, the folder with the models and data sets.");
 
-const CIFAR = "data/cifar10/test.bin.gz";
-const MNIST = "data/mnist#test";
+const CIFAR = `data/cifar10/${flags.split}.bin.gz`;
+const MNIST = flags.split === "val" ? "data/mnist#train[50000:]" : "data/mnist#test";
 const IMAGENET = "data/imagenet_sample[1::4,2::4,3::4]";
 const rows = [
   ...["resnet56", "resnet20", "resnet20_bn", "vgg_slim", "simplenet_slim", "alexnet_slim", "mlperf_resnet8"].map((n) => [

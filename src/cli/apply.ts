@@ -10,7 +10,22 @@ export const applyCommand: Command = {
   name: "apply",
   takes: ["<in.onnx>", "<plan.json>", "<out.onnx>"],
   summary: "removes what a plan names, without scores",
-  flags: ["data", "preprocess", "limit", "max-drop", "no-latency", "input-shape", "ep", "threads", "batch", "verify-with", "seed", "json", "quiet", "config"],
+  flags: [
+    "data",
+    "preprocess",
+    "limit",
+    "max-drop",
+    "no-latency",
+    "input-shape",
+    "ep",
+    "threads",
+    "batch",
+    "verify-with",
+    "seed",
+    "json",
+    "quiet",
+    "config",
+  ],
   examples: [["onnx-prune apply in.onnx plan.json out.onnx", "what `onnx-prune plan` decided"]],
 
   async run(run) {

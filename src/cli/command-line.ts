@@ -12,7 +12,13 @@ import { helpText, titleOf } from "./help.js";
 
 export type Parsed =
   | { readonly kind: "text"; readonly text: string }
-  | { readonly kind: "run"; readonly command: Command; readonly positionals: readonly string[]; readonly flags: Values };
+  | {
+      readonly kind: "run";
+      readonly command: Command;
+      readonly positionals: readonly string[];
+      readonly flags: Values;
+      readonly typed: ReadonlySet<FlagName>;
+    };
 
 /**
  * Reads the command line; the configuration file fills in what it leaves open.
@@ -30,7 +36,7 @@ export async function parseCommandLine(words: readonly string[], columns: number
   refuseCount(command, positionals);
   const commandLine = parseFlags(given);
   const config = command.flags.includes("config") ? await readConfig(commandLine.config) : {};
-  return { kind: "run", command, positionals, flags: mergeFlags(commandLine, config, command.flags) };
+  return { kind: "run", command, positionals, flags: mergeFlags(commandLine, config, command.flags), typed: new Set(given.keys()) };
 }
 
 const PARSER = {
@@ -96,7 +102,9 @@ function unknownFlag(name: string, command: Command): ConfigError {
   const near = closest(name, [...command.flags, "help", "version"]);
   const owners = commands.filter((c) => (c.flags as string[]).includes(name)).map((c) => titleOf(c));
   return new ConfigError("FLAG_UNKNOWN", `${titleOf(command)} has no flag ${dashes}${name}.`, {
-    hint: known ? `It is a flag of ${owners.join(", ")}.` : `${near ? `Did you mean --${near}? ` : ""}\`${titleOf(command)} --help\` lists its flags.`,
+    hint: known
+      ? `It is a flag of ${owners.join(", ")}.`
+      : `${near ? `Did you mean --${near}? ` : ""}\`${titleOf(command)} --help\` lists its flags.`,
   });
 }
 
@@ -106,14 +114,20 @@ function refuseUnknownCommand(command: Command, positionals: readonly string[]):
   if (command.name !== "" || word === undefined || /[./\\]/.test(word) || existsSync(word)) return;
   const names = commands.map((c) => c.name).filter((n) => n !== "");
   const near = closest(word, names);
-  throw new ConfigError("COMMAND_UNKNOWN", `There is no command "${word}"; this version has ${names.join(", ")}, and pruning when no command is named.`, {
-    hint: near ? `Did you mean "onnx-prune ${near}"?` : "`onnx-prune --help` tells how each is used.",
-  });
+  throw new ConfigError(
+    "COMMAND_UNKNOWN",
+    `There is no command "${word}"; this version has ${names.join(", ")}, and pruning when no command is named.`,
+    {
+      hint: near ? `Did you mean "onnx-prune ${near}"?` : "`onnx-prune --help` tells how each is used.",
+    },
+  );
 }
 
 function refuseCount(command: Command, positionals: readonly string[]): void {
   const least = command.takes.filter((t) => t.startsWith("<")).length;
   if (positionals.length >= least && positionals.length <= command.takes.length) return;
   const came = positionals.length === 0 ? "nothing came" : `${positionals.length} came: ${positionals.join(" ")}`;
-  throw new ConfigError("USAGE", `${titleOf(command)} takes ${command.takes.join(" ")}, but ${came}.`, { hint: `\`${titleOf(command)} --help\` tells more.` });
+  throw new ConfigError("USAGE", `${titleOf(command)} takes ${command.takes.join(" ")}, but ${came}.`, {
+    hint: `\`${titleOf(command)} --help\` tells more.`,
+  });
 }

@@ -18,6 +18,8 @@ export interface Command {
 export interface Run {
   readonly positionals: readonly string[];
   readonly flags: Values;
+  /** Flags of the command line itself: the others come from the configuration, or are defaults. */
+  readonly typed: ReadonlySet<FlagName>;
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
 }

@@ -1,6 +1,7 @@
 /** Every command of this version; the first needs no name. */
-import type { Command } from "./command.js";
+
 import { applyCommand } from "./apply.js";
+import type { Command } from "./command.js";
 import { inspectCommand } from "./inspect.js";
 import { passesCommand } from "./passes.js";
 import { planCommand } from "./plan.js";

@@ -18,7 +18,10 @@ export async function readConfig(path: string | undefined): Promise<Values> {
     text = await readFile(file, "utf8");
   } catch (cause) {
     if (path === undefined && (cause as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw new ConfigError("CONFIG_UNREADABLE", `Cannot read the configuration "${file}": ${(cause as Error).message}.`, { cause, at: { file } });
+    throw new ConfigError("CONFIG_UNREADABLE", `Cannot read the configuration "${file}": ${(cause as Error).message}.`, {
+      cause,
+      at: { file },
+    });
   }
   let json: unknown;
   try {

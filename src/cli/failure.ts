@@ -6,7 +6,9 @@ import type { Channel } from "./terminal.js";
 export function reportFailure(error: unknown, channel: Channel): number {
   if (!(error instanceof OnnxPruneError)) {
     channel.write(`${channel.style("red", "UNEXPECTED")}  ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    channel.write("            This is a bug in onnx-prune. Please report it with these lines, the model (or `onnx-prune inspect --json`) and the command line.\n");
+    channel.write(
+      "            This is a bug in onnx-prune. Please report it with these lines, the model (or `onnx-prune inspect --json`) and the command line.\n",
+    );
     return 70;
   }
   const indent = " ".repeat(error.code.length + 2);

@@ -15,7 +15,11 @@ export async function writeText(path: string, text: string): Promise<void> {
     renameSync(temporary, path);
   } catch (cause) {
     rmSync(temporary, { force: true });
-    throw new ConfigError("OUTPUT_UNWRITABLE", `Cannot write "${path}": ${(cause as Error).message}.`, { cause, at: { file: path }, hint: "Check that the folder exists, is writable, and has room." });
+    throw new ConfigError("OUTPUT_UNWRITABLE", `Cannot write "${path}": ${(cause as Error).message}.`, {
+      cause,
+      at: { file: path },
+      hint: "Check that the folder exists, is writable, and has room.",
+    });
   } finally {
     releaseTemporary(temporary);
   }

@@ -16,39 +16,95 @@ const count = z.int().min(1);
 const passEntry = z.union([z.string(), z.strictObject({ name: z.string(), options: z.record(z.string(), z.unknown()).optional() })]);
 
 export const flags = {
-  pass: { group: "What to remove", value: "name[=json]", schema: z.array(passEntry).describe("a pass or criterion, or a module of your own (./mine.mjs); may be repeated, runs in order") },
-  macs: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the multiply-accumulates, e.g. 0.5") },
+  pass: {
+    group: "What to remove",
+    value: "name[=json]",
+    schema: z.array(passEntry).describe("a pass or criterion, or a module of your own (./mine.mjs); may be repeated, runs in order"),
+  },
+  macs: {
+    group: "What to remove",
+    value: "fraction",
+    schema: fraction.describe("keep this fraction of the multiply-accumulates, e.g. 0.5"),
+  },
   params: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the parameters") },
   bytes: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the file's bytes") },
   ratio: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the channels") },
-  scope: { group: "What to remove", value: "global|local", schema: z.enum(["global", "local"]).default("global").describe("one threshold over all layers, or the same share in each") },
+  scope: {
+    group: "What to remove",
+    value: "global|local",
+    schema: z.enum(["global", "local"]).default("global").describe("one threshold over all layers, or the same share in each"),
+  },
   align: {
     group: "What to remove",
     value: "n|auto",
-    schema: z.union([count, z.literal("auto")]).default("auto").describe("widths to multiples of n; auto suits ONNX Runtime's kernels (docs/widths.md)"),
+    schema: z
+      .union([count, z.literal("auto")])
+      .default("auto")
+      .describe("widths to multiples of n; auto suits ONNX Runtime's kernels (docs/widths.md)"),
   },
   exclude: { group: "What to remove", value: "name", schema: z.array(z.string()).describe("a group or node left whole; may be repeated") },
   seed: { group: "What to remove", value: "n", schema: z.int().min(0).default(0).describe("seed of all that is random") },
 
-  data: { group: "What to measure", value: "[input=]where", schema: z.array(z.string()).describe("held-out samples: image folder, CIFAR, MNIST idx, .npy, .npz, .pb, random:N; one per input by name") },
-  preprocess: { group: "What to measure", value: "json|file", schema: z.union([z.string(), z.record(z.string(), z.unknown())]).describe("how pixels become inputs; default: preprocess.json beside the data") },
+  data: {
+    group: "What to measure",
+    value: "[input=]where",
+    schema: z
+      .array(z.string())
+      .describe("held-out samples: image folder, CIFAR, MNIST idx, .npy, .npz, .pb, random:N; one per input by name"),
+  },
+  preprocess: {
+    group: "What to measure",
+    value: "json|file",
+    schema: z
+      .union([z.string(), z.record(z.string(), z.unknown())])
+      .describe("how pixels become inputs; default: preprocess.json beside the data"),
+  },
   limit: { group: "What to measure", value: "n", schema: count.describe("take at most n samples, a random subset by --seed") },
-  "max-drop": { group: "What to measure", value: "points", schema: z.number().min(0).describe("highest loss of top-1 accuracy, in percentage points; past it exit 3 and no output") },
+  "max-drop": {
+    group: "What to measure",
+    value: "points",
+    schema: z.number().min(0).describe("highest loss of top-1 accuracy, in percentage points; past it exit 3 and no output"),
+  },
   "no-latency": { group: "What to measure", schema: z.boolean().default(false).describe("do not time both graphs") },
-  "input-shape": { group: "What to measure", value: "x=1x3x64x64", schema: z.array(z.string().regex(/^.+=\d+(x\d+)*$/, "expected input=NxCxHxW, e.g. x=1x3x640x640")).describe("shape of an input with symbolic extents, for checks, cost and timing; may be repeated") },
+  "input-shape": {
+    group: "What to measure",
+    value: "x=1x3x64x64",
+    schema: z
+      .array(z.string().regex(/^.+=\d+(x\d+)*$/, "expected input=NxCxHxW, e.g. x=1x3x640x640"))
+      .describe("shape of an input with symbolic extents, for checks, cost and timing; may be repeated"),
+  },
 
-  ep: { group: "Where it runs", value: "name", schema: z.enum(["auto", "cuda", "cpu", "webgpu", "wasm"]).default("auto").describe("execution provider: auto (CUDA, then CPU), cuda, cpu, webgpu, wasm") },
+  ep: {
+    group: "Where it runs",
+    value: "name",
+    schema: z
+      .enum(["auto", "cuda", "cpu", "webgpu", "wasm"])
+      .default("auto")
+      .describe("execution provider: auto (CUDA, then CPU), cuda, cpu, webgpu, wasm"),
+  },
   threads: { group: "Where it runs", value: "n", schema: count.describe("threads of ONNX Runtime") },
   batch: { group: "Where it runs", value: "n", schema: count.default(32).describe("samples per run when accuracy is measured") },
-  "verify-with": { group: "Where it runs", value: "wasm", schema: z.enum(["wasm"]).describe("a second runtime on which the result must be equal too") },
+  "verify-with": {
+    group: "Where it runs",
+    value: "wasm",
+    schema: z.enum(["wasm"]).describe("a second runtime on which the result must be equal too"),
+  },
 
   "plan-out": { group: "What comes out", value: "file", schema: z.string().describe("also write the pruning plan") },
   plan: { group: "What comes out", value: "file", schema: z.string().describe("the plan the pruned file was made with") },
   why: { group: "What comes out", value: "node|value", schema: z.string().describe("explain every axis of one node or value") },
   types: { group: "What comes out", schema: z.boolean().default(false).describe("list the inferred type of every value") },
-  json: { group: "What comes out", value: "file.json|-", schema: z.string().describe("the result as JSON, to a file or (default) to stdout instead of the table") },
+  json: {
+    group: "What comes out",
+    value: "file.json|-",
+    schema: z.string().describe("the result as JSON, to a file or (default) to stdout instead of the table"),
+  },
   quiet: { group: "What comes out", schema: z.boolean().default(false).describe("no progress and no notes on stderr") },
-  config: { group: "What comes out", value: "file", schema: z.string().describe("configuration; default: onnx-prune.config.json of the working directory, if any") },
+  config: {
+    group: "What comes out",
+    value: "file",
+    schema: z.string().describe("configuration; default: onnx-prune.config.json of the working directory, if any"),
+  },
 } satisfies Record<string, Flag>;
 
 export type FlagName = keyof typeof flags;
@@ -104,16 +160,27 @@ export function mergeFlags(commandLine: Values, config: Values, takes: readonly 
  */
 export function parseConfig(json: unknown, file: string): Values {
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw new ConfigError("CONFIG_VALUE", `"${file}" should hold one object whose keys are flags.`, { at: { file }, hint: 'For example {"pass": ["l1"], "macs": 0.5}.' });
+    throw new ConfigError("CONFIG_VALUE", `"${file}" should hold one object whose keys are flags.`, {
+      at: { file },
+      hint: 'For example {"pass": ["l1"], "macs": 0.5}.',
+    });
   }
   const out: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(json)) {
     if (key === "$schema") continue;
     if (key === "config" || !(flagNames as string[]).includes(key)) {
       const near = closest(key, flagNames);
-      throw new ConfigError("CONFIG_UNKNOWN", `"${file}" has the key "${key}", which is no flag.`, { at: { file }, ...(near ? { hint: `Did you mean "${near}"?` } : {}) });
+      throw new ConfigError("CONFIG_UNKNOWN", `"${file}" has the key "${key}", which is no flag.`, {
+        at: { file },
+        ...(near ? { hint: `Did you mean "${near}"?` } : {}),
+      });
     }
-    out[key] = checked(key as FlagName, isList(key as FlagName) && !Array.isArray(value) ? [value] : value, `"${key}" in "${file}"`, "CONFIG_VALUE");
+    out[key] = checked(
+      key as FlagName,
+      isList(key as FlagName) && !Array.isArray(value) ? [value] : value,
+      `"${key}" in "${file}"`,
+      "CONFIG_VALUE",
+    );
   }
   return out as Values;
 }
@@ -121,13 +188,19 @@ export function parseConfig(json: unknown, file: string): Values {
 function fromText(text: string, name: FlagName): unknown {
   if (text === "") throw new ConfigError("FLAG_VALUE", `--${name} needs a value: ${flagOf(name).value}.`);
   const number = Number(text);
-  return JSON.stringify(z.toJSONSchema(flagOf(name).schema, { io: "input" })).match(/"type":"(number|integer)"/) && text.trim() !== "" && !Number.isNaN(number) ? number : text;
+  return JSON.stringify(z.toJSONSchema(flagOf(name).schema, { io: "input" })).match(/"type":"(number|integer)"/) &&
+    text.trim() !== "" &&
+    !Number.isNaN(number)
+    ? number
+    : text;
 }
 
 function checked(name: FlagName, value: unknown, what: string, code = "FLAG_VALUE"): unknown {
   const parsed = flagOf(name).schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new ConfigError(code, `${what}: ${messageOf(parsed.error)}, but ${JSON.stringify(value)} came.`, { hint: `${name}: ${describeFlag(name)}.` });
+  throw new ConfigError(code, `${what}: ${messageOf(parsed.error)}, but ${JSON.stringify(value)} came.`, {
+    hint: `${name}: ${describeFlag(name)}.`,
+  });
 }
 
 function messageOf(error: z.ZodError): string {

@@ -18,9 +18,18 @@ export function helpText(command: Command, columns: number): string {
   if (command.examples) parts.push(`Examples\n${command.examples.map(([line, does]) => `  ${line}\n      ${does}\n`).join("")}`);
   const groups = new Map<string, FlagName[]>();
   for (const name of command.flags) groups.set(flagOf(name).group, [...(groups.get(flagOf(name).group) ?? []), name]);
-  for (const [group, names] of groups) parts.push(`${group}\n${described(names.map((n) => [flagText(n), describeFlag(n)] as const), columns)}`);
+  for (const [group, names] of groups)
+    parts.push(
+      `${group}\n${described(
+        names.map((n) => [flagText(n), describeFlag(n)] as const),
+        columns,
+      )}`,
+    );
   if (command.name === "") {
-    parts.push(passList(), "Exit codes\n  0 done · 1 model or data unusable · 2 wrong usage · 3 accuracy or budget not met · 4 equality check failed · 70 our bug\n");
+    parts.push(
+      passList(),
+      "Exit codes\n  0 done · 1 model or data unusable · 2 wrong usage · 3 accuracy or budget not met\n  4 equality check failed · 70 our bug\n",
+    );
   }
   return parts.join("\n");
 }

@@ -1,7 +1,8 @@
 /** The groups of a model as plain data, and what lies outside them. */
-import { isKnown } from "../graph/dim.js";
-import type { Coupling, Group } from "../graph/coupling/groups.js";
+
 import { isTypedPerUse } from "../graph/coupling/couple.js";
+import type { Coupling, Group } from "../graph/coupling/groups.js";
+import { isKnown } from "../graph/dim.js";
 import type { Node } from "../graph/graph.js";
 import { findPools } from "../score/pools.js";
 
@@ -30,7 +31,9 @@ export function groupFacts(coupling: Coupling): GroupFacts[] {
     for (const g of pool.groups) balance.set(g, `balanced: ${pool.cells.length} parts lose equally many${together}`);
   }
   return coupling.groups.map((g): GroupFacts => {
-    const slots = (role: Group["slots"][number]["role"]) => [...new Set(g.slots.filter((s) => s.role === role).map((s) => `${s.value.name}:${s.axis}`))];
+    const slots = (role: Group["slots"][number]["role"]) => [
+      ...new Set(g.slots.filter((s) => s.role === role).map((s) => `${s.value.name}:${s.axis}`)),
+    ];
     const [balanced, refused] = [balance.get(g), why.get(g)];
     return {
       name: g.name,
@@ -51,7 +54,9 @@ const PRODUCTS: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", 
 export function prunableShare(coupling: Coupling, declined: ReadonlySet<string>): { readonly all: number; readonly prunable: number } {
   const touched = new Set(coupling.groups.filter((g) => !declined.has(g.name)).flatMap((g) => g.slots.map((s) => s.value)));
   const weights = new Set(
-    coupling.typing.model.graph.nodes.filter((n) => n.isStandard && PRODUCTS.has(n.opType)).flatMap((n) => n.inputs.filter((v) => (v?.constant?.dims.length ?? 0) >= 2)),
+    coupling.typing.model.graph.nodes
+      .filter((n) => n.isStandard && PRODUCTS.has(n.opType))
+      .flatMap((n) => n.inputs.filter((v) => (v?.constant?.dims.length ?? 0) >= 2)),
   );
   let all = 0;
   let prunable = 0;
@@ -83,13 +88,17 @@ export function frozenReasons(coupling: Coupling): FrozenReason[] {
       const why = typing.system.reason(axis);
       if (!why || !isKnown(axis.size) || axis.size <= 1) return;
       const key = why.text.replace(/"[^"]*"/g, "…");
-      const of = reasons.get(key) ?? { whys: new Set<string>(), axes: 0, example: `${value.name}:${i}${why.node ? ` at ${why.node}` : ""}` };
+      const of = reasons.get(key) ?? {
+        whys: new Set<string>(),
+        axes: 0,
+        example: `${value.name}:${i}${why.node ? ` at ${why.node}` : ""}`,
+      };
       of.whys.add(why.text);
       of.axes++;
       reasons.set(key, of);
     });
   };
-  for (const node of typing.model.graph.nodes) node.inputs.forEach((_, i) => visit(node, i));
+  for (const node of typing.model.graph.nodes) for (const index of node.inputs.keys()) visit(node, index);
   return [...reasons]
     .map(([key, { whys, axes, example }]) => ({ why: whys.size === 1 ? ([...whys][0] as string) : key, axes, example }))
     .sort((a, b) => b.axes - a.axes || (a.why < b.why ? -1 : 1));

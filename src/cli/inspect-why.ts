@@ -36,17 +36,29 @@ export function explain(name: string, coupling: Coupling): Explanation {
   const value = graph.value(name);
   if (value) return { about: `value "${name}"`, axes: axesOfValue("", value, coupling.typing.axesOf(value), coupling) };
   const group = coupling.groups.find((g) => g.name === name);
-  if (group) return { about: `group "${name}"`, axes: group.slots.map((s) => axisFacts(`${s.role} ${s.value.name}`, s.axis, slotAxis(s, coupling), coupling)) };
+  if (group)
+    return {
+      about: `group "${name}"`,
+      axes: group.slots.map((s) => axisFacts(`${s.role} ${s.value.name}`, s.axis, slotAxis(s, coupling), coupling)),
+    };
   const near = closest(name, [...graph.nodes.map((n) => n.label), ...[...graph.values].map((v) => v.name)]);
-  throw new ConfigError("WHY_UNKNOWN", `The model has no node, value or group called "${name}".`, near ? { hint: `Did you mean "${near}"?` } : { hint: "--types lists every value." });
+  throw new ConfigError(
+    "WHY_UNKNOWN",
+    `The model has no node, value or group called "${name}".`,
+    near ? { hint: `Did you mean "${near}"?` } : { hint: "--types lists every value." },
+  );
 }
 
 function explainNode(node: Node, coupling: Coupling): Explanation {
   const { typing } = coupling;
   const spec = typing.types.spec(node);
   const parameter = (names: readonly string[] | undefined, i: number) => (names?.[i] ?? names?.at(-1) ?? `${i}`).replace(/[?.]+$/, "");
-  const inputs = node.inputs.flatMap((v, i) => (v ? axesOfValue(`input ${parameter(spec?.inputs, i)} `, v, typing.axesOfInput(node, i), coupling) : []));
-  const outputs = node.outputs.flatMap((v, i) => (v ? axesOfValue(`output ${parameter(spec?.outputs, i)} `, v, typing.axesOf(v), coupling) : []));
+  const inputs = node.inputs.flatMap((v, i) =>
+    v ? axesOfValue(`input ${parameter(spec?.inputs, i)} `, v, typing.axesOfInput(node, i), coupling) : [],
+  );
+  const outputs = node.outputs.flatMap((v, i) =>
+    v ? axesOfValue(`output ${parameter(spec?.outputs, i)} `, v, typing.axesOf(v), coupling) : [],
+  );
   const barrier = typing.barriers.get(node);
   return { about: `${node.qualifiedType} "${node.label}"`, ...(barrier ? { barrier } : {}), axes: [...outputs, ...inputs] };
 }
@@ -77,7 +89,8 @@ function groupsOn(a: Axis, coupling: Coupling): string[] {
   const parts = r.form?.kind === "family" ? r.form.parts : [r];
   const names = new Set<string>();
   for (const p of parts) {
-    for (const layer of coupling.choices.layers(p)) for (const c of layer) if (c !== ALWAYS) names.add(coupling.groupOf(c)?.name ?? "(no weight of rank 2 makes or reads it)");
+    for (const layer of coupling.choices.layers(p))
+      for (const c of layer) if (c !== ALWAYS) names.add(coupling.groupOf(c)?.name ?? "(no weight of rank 2 makes or reads it)");
   }
   return [...names];
 }
@@ -90,6 +103,12 @@ export function explainText({ about, barrier, axes }: Explanation, out: Channel)
     shortened(a.type, 60),
     a.frozen ? `kept whole: ${a.frozen}` : `prunable: ${a.groups?.join(", ")}`,
   ]);
-  const columns = [{ title: "" }, { title: "axis", align: "right" }, { title: "extent", align: "right" }, { title: "is" }, { title: "" }] as const;
+  const columns = [
+    { title: "" },
+    { title: "axis", align: "right" },
+    { title: "extent", align: "right" },
+    { title: "is" },
+    { title: "" },
+  ] as const;
   return `${out.style("bold", about)}\n${barrier ? `  No rule covers this node: ${barrier}.\n` : ""}${table(columns, rows)}`;
 }

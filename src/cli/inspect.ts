@@ -1,11 +1,11 @@
 /** onnx-prune inspect <in.onnx>: what is in a model, what can be removed from it, and why the rest cannot. */
 import { readModel } from "../export/read.js";
+import { encodedSize } from "../graph/codec.js";
 import { type Cost, cost } from "../graph/cost.js";
-import { type Coupling, findGroups } from "../graph/coupling/groups.js";
 import { couple } from "../graph/coupling/couple.js";
+import { type Coupling, findGroups } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
-import { encodedSize } from "../graph/codec.js";
 import { typeText } from "../graph/print.js";
 import type { Command } from "./command.js";
 import { type FrozenReason, frozenReasons, type GroupFacts, groupFacts, prunableShare } from "./inspect-groups.js";
@@ -47,12 +47,24 @@ export const inspectCommand: Command = {
 
 interface Facts {
   readonly format: 1;
-  readonly model: { readonly path: string; readonly sha256: string | undefined; readonly ir: number | undefined; readonly opsets: Readonly<Record<string, number>> };
+  readonly model: {
+    readonly path: string;
+    readonly sha256: string | undefined;
+    readonly ir: number | undefined;
+    readonly opsets: Readonly<Record<string, number>>;
+  };
   readonly inputs: Readonly<Record<string, string>>;
   readonly outputs: Readonly<Record<string, string>>;
   /** Nodes of the main graph by operator, most frequent first. */
   readonly operators: Readonly<Record<string, number>>;
-  readonly cost: { readonly macs: number; readonly parameters: number; readonly bytes: number; readonly activationBytes: number; readonly nodes: number; readonly notCounted: readonly string[] };
+  readonly cost: {
+    readonly macs: number;
+    readonly parameters: number;
+    readonly bytes: number;
+    readonly activationBytes: number;
+    readonly nodes: number;
+    readonly notCounted: readonly string[];
+  };
   readonly groups: readonly GroupFacts[];
   /** Parameters of convolutions and matrix products, and how many of them lie on a group that can lose channels. */
   readonly weights: { readonly all: number; readonly prunable: number };
@@ -69,11 +81,23 @@ function inspect(model: Model, path: string, coupling: Coupling, c: Cost): Facts
   const groups = groupFacts(coupling);
   return {
     format: 1,
-    model: { path, sha256: model.sha256, ir: model.irVersion, opsets: Object.fromEntries([...model.opsets].map(([domain, v]) => [domain || "ai.onnx", v])) },
+    model: {
+      path,
+      sha256: model.sha256,
+      ir: model.irVersion,
+      opsets: Object.fromEntries([...model.opsets].map(([domain, v]) => [domain || "ai.onnx", v])),
+    },
     inputs: named(graph.inputs.filter((v) => v.constant === undefined)),
     outputs: named(graph.outputs),
     operators: Object.fromEntries([...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))),
-    cost: { macs: c.macs, parameters: c.parameters, bytes: encodedSize(model), activationBytes: c.activationBytes, nodes: c.nodes, notCounted: c.notCounted },
+    cost: {
+      macs: c.macs,
+      parameters: c.parameters,
+      bytes: encodedSize(model),
+      activationBytes: c.activationBytes,
+      nodes: c.nodes,
+      notCounted: c.notCounted,
+    },
     groups,
     weights: prunableShare(coupling, new Set(groups.filter((g) => g.declined !== undefined).map((g) => g.name))),
     frozen: frozenReasons(coupling),
@@ -88,23 +112,51 @@ function typesOf(model: Model, types: Types): Record<string, string> {
 const REASONS_SHOWN = 12;
 
 function inspectText(f: Facts, out: Channel): string {
-  const ports = (of: Readonly<Record<string, string>>) => Object.entries(of).map(([name, type]) => `${name} ${type}`).join(", ");
+  const ports = (of: Readonly<Record<string, string>>) =>
+    Object.entries(of)
+      .map(([name, type]) => `${name} ${type}`)
+      .join(", ");
   const plain = [{ title: "" }, { title: "" }];
   const summary = table(plain, [
     ["inputs", ports(f.inputs)],
     ["outputs", ports(f.outputs)],
-    ["opsets", Object.entries(f.model.opsets).map(([d, v]) => `${d} ${v}`).join(", ")],
-    ["operators", Object.entries(f.operators).map(([op, n]) => `${n} ${op}`).join(", ")],
+    [
+      "opsets",
+      Object.entries(f.model.opsets)
+        .map(([d, v]) => `${d} ${v}`)
+        .join(", "),
+    ],
+    [
+      "operators",
+      Object.entries(f.operators)
+        .map(([op, n]) => `${n} ${op}`)
+        .join(", "),
+    ],
     ["parameters", whole(f.cost.parameters)],
     ["MACs", `${scaled(f.cost.macs)} (batch 1${f.cost.notCounted.length > 0 ? `; not counted: ${f.cost.notCounted.join(", ")}` : ""})`],
     ["bytes", bytes(f.cost.bytes)],
     ["peak activations", bytes(f.cost.activationBytes)],
   ]);
   const groups = table(
-    [{ title: "group" }, { title: "channels", align: "right" }, { title: "made by", align: "right" }, { title: "read by", align: "right" }, { title: "" }],
-    f.groups.map((g) => [shortened(g.name, 60), whole(g.channels), whole(g.producers.length), whole(g.consumers.length), g.declined ? `declined: ${g.declined}` : (g.balanced ?? "")]),
+    [
+      { title: "group" },
+      { title: "channels", align: "right" },
+      { title: "made by", align: "right" },
+      { title: "read by", align: "right" },
+      { title: "" },
+    ],
+    f.groups.map((g) => [
+      shortened(g.name, 60),
+      whole(g.channels),
+      whole(g.producers.length),
+      whole(g.consumers.length),
+      g.declined ? `declined: ${g.declined}` : (g.balanced ?? ""),
+    ]),
   );
-  const share = f.weights.all > 0 ? `${percent(f.weights.prunable / f.weights.all, 1)} of ${whole(f.weights.all)} parameters of convolutions and matrix products lie on a group that can lose channels.\n` : "";
+  const share =
+    f.weights.all > 0
+      ? `${percent(f.weights.prunable / f.weights.all, 1)} of ${whole(f.weights.all)} parameters of convolutions and matrix products lie on a group that can lose channels.\n`
+      : "";
   const frozen = table(
     [{ title: "axes", align: "right" }, { title: "kept whole because" }, { title: "for example" }],
     f.frozen.slice(0, REASONS_SHOWN).map((r) => [whole(r.axes), r.why, r.example]),
@@ -112,7 +164,11 @@ function inspectText(f: Facts, out: Channel): string {
   const more = f.frozen.length > REASONS_SHOWN ? `  and ${f.frozen.length - REASONS_SHOWN} more reasons (--json has all)\n` : "";
   return [
     `${out.style("bold", f.model.path)}\n${summary}`,
-    f.groups.length > 0 ? `${out.style("bold", `${f.groups.length} groups of channels`)}\n${groups}${share}` : "No channel of this model can be removed.\n",
+    f.groups.length > 0
+      ? `${out.style("bold", `${f.groups.length} groups of channels`)}\n${groups}${share}`
+      : "No channel of this model can be removed.\n",
     f.frozen.length > 0 ? `${out.style("bold", "Axes of weights that are kept whole")}\n${frozen}${more}` : "",
-  ].filter((part) => part !== "").join("\n");
+  ]
+    .filter((part) => part !== "")
+    .join("\n");
 }

@@ -8,7 +8,10 @@ const terminal = { out: channel(process.stdout, process.env), err: channel(proce
 const abort = new AbortController();
 
 // 128 + the number of the signal, as shells have it.
-for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const) {
   process.on(signal, () => {
     abort.abort();
     if (terminal.err.isTTY) terminal.err.write("\r\u001b[K");
@@ -35,7 +38,8 @@ process.on("uncaughtException", (error) => {
 try {
   const parsed = await parseCommandLine(process.argv.slice(2), terminal.out.isTTY ? terminal.out.columns : 100);
   if (parsed.kind === "text") terminal.out.write(parsed.text);
-  else await parsed.command.run({ positionals: parsed.positionals, flags: parsed.flags, terminal, signal: abort.signal });
+  else
+    await parsed.command.run({ positionals: parsed.positionals, flags: parsed.flags, typed: parsed.typed, terminal, signal: abort.signal });
 } catch (error) {
   if (!abort.signal.aborted) fail(error);
 }

@@ -1,5 +1,5 @@
 /** onnx-prune passes: what can stand after --pass. */
-import { entries, type Entry, findEntry, nameOf } from "../passes/registry.js";
+import { type Entry, entries, findEntry, nameOf } from "../passes/registry.js";
 import type { Command } from "./command.js";
 import { writeJson } from "./json.js";
 import { type OptionRow, optionRows } from "./options.js";
@@ -10,12 +10,18 @@ export const passesCommand: Command = {
   takes: ["[name]"],
   summary: "every pass and criterion: what it does, what it needs, its options",
   flags: ["json", "quiet"],
-  examples: [["onnx-prune passes", "lists all"], ["onnx-prune passes similar", "tells the options of one"]],
+  examples: [
+    ["onnx-prune passes", "lists all"],
+    ["onnx-prune passes similar", "tells the options of one"],
+  ],
 
   async run({ positionals: [name], flags, terminal: { out } }) {
     const chosen = name === undefined ? entries : [await findEntry(name)];
     if (flags.json !== undefined) await writeJson(flags.json, name === undefined ? chosen.map(factsOf) : factsOf(chosen[0] as Entry), out);
-    else out.write(name === undefined ? `${passList()}\n\`onnx-prune passes <name>\` lists the options of one.\n` : entryText(chosen[0] as Entry));
+    else
+      out.write(
+        name === undefined ? `${passList()}\n\`onnx-prune passes <name>\` lists the options of one.\n` : entryText(chosen[0] as Entry),
+      );
   },
 };
 
@@ -61,16 +67,27 @@ function summaryOf(entry: Entry): string {
 
 function entryText(entry: Entry): string {
   const facts = factsOf(entry);
-  const head = entry.kind === "criterion" ? `${facts.name}: channels are ranked by ${facts.summary}.\n` : `${facts.name}: this pass will ${facts.summary}.\n`;
+  const head =
+    entry.kind === "criterion"
+      ? `${facts.name}: channels are ranked by ${facts.summary}.\n`
+      : `${facts.name}: this pass will ${facts.summary}.\n`;
   const about = table(
     [{ title: "" }, { title: "" }],
     [
       ...(facts.source ? [["from", facts.source]] : []),
-      ...(facts.needs ? [["needs", facts.needs.join(", ")], ["budget", "one of --macs, --params, --bytes, --ratio"]] : []),
+      ...(facts.needs
+        ? [
+            ["needs", facts.needs.join(", ")],
+            ["budget", "one of --macs, --params, --bytes, --ratio"],
+          ]
+        : []),
       ...(facts.effect ? [["effect", EFFECTS[facts.effect] ?? facts.effect]] : []),
     ],
   );
   if (facts.options.length === 0) return `${head}${about}It has no options.\n`;
   const columns = [{ title: "option" }, { title: "type" }, { title: "default" }, { title: "meaning" }];
-  return `${head}${about}Options, as JSON after --pass ${facts.name}=\n${table(columns, facts.options.map((o) => [o.name, o.type, o.fallback, o.describe]))}`;
+  return `${head}${about}Options, as JSON after --pass ${facts.name}=\n${table(
+    columns,
+    facts.options.map((o) => [o.name, o.type, o.fallback, o.describe]),
+  )}`;
 }

@@ -17,11 +17,18 @@ export const planCommand: Command = {
   flags: ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "exclude", "seed", "input-shape", "json", "quiet", "config"],
   examples: [["onnx-prune plan in.onnx plan.json --pass l1 --macs 0.5", "then: onnx-prune apply in.onnx plan.json out.onnx"]],
 
-  async run({ positionals, flags, signal, terminal: { out } }) {
-    const [input, output] = positionals as [string, string];
-    const passes = await passRequests(flags);
+  async run(run) {
+    const {
+      flags,
+      signal,
+      terminal: { out },
+    } = run;
+    const [input, output] = run.positionals as [string, string];
+    const passes = await passRequests(run);
     if (passes.length > 1) {
-      throw new ConfigError("PLAN_ONE_PASS", `A plan comes from one criterion, but ${passes.length} passes came.`, { hint: "Run cleaning passes first, as a step of its own: onnx-prune in.onnx clean.onnx --pass …" });
+      throw new ConfigError("PLAN_ONE_PASS", `A plan comes from one criterion, but ${passes.length} passes came.`, {
+        hint: "Run cleaning passes first, as a step of its own: onnx-prune in.onnx clean.onnx --pass …",
+      });
     }
     const model = await readModel(input);
     const inputShapes = inputShapesOf(flags, model);
@@ -36,14 +43,37 @@ export const planCommand: Command = {
       ...(inputShapes ? { inputShapes } : {}),
     });
     await writeText(output, printPlan(plan));
-    const groups = coupling.groups.map((g) => ({ name: g.name, of: g.choices.length, kept: g.choices.length - (plan.remove[g.name]?.length ?? 0) }));
+    const groups = coupling.groups.map((g) => ({
+      name: g.name,
+      of: g.choices.length,
+      kept: g.choices.length - (plan.remove[g.name]?.length ?? 0),
+    }));
     if (flags.json !== undefined) {
-      await writeJson(flags.json, { format: 1, plan: output, budget, groups, merges: plan.merges.length, declined: declined.map((d) => ({ group: d.group.name, why: d.why })), notes }, out);
+      await writeJson(
+        flags.json,
+        {
+          format: 1,
+          plan: output,
+          budget,
+          groups,
+          merges: plan.merges.length,
+          declined: declined.map((d) => ({ group: d.group.name, why: d.why })),
+          notes,
+        },
+        out,
+      );
       if (flags.json === "-") return;
     }
     out.write(`${out.style("bold", `${input} → ${output}`)}\n`);
-    out.write(table([{ title: "group" }, { title: "channels", align: "right" }, { title: "kept", align: "right" }], groups.map((g) => [shortened(g.name, 60), whole(g.of), whole(g.kept)])));
-    out.write(`  ${budget.measure}: asked ${budget.asked}, reached ${budget.reached.toFixed(4)}${plan.merges.length > 0 ? `; ${plan.merges.length} channels are merged into others first` : ""}\n`);
+    out.write(
+      table(
+        [{ title: "group" }, { title: "channels", align: "right" }, { title: "kept", align: "right" }],
+        groups.map((g) => [shortened(g.name, 60), whole(g.of), whole(g.kept)]),
+      ),
+    );
+    out.write(
+      `  ${budget.measure}: asked ${budget.asked}, reached ${budget.reached.toFixed(4)}${plan.merges.length > 0 ? `; ${plan.merges.length} channels are merged into others first` : ""}\n`,
+    );
     out.write(notesText([...notes, ...declined.map((d) => ({ code: "DECLINED", about: d.group.name, why: d.why }))], out));
   },
 };

@@ -12,10 +12,29 @@ export const pruneCommand: Command = {
   takes: ["<in.onnx>", "<out.onnx>"],
   summary: "makes an ONNX file smaller and faster, and proves that the result is right",
   flags: [
-    "pass", "macs", "params", "bytes", "ratio", "scope", "align", "exclude", "seed",
-    "data", "preprocess", "limit", "max-drop", "no-latency", "input-shape",
-    "ep", "threads", "batch", "verify-with",
-    "plan-out", "json", "quiet", "config",
+    "pass",
+    "macs",
+    "params",
+    "bytes",
+    "ratio",
+    "scope",
+    "align",
+    "exclude",
+    "seed",
+    "data",
+    "preprocess",
+    "limit",
+    "max-drop",
+    "no-latency",
+    "input-shape",
+    "ep",
+    "threads",
+    "batch",
+    "verify-with",
+    "plan-out",
+    "json",
+    "quiet",
+    "config",
   ],
   examples: [
     ["onnx-prune in.onnx out.onnx --pass similar --macs 0.7", "no data needed"],
@@ -24,18 +43,21 @@ export const pruneCommand: Command = {
   ],
 
   async run(run) {
-    const { positionals: [input, output] = [], flags, terminal } = run as typeof run & { positionals: [string, string] };
-    const passes = await passRequests(flags);
+    const { flags, terminal } = run;
+    const [input, output] = run.positionals as [string, string];
+    const passes = await passRequests(run);
     const plans = passes.filter((p) => p.entry.kind === "criterion" || p.entry.pass.name === "remove-filters").length;
     if (flags["plan-out"] !== undefined && plans !== 1) {
-      throw new ConfigError("PLAN_OUT_COUNT", `--plan-out writes one plan, but these passes make ${plans}.`, { hint: "--json holds all plans of a run." });
+      throw new ConfigError("PLAN_OUT_COUNT", `--plan-out writes one plan, but these passes make ${plans}.`, {
+        hint: "--json holds all plans of a run.",
+      });
     }
     const progress = new Progress(terminal.err);
     try {
-      const model = await readModel(input as string);
+      const model = await readModel(input);
       const result = await prune(model, { ...(await runOptions(model, run, progress)), passes });
       progress.clear();
-      await writeResult(result, input as string, output as string, run);
+      await writeResult(result, input, output, run);
     } finally {
       progress.clear();
     }

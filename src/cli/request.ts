@@ -1,37 +1,48 @@
 /** Flags as what the library takes: passes with options, a target, shapes, samples. */
 import { readFile } from "node:fs/promises";
+import { modelInputs } from "../calibrate/model-inputs.js";
 import type { Samples } from "../calibrate/samples.js";
 import { openSamples } from "../calibrate/samples.js";
-import { modelInputs } from "../calibrate/model-inputs.js";
 import { ConfigError, PlanError } from "../errors.js";
 import type { Model } from "../graph/graph.js";
 import { findEntry } from "../passes/registry.js";
 import { parseOptions } from "../passes/run-pass.js";
 import type { PassRequest, PruneOptions } from "../pipeline.js";
-import { parsePlan, type PruningPlan } from "../score/plan.js";
+import { type PruningPlan, parsePlan } from "../score/plan.js";
 import { measureOf, type Target } from "../score/target.js";
 import type { Run } from "./command.js";
 import type { Values } from "./flags.js";
-import { Progress } from "./progress.js";
+import type { Progress } from "./progress.js";
 
 /**
  * The passes of --pass, options checked.
  * @throws ConfigError for unknown passes, options that are not JSON or do not fit, and a budget that is missing or spare.
  */
-export async function passRequests(flags: Values): Promise<PassRequest[]> {
+export async function passRequests({ flags, typed }: Pick<Run, "flags" | "typed">): Promise<PassRequest[]> {
   if (!flags.pass || flags.pass.length === 0) {
-    throw new ConfigError("PASS_NONE", "At least one --pass is expected.", { hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5." });
+    throw new ConfigError("PASS_NONE", "At least one --pass is expected.", {
+      hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
+    });
   }
   const requests = await Promise.all(flags.pass.map((given) => passRequest(typeof given === "string" ? splitPass(given) : given)));
   const target = targetOf(flags);
   if (requests.some((r) => r.entry.kind === "criterion")) measureOf(target);
-  else if (Object.keys(target).length > 0) {
-    throw new ConfigError("TARGET_UNUSED", `--${Object.keys(target)[0]} came, but no pass here looks at a budget.`, { hint: "Add a criterion, e.g. --pass l1, or leave the budget out." });
+  const unused = (Object.keys(target) as (keyof Target)[]).find((t) => typed.has(t));
+  if (unused && !requests.some((r) => r.entry.kind === "criterion")) {
+    throw new ConfigError("TARGET_UNUSED", `--${unused} came, but no pass here looks at a budget.`, {
+      hint: "Add a criterion, e.g. --pass l1, or leave the budget out.",
+    });
   }
   return requests;
 }
 
-async function passRequest({ name, options = {} }: { readonly name: string; readonly options?: Readonly<Record<string, unknown>> | undefined }): Promise<PassRequest> {
+async function passRequest({
+  name,
+  options = {},
+}: {
+  readonly name: string;
+  readonly options?: Readonly<Record<string, unknown>> | undefined;
+}): Promise<PassRequest> {
   const entry = await findEntry(name);
   const read = await withPlanFile(options, entry.kind === "pass" && entry.pass.name === "remove-filters");
   parseOptions(entry.kind === "pass" ? entry.pass : entry.criterion, read);
@@ -46,9 +57,13 @@ function splitPass(text: string): { name: string; options?: Record<string, unkno
   try {
     options = JSON.parse(json);
   } catch (cause) {
-    throw new ConfigError("PASS_JSON", `--pass ${name}=… takes JSON, but "${json}" is none: ${(cause as Error).message}.`, { cause, hint: `Quote it for the shell: --pass '${name}={"option": value}'.` });
+    throw new ConfigError("PASS_JSON", `--pass ${name}=… takes JSON, but "${json}" is none: ${(cause as Error).message}.`, {
+      cause,
+      hint: `Quote it for the shell: --pass '${name}={"option": value}'.`,
+    });
   }
-  if (typeof options !== "object" || options === null || Array.isArray(options)) throw new ConfigError("PASS_JSON", `--pass ${name}=… takes one JSON object, but ${json} came.`);
+  if (typeof options !== "object" || options === null || Array.isArray(options))
+    throw new ConfigError("PASS_JSON", `--pass ${name}=… takes one JSON object, but ${json} came.`);
   return { name, options: options as Record<string, unknown> };
 }
 
@@ -64,13 +79,22 @@ export async function readPlan(path: string): Promise<PruningPlan> {
   try {
     text = await readFile(path, "utf8");
   } catch (cause) {
-    throw new PlanError("PLAN_UNREADABLE", `Cannot read the plan "${path}": ${(cause as Error).message}.`, { cause, at: { file: path }, hint: "Make one with `onnx-prune plan`, or --plan-out of a pruning run." });
+    throw new PlanError("PLAN_UNREADABLE", `Cannot read the plan "${path}": ${(cause as Error).message}.`, {
+      cause,
+      at: { file: path },
+      hint: "Make one with `onnx-prune plan`, or --plan-out of a pruning run.",
+    });
   }
   return parsePlan(text, path);
 }
 
 export function targetOf({ macs, params, bytes, ratio }: Values): Target {
-  return { ...(macs === undefined ? {} : { macs }), ...(params === undefined ? {} : { params }), ...(bytes === undefined ? {} : { bytes }), ...(ratio === undefined ? {} : { ratio }) };
+  return {
+    ...(macs === undefined ? {} : { macs }),
+    ...(params === undefined ? {} : { params }),
+    ...(bytes === undefined ? {} : { bytes }),
+    ...(ratio === undefined ? {} : { ratio }),
+  };
 }
 
 /** {x: [1, 3, 640, 640]}. @throws ConfigError for inputs the model does not have, or another rank. */
@@ -83,8 +107,15 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
       const at = text.lastIndexOf("=");
       const name = text.slice(0, at);
       const input = inputs.find((v) => v.name === name);
-      if (!input) throw new ConfigError("INPUT_SHAPE", `--input-shape ${text}: the model has no input "${name}"; it has ${inputs.map((v) => v.name).join(", ") || "none"}.`);
-      const dims = text.slice(at + 1).split("x").map(Number);
+      if (!input)
+        throw new ConfigError(
+          "INPUT_SHAPE",
+          `--input-shape ${text}: the model has no input "${name}"; it has ${inputs.map((v) => v.name).join(", ") || "none"}.`,
+        );
+      const dims = text
+        .slice(at + 1)
+        .split("x")
+        .map(Number);
       if (input.shape && (input.shape.length !== dims.length || input.shape.some((d, i) => typeof d === "number" && d !== dims[i]))) {
         throw new ConfigError("INPUT_SHAPE", `--input-shape ${text}: the model declares "${name}" as [${input.shape.join(", ")}].`);
       }
@@ -119,14 +150,21 @@ export async function runOptions(model: Model, run: Run, progress: Progress): Pr
   };
 }
 
-async function samplesOf(model: Model, { flags, terminal }: Run, inputShapes: Record<string, number[]> | undefined): Promise<Samples | undefined> {
+async function samplesOf(
+  model: Model,
+  { flags, terminal }: Run,
+  inputShapes: Record<string, number[]> | undefined,
+): Promise<Samples | undefined> {
   if (!flags.data) return undefined;
   const { inputs, classes } = modelInputs(model, inputShapes);
   const names = new Set([...inputs.map((i) => i.name), "labels"]);
   const named = flags.data.map((text) => [text.slice(0, Math.max(0, text.indexOf("="))), text] as const);
   const isNamed = named.some(([name]) => names.has(name));
   if (!isNamed && flags.data.length > 1) {
-    throw new ConfigError("DATA_SEVERAL", `--data came ${flags.data.length} times; several are taken as input=where, one for each input: ${inputs.map((i) => i.name).join(", ")}.`);
+    throw new ConfigError(
+      "DATA_SEVERAL",
+      `--data came ${flags.data.length} times; several are taken as input=where, one for each input: ${inputs.map((i) => i.name).join(", ")}.`,
+    );
   }
   const where = isNamed ? Object.fromEntries(named.map(([name, text]) => [name, text.slice(name.length + 1)])) : (flags.data[0] as string);
   return openSamples(where, {

@@ -1,16 +1,15 @@
 /** What prune and apply do with a proven result: write the model, then say so. */
-import type { Model } from "../graph/graph.js";
 import { writeModel } from "../export/write.js";
-import { printPlan } from "../score/plan.js";
 import type { PruneResult } from "../pipeline.js";
 import type { RunReport } from "../report.js";
+import { printPlan } from "../score/plan.js";
 import type { Run } from "./command.js";
 import { sha256Of, writeText } from "./files.js";
 import { writeJson } from "./json.js";
 import { reportText } from "./report-text.js";
 
 export async function writeResult(result: PruneResult, input: string, output: string, { flags, terminal }: Run): Promise<void> {
-  const { files } = await writeModel(output, result.model as Model);
+  const { files } = await writeModel(output, result.model);
   const report: RunReport = {
     ...result.report,
     input: { ...result.report.input, path: input },

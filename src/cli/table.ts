@@ -29,18 +29,31 @@ const COLOURS = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, "g");
 
 /** 1234567 as "1,234,567". */
 export function whole(n: number): string {
-  return Math.round(n).toString().replace(/\B(?=(\d{3})+$)/g, ",");
+  return Math.round(n)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** Four significant digits with a decimal prefix: "41.2 M". */
 export function scaled(n: number): string {
-  for (const [size, prefix] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]] as const) if (n >= size) return `${(n / size).toPrecision(4)} ${prefix}`;
+  for (const [size, prefix] of [
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ] as const)
+    if (n >= size) return `${(n / size).toPrecision(4)} ${prefix}`;
   return whole(n);
 }
 
 /** Bytes with a binary prefix: "3.28 MiB". */
 export function bytes(n: number): string {
-  for (const [size, unit] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]] as const) if (n >= size) return `${(n / size).toFixed(2)} ${unit}`;
+  for (const [size, unit] of [
+    [2 ** 30, "GiB"],
+    [2 ** 20, "MiB"],
+    [2 ** 10, "KiB"],
+  ] as const)
+    if (n >= size) return `${(n / size).toFixed(2)} ${unit}`;
   return `${whole(n)} B`;
 }
 

@@ -101,13 +101,7 @@ function named(m: Message | undefined, field: number, nameField: number): (name:
  * Declarations of inner values: those of values that are gone leave, those of values whose type changed are rewritten.
  * Declarations of names that never were in the graph are none of our business and stay.
  */
-function valueInfos(
-  edits: MutableEdits,
-  m: Message,
-  field: number,
-  graph: Graph,
-  definedBefore: () => ReadonlySet<string>,
-): void {
+function valueInfos(edits: MutableEdits, m: Message, field: number, graph: Graph, definedBefore: () => ReadonlySet<string>): void {
   let before: ReadonlySet<string> | undefined;
   const items: Item[] = [];
   for (const info of m.contents(field)) {

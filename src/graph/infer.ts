@@ -327,11 +327,11 @@ class Inference implements Types {
   #fold(node: Node, spec: OpSpec, op: InferContext): void {
     const inputs = node.inputs.map((v) => v && this.#tensor(v));
     if (inputs.every((t, i) => t || !node.inputs[i])) {
-      const tensors = evaluateNode(
+      const tensors = this.#evaluate(
+        node,
         spec,
         op,
         inputs.map((t) => t?.tensor),
-        outputShapes(node, this),
         LARGEST_FOLDED,
       );
       // The shape of a constant is not fixed: pruning changes it.
@@ -343,6 +343,15 @@ class Inference implements Types {
         if (tensor.size <= LONGEST_CONTENT && (isInteger(tensor.dtype) || tensor.dtype === "bool")) this.#contents.set(v, tensor.ints());
       });
     } else if (spec.moves !== undefined) this.#move(node, spec, op, inputs);
+  }
+
+  #evaluate(node: Node, spec: OpSpec, op: InferContext, inputs: readonly (Tensor | undefined)[], limit: number): readonly Tensor[] | undefined {
+    try {
+      return evaluateNode(spec, op, inputs, outputShapes(node, this), limit);
+    } catch (error) {
+      if (this.#lenient && error instanceof ModelError) return undefined;
+      throw error;
+    }
   }
 
   /** Sends the elements' numbers instead of the elements through `evaluate` and reads where they land. */
@@ -368,7 +377,7 @@ class Inference implements Types {
       );
       elements.push(...content);
     }
-    evaluateNode(spec, op, inputs, outputShapes(node, this), LONGEST_CONTENT)?.forEach((ids, i) => {
+    this.#evaluate(node, spec, op, inputs, LONGEST_CONTENT)?.forEach((ids, i) => {
       const v = node.outputs[i];
       if (v)
         this.#contents.set(

@@ -8,7 +8,7 @@ import type { Note } from "../graph/note.js";
 import type { Criterion, Ranking } from "./criterion.js";
 import { applyMerges } from "./merge.js";
 import { emptiedAxes, type PlannedMerge, type PruningPlan } from "./plan.js";
-import { type Declined, findPools, type Pool } from "./pools.js";
+import { type Cell, type Declined, findPools, type Pool } from "./pools.js";
 import { type Measure, measureOf, type Target } from "./target.js";
 import { type Width, widthsOf } from "./widths.js";
 
@@ -86,7 +86,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const levels = measure === "ratio" ? search.byRatio(keep) : search.byCost(measure, keep);
   const sequential = request.criterion.sequential === true && request.scope === "local";
   const picked = sequential ? pickInSequence(model, states, levels, request) : pick(states, levels, scores);
-  const removed = repair(coupling, picked.removed, scores);
+  const removed = repair(coupling, pools, picked.removed, scores);
   const plan: PruningPlan = {
     format: 1,
     model: model.sha256 ?? "",
@@ -259,7 +259,8 @@ class Search {
     let c = this.#known.get(key);
     if (c === undefined) {
       const removed = new Set(this.#states.flatMap((s) => leaving(s, levels[s.index] as number)));
-      c = this.reached(measure, repair(this.#coupling, removed, new Map()));
+      const pools = this.#states.map((s) => s.pool);
+      c = this.reached(measure, repair(this.#coupling, pools, removed, new Map()));
       this.#known.set(key, c);
     }
     return c;
@@ -345,9 +346,24 @@ function pickInSequence(model: Model, states: readonly PoolState[], levels: Leve
   return { removed, merges };
 }
 
-/** Gives back the best channel of any axis that would lose all: only cut-off runs of an axis can. */
-function repair(coupling: Coupling, picked: ReadonlySet<number>, scores: ReadonlyMap<Group, Ranking>): Set<number> {
+/**
+ * Gives back the best channel of any axis that would lose all: only cut-off runs of an axis can. Where parts must keep
+ * equally many, the next channel of the same part leaves instead; where none can, the pool stays whole.
+ */
+function repair(
+  coupling: Coupling,
+  pools: readonly Pool[],
+  picked: ReadonlySet<number>,
+  scores: ReadonlyMap<Group, Ranking>,
+): Set<number> {
   const removed = new Set(picked);
+  const worth = (c: number) => {
+    const g = coupling.groupOf(c);
+    return g ? (scores.get(g)?.scores[g.choices.indexOf(c)] ?? 0) : 0;
+  };
+  const best = (choices: readonly number[]) => choices.reduce((a, b) => (worth(b) > worth(a) ? b : a));
+  // A channel given back stays, so that every round settles one more.
+  const settled = new Set<number>();
   for (;;) {
     const empty = emptiedAxes(coupling, new Kept(coupling.typing.system, coupling.choices, removed))[0];
     if (!empty) return removed;
@@ -355,12 +371,20 @@ function repair(coupling: Coupling, picked: ReadonlySet<number>, scores: Readonl
       .layers(empty)
       .flatMap((l) => [...l])
       .filter((c) => removed.has(c));
-    const worth = (c: number) => {
-      const g = coupling.groupOf(c);
-      return g ? (scores.get(g)?.scores[g.choices.indexOf(c)] ?? 0) : 0;
-    };
-    const best = here.reduce((a, b) => (worth(b) > worth(a) ? b : a));
-    removed.delete(best);
+    const back = best(here);
+    removed.delete(back);
+    settled.add(back);
+    const pool = pools.find((p) => p.cells.length > 1 && p.cells.some((c) => c.choices.includes(back)));
+    if (!pool) continue;
+    const cell = pool.cells.find((c) => c.choices.includes(back)) as Cell;
+    const others = cell.choices.filter((c) => !removed.has(c) && !settled.has(c));
+    if (others.length > 0) removed.add(others.reduce((a, b) => (worth(b) < worth(a) ? b : a)));
+    else {
+      for (const c of pool.cells.flatMap((x) => x.choices)) {
+        removed.delete(c);
+        settled.add(c);
+      }
+    }
   }
 }
 

@@ -77,6 +77,37 @@ describe("bytes that are no model", () => {
   });
 });
 
+describe("messages that are no protobuf", () => {
+  const endless = new Uint8Array(11).fill(0x80);
+  test.each([
+    ["field number 0", [0x02, 0x00], /byte 0 .*field number 0/],
+    ["a tag of more than five bytes", [...endless, 1], /invalid tag/],
+    ["a wire type that is none", [0x0f], /wire type 7/],
+    ["a number that does not end", [0x08, 0x80], /does not end/],
+    ["a length beyond the end", [0x0a, 0x05, 1], /does not end/],
+    ["a length beyond 2 GiB", [0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], /invalid length/],
+    ["a group that does not end", [0x0b, 0x08, 1], /does not end/],
+    ["a group that another ends", [0x0b, 0x14], /end group/],
+    ["the end of no group", [0x0c], /wire type 4/],
+    ["groups nested without end", Array<number>(1000).fill(0x0b), /depth/],
+  ])("%s is refused, and the message says where", (_, bytes, text) => {
+    const e = error(() => decodeTensor(Uint8Array.from(bytes)));
+    expect(e.code).toBe("MODEL_MALFORMED");
+    expect(e.message).toMatch(/^Expected TensorProto .* byte \d+ /);
+    expect(e.message).toMatch(text);
+    expect(e.hint).toBeTruthy();
+  });
+
+  test("so are numbers that are wrong inside their field, when somebody reads them", () => {
+    // A varint has at most ten bytes; skipping one does not count them.
+    const long = Uint8Array.of(0x10, ...endless, 1);
+    expect(error(() => decodeTensor(long)).code).toBe("MODEL_MALFORMED");
+    // The last number of a packed field runs into the next field.
+    const packed = concatenate([message("TensorProto", { dims: [2], dataType: 7 }), field(7, Uint8Array.of(1, 0x80)), field(8, "w")]);
+    expect(error(() => decodeTensor(packed).tensor.bytes).code).toBe("MODEL_MALFORMED");
+  });
+});
+
 describe("models that contradict themselves", () => {
   const refused = (graph: Record<string, unknown>) => error(() => decode(modelOf({ input: [floatValue("x", 1)], ...graph })));
 

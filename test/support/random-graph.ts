@@ -73,7 +73,7 @@ export class Builder {
     return all.length > 0 ? this.of(all) : undefined;
   }
   width(): number {
-    return this.of([4, 6, 6, 8, 8, 9, 10, 12, 12, 16]);
+    return this.of([1, 2, 3, 4, 4, 5, 6, 6, 6, 8, 8, 8, 9, 10, 12, 12, 12, 15, 16]);
   }
 
   // ---- values ----
@@ -112,7 +112,7 @@ export class Builder {
   }
   #declare(type: string, data: string, prefix: string): string {
     const name = `${prefix}${this.#count++}`;
-    this.#constants.set(name, [type.replace("float[]", "float"), data]);
+    this.#constants.set(name, [type.replace("[]", ""), data]);
     return name;
   }
 
@@ -142,7 +142,7 @@ export class Builder {
     const from = this.shape(v);
     const way = this.int(0, 3);
     const copies = target.map((d, a) => a < from.length && d === from[a]);
-    if (way === 0) return this.op("Reshape", [v, this.#arithmetic(v, target)], target);
+    if (way === 0) return this.op("Reshape", [v, this.arithmetic(v, target)], target);
     const literal = target.map((d, a) => (copies[a] && (a === 0 || this.chance(0.3)) ? 0 : d));
     if (way === 1 || (this.dynamicBatch && literal[0] !== 0)) {
       const open = this.dynamicBatch && literal[0] !== 0 ? 0 : this.int(0, target.length - 1);
@@ -152,8 +152,16 @@ export class Builder {
     return this.op("Reshape", [v, this.ints(literal)], target);
   }
 
+  /** Extent `axis` of `v` as a vector of one element, computed. */
+  extent(v: string, axis: number): string {
+    const shape = this.op("Shape", [v]);
+    if (this.chance(0.5)) return this.op("Slice", [shape, this.ints([axis]), this.ints([axis + 1]), this.ints([0])]);
+    const scalar = this.op("Gather", [shape, this.ints([axis], [])]);
+    return this.opset < 13 ? this.op("Unsqueeze", [scalar], undefined, "axes = [0]") : this.op("Unsqueeze", [scalar, this.ints([0])]);
+  }
+
   /** The extents `target` computed from the shape of `v`, as far as they are extents of it, products or quotients. */
-  #arithmetic(v: string, target: readonly number[]): string {
+  arithmetic(v: string, target: readonly number[]): string {
     const from = this.shape(v);
     const shape = this.op("Shape", [v]);
     const extent = (a: number) => this.op("Gather", [shape, this.ints([a])]);
@@ -182,7 +190,9 @@ export class Builder {
   finish(): Recipe {
     const read = new Set(this.#nodes.flatMap((n) => n.inputs));
     const leaves = [...new Set(this.live)].filter((v) => !read.has(v));
-    const outputs = leaves.map((v) => this.#head(v));
+    // Some values leave as they are: what they are made of must stay whole.
+    const taps = this.chance(0.15) ? [this.of(this.live)].filter((v) => !this.#inputs.includes(v)) : [];
+    const outputs = [...new Set([...leaves.map((v) => this.#head(v)), ...taps])];
     return {
       opset: this.opset,
       dynamicBatch: this.dynamicBatch,

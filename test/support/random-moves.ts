@@ -33,6 +33,11 @@ function weight(b: Builder, dims: Dims): string {
     const n = dims[0] as number;
     return b.op("DequantizeLinear", [b.bytes(dims), b.numbers([n], Array.from({ length: n }, (_, i) => 0.02 + (i % 5) / 50)), b.bytes([n])], undefined, "axis = 0");
   }
+  if (way === 5 && b.opset >= 13) {
+    const n = dims[0] as number;
+    const at = [b.numbers([n], Array.from({ length: n }, (_, i) => 0.01 + (i % 3) / 100)), b.bytes([n])];
+    return b.op("DequantizeLinear", [b.op("QuantizeLinear", [b.constant(dims), ...at], undefined, "axis = 0"), ...at], undefined, "axis = 0");
+  }
   if (way === 4 && dims.length > 1) return b.op("Reshape", [b.constant([dims[0] as number, dims.slice(1).reduce((x, y) => x * y, 1)]), b.ints(dims)]);
   return b.constant(dims);
 }
@@ -90,6 +95,7 @@ const gemm: Move = (b, v) => {
 const einsum: Move = (b, v) => {
   const s = b.shape(v);
   const n = b.width();
+  if (b.opset < 12) return undefined;
   if (s.length === 3) {
     const [N, L, D] = s as [number, number, number];
     return b.chance(0.5)
@@ -238,7 +244,10 @@ const gather: Move = (b, v) => {
   const all = b.permutation(n);
   const g = b.divisor(n);
   const rows = g ? b.permutation(g).flatMap((r) => Array.from({ length: n / g }, (_, i) => (r * n) / g + i)) : all;
-  const picks: number[][] = [all, all.slice(0, b.int(1, n)), rows, rows.slice(0, Math.ceil(n / 2)), Array.from({ length: b.int(1, n + 2) }, () => b.int(0, n - 1)), all.flatMap((i) => [i, i]).slice(0, 20)];
+  const by = b.int(1, n);
+  const inOrder = Array.from({ length: n }, (_, i) => i);
+  const rolled = [...inOrder.slice(by), ...inOrder.slice(0, by)];
+  const picks: number[][] = [rolled, all, all.slice(0, b.int(1, n)), rows, rows.slice(0, Math.ceil(n / 2)), Array.from({ length: b.int(1, n + 2) }, () => b.int(0, n - 1)), all.flatMap((i) => [i, i]).slice(0, 20)];
   const indices = b.of(picks).map(sign);
   return [b.op("Gather", [v, b.ints(indices)], replaced(s, axis, indices.length), at)];
 };
@@ -344,7 +353,7 @@ const pool: Move = (b, v) => {
 
 const resize: Move = (b, v) => {
   const s = b.shape(v);
-  if (s.length !== 4) return undefined;
+  if (s.length !== 4 || b.opset < 13) return undefined;
   const shape = [...s.slice(0, 2), ...s.slice(2).map((d) => d * 2)];
   const how = 'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"';
   if (b.dynamicBatch || b.chance(0.5)) return [b.op("Resize", [v, "", b.numbers([4], [1, 1, 2, 2])], shape, how)];
@@ -401,6 +410,32 @@ const gated: Move = (b, v) => {
   const half = replaced(s, axis, n / 2);
   const [x, g] = b.opset < 18 ? b.ops("Split", [v], [half, half], `axis = ${axis}`) : b.ops("Split", [v, b.ints([n / 2, n / 2])], [half, half], `axis = ${axis}`);
   return [b.op("Mul", [x as string, b.op("Sigmoid", [g as string], half)], half)];
+};
+
+/** Fresh channels made in parts, so that parts of different places meet: as many as axis `axis` of `s` has. */
+function madeInParts(b: Builder, v: string, axis: number): string {
+  const s = b.shape(v);
+  const n = s[axis] as number;
+  const cuts = [...new Set(Array.from({ length: b.int(1, 2) }, () => b.int(1, n - 1)))].sort((x, y) => x - y);
+  const sizes = [...cuts, n].map((c, i) => c - (i === 0 ? 0 : (cuts[i - 1] as number)));
+  const last = axis === s.length - 1;
+  const parts = sizes.map((d) => (last ? b.op("MatMul", [v, b.constant([n, d])], replaced(s, axis, d)) : b.op("Conv", [v, b.constant([d, n, ...s.slice(2).map(() => 1)])], replaced(s, axis, d))));
+  return b.op("Concat", parts, s, `axis = ${axis}`);
+}
+
+/** Two concatenations cut at different places, added; or one added to a view of groups. */
+const partsMeet: Move = (b, v) => {
+  const s = b.shape(v);
+  const axis = s.length === 4 ? 1 : s.length - 1;
+  const n = s[axis] as number;
+  if (s.length < 3 || n < 3) return undefined;
+  const one = madeInParts(b, v, axis);
+  const g = b.divisor(n);
+  if (!g || b.chance(0.5)) return [b.op("Add", [one, madeInParts(b, v, axis)], s)];
+  // Every second group scaled: a constant [g, 1] over a view [g, n / g].
+  const apart = [...s.slice(0, axis), g, n / g, ...s.slice(axis + 1)];
+  const t = b.op("Mul", [b.reshape(one, apart), b.constant([g, 1, ...s.slice(axis + 1).map(() => 1)])], apart);
+  return [b.op("Add", [b.reshape(t, s), b.chance(0.5) ? v : madeInParts(b, v, axis)], s)];
 };
 
 /** Images to tokens and back. */
@@ -479,6 +514,105 @@ const recurrent: Move = (b, v) => {
   return [b.op("Transpose", [b.sized("Squeeze", 13, y, "axes", [1], [l, n, h])], [n, l, h], "perm = [1, 0, 2]")];
 };
 
+/** Halves cut where arithmetic on the shape says: how torch exports chunk. */
+const computedChunk: Move = (b, v) => {
+  const s = b.shape(v);
+  const axis = someAxis(b, s);
+  const n = s[axis] as number;
+  if (n % 2 !== 0) return undefined;
+  const half = b.op("Div", [b.op("Add", [b.extent(v, axis), b.ints([1])]), b.ints([2])]);
+  const end = b.chance(0.5) ? b.op("Mul", [half, b.ints([2])]) : b.extent(v, axis);
+  const shape = replaced(s, axis, n / 2);
+  const [first, last] = [b.op("Slice", [v, b.ints([0]), half, b.ints([axis])], shape), b.op("Slice", [v, half, end, b.ints([axis])], shape)];
+  return b.chance(0.5) ? [first, last] : [b.op("Mul", [first, b.op("Sigmoid", [last], shape)], shape)];
+};
+
+const computedResize: Move = (b, v) => {
+  const s = b.shape(v);
+  if (s.length !== 4 || b.opset < 13) return undefined;
+  const shape = [...s.slice(0, 2), ...s.slice(2).map((d) => d * 2)];
+  const front = b.op("Slice", [b.op("Shape", [v]), b.ints([0]), b.ints([2]), b.ints([0])]);
+  const sizes = b.op("Concat", [front, b.ints(shape.slice(2))], undefined, "axis = 0");
+  return [b.op("Resize", [v, "", "", sizes], shape, 'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"')];
+};
+
+/** A constant filled to the shape of `v`, or to more channels: zero padding of shortcuts, new_zeros. */
+const filled: Move = (b, v) => {
+  const s = b.shape(v);
+  if (b.chance(0.5)) {
+    const fill = b.op("ConstantOfShape", [b.op("Shape", [v])], s, "value = float[1] {0.5}");
+    return [b.op(b.of(["Add", "Mul"]), [v, fill], s)];
+  }
+  const axis = someAxis(b, s);
+  const extra = b.int(1, 4);
+  const shape = replaced(s, axis, extra);
+  const fill = b.op("ConstantOfShape", [b.arithmetic(v, shape)], shape, "value = float[1] {0.25}");
+  return [b.op("Concat", b.chance(0.5) ? [v, fill] : [fill, v], replaced(s, axis, (s[axis] as number) + extra), `axis = ${axis}`)];
+};
+
+const expandedConstant: Move = (b, v) => {
+  const s = b.shape(v);
+  const dims = s.map((d, a) => (a === 0 || b.chance(0.5) ? 1 : d));
+  const wide = b.op("Expand", [b.constant(dims), b.op("Shape", [v])], s);
+  return [b.op(b.of(["Add", "Mul"]), [v, wide], s)];
+};
+
+/** A learned row per position, looked up by a computed range. */
+const positions: Move = (b, v) => {
+  const s = b.shape(v);
+  const [l, d] = [s.at(-2) as number, s.at(-1) as number];
+  if (s.length < 3) return undefined;
+  const n = b.op("Gather", [b.op("Shape", [v]), b.ints([s.length - 2], [])]);
+  const at = b.op("Range", [b.ints([0], []), n, b.ints([1], [])]);
+  const rows = b.op("Gather", [b.constant([l + b.int(0, 3), d]), at], [l, d], "axis = 0");
+  return [b.op("Add", [v, rows], s)];
+};
+
+/** A learned token before the others. */
+const classToken: Move = (b, v) => {
+  const s = b.shape(v);
+  if (s.length !== 3) return undefined;
+  const [n, l, d] = s as [number, number, number];
+  const token = b.op("Expand", [b.constant([1, 1, d]), b.op("Concat", [b.extent(v, 0), b.ints([1]), b.chance(0.5) ? b.ints([d]) : b.ints([1])], undefined, "axis = 0")], [n, 1, d]);
+  return [b.op("Concat", [token, v], [n, l + 1, d], "axis = 1")];
+};
+
+/** Ops that order, pick or mix over an axis, or that no rule covers. */
+const opaque: Move = (b, v) => {
+  const s = b.shape(v);
+  const axis = someAxis(b, s);
+  const n = s[axis] as number;
+  const way = b.int(0, 2);
+  if (way === 0) {
+    const k = b.int(1, n);
+    return [b.ops("TopK", [v, b.ints([k])], [replaced(s, axis, k), undefined], `axis = ${axis}`)[0] as string];
+  }
+  if (way === 1) return [b.op("LpNormalization", [v], s, `axis = ${axis}`)];
+  return [b.op("Pow", [b.op("Abs", [v], s), b.chance(0.5) ? b.numbers([], [2]) : b.constant([s.at(-1) as number])], s)];
+};
+
+const computedTile: Move = (b, v) => {
+  const s = b.shape(v);
+  const axis = someAxis(b, s);
+  if ((s[axis] as number) > 12) return undefined;
+  const times = s.map((_, a) => (a === axis ? 2 : 1));
+  const repeats = b.op("Concat", times.map((t, a) => (t === 1 && a > 0 ? b.op("Div", [b.extent(v, a), b.extent(v, a)]) : b.ints([t]))), undefined, "axis = 0");
+  return [b.op("Tile", [v, repeats], s.map((d, a) => d * (times[a] as number)))];
+};
+
+const bidirectional: Move = (b, v) => {
+  const s = b.shape(v);
+  if (s.length !== 3) return undefined;
+  const [n, l, d] = s as [number, number, number];
+  const h = b.of([2, 3, 4]);
+  const [op, gates] = b.of([["LSTM", 4], ["GRU", 3], ["RNN", 1]] as const);
+  const steps = b.op("Transpose", [v], [l, n, d], "perm = [1, 0, 2]");
+  const how = `hidden_size = ${h}, direction = "bidirectional"${op === "GRU" ? ", linear_before_reset = 1" : ""}`;
+  const [y] = b.ops(op, [steps, b.constant([2, gates * h, d]), b.constant([2, gates * h, h]), b.constant([2, 2 * gates * h])], [[l, 2, n, h], [2, n, h]], how) as [string];
+  const t = b.op("Transpose", [y], [n, l, 2, h], "perm = [2, 0, 1, 3]");
+  return [b.reshape(t, [n, l, 2 * h])];
+};
+
 /** Channels of a vector seen as an image: Gemm, then a view, as generators begin. */
 const viewAsImage: Move = (b, v) => {
   const s = b.shape(v);
@@ -494,4 +628,5 @@ export const moves: readonly Move[] = [
   ...[concat, concat, split, split, slice, slice, gather, gather, pad, tile, transpose, regroup, regroup, regroup, shuffle, shuffle],
   ...[convTranspose, einsum, decomposedNorm, groupNorm, roll, repeatInterleave, flatten, reduce, reduce, softmax, cumsum, pool, resize],
   ...[depthToSpace, depthToSpace, squeezeOrNot, stack, squeezeExcite, gated, tokens, tokens, attention, attention, scaledByExtent, gram, recurrent, viewAsImage, clip],
+  ...[computedChunk, computedChunk, computedResize, filled, filled, expandedConstant, positions, classToken, opaque, computedTile, bidirectional, partsMeet, partsMeet, partsMeet],
 ];

@@ -27,7 +27,7 @@ export type Form =
   | { readonly kind: "prod"; readonly parts: readonly Axis[] }
   | { readonly kind: "sum"; readonly parts: readonly Axis[] }
   | { readonly kind: "units"; readonly ids: Int32Array }
-  | { readonly kind: "family"; readonly parts: readonly Axis[] };
+  | { readonly kind: "family"; readonly parts: readonly Axis[]; readonly rows: Axis };
 
 /** A term of the algebra. Read it through AxisSystem.find: an atom may have been merged or refined since. */
 export interface Axis {
@@ -77,7 +77,10 @@ export class AxisSystem {
     return a;
   }
 
-  prod(parts: readonly Axis[], origin = ""): Axis {
+  prod(factors: readonly Axis[], origin = ""): Axis {
+    // A true extent of 1 is no factor; a single index cut out of a longer axis switches the whole product.
+    const real = factors.filter((p) => p.size !== 1 || !this.reason(p));
+    const parts = real.length > 0 ? real : factors.slice(0, 1);
     if (parts.length === 1) return parts[0] as Axis;
     const a = this.#new(product(parts.map((p) => p.size)), origin || parts.map((p) => p.origin).find((o) => o) || "", 0);
     a.form = { kind: "prod", parts };
@@ -94,11 +97,27 @@ export class AxisSystem {
     return a;
   }
 
-  /** The dependent axis of a grouped weight: member b belongs to block b. All members must have one extent. */
-  family(parts: readonly Axis[], origin: string): Axis {
+  /** The dependent axis of a grouped weight: member b belongs to block b of `rows`. All members must have one extent. */
+  family(parts: readonly Axis[], rows: Axis, origin: string): Axis {
     const a = this.#new((parts[0] as Axis).size, origin, 0);
-    a.form = { kind: "family", parts };
+    a.form = { kind: "family", parts, rows };
+    this.#hasFamilies = true;
     return a;
+  }
+  #hasFamilies = false;
+  get hasFamilies(): boolean {
+    return this.#hasFamilies;
+  }
+  /** The families `a` is, or has inside a product or a sum, each with the axis whose blocks its members go with. */
+  familiesIn(a: Axis): { readonly family: Axis; readonly rows: Axis }[] {
+    const out: { family: Axis; rows: Axis }[] = [];
+    const stack: Axis[] = [a];
+    while (stack.length > 0) {
+      const r = this.#find(stack.pop() as Axis);
+      if (r.form?.kind === "family") out.push({ family: r, rows: r.form.rows });
+      else if (r.form && r.form.kind !== "units") stack.push(...r.form.parts);
+    }
+    return out;
   }
 
   /** The current representative: an atom (form undefined) or a composite. */
@@ -627,20 +646,34 @@ export class AxisSystem {
     const tp = this.#terms(p);
     const tq = this.#terms(q);
     if (tp.length === 1 && tq.length === 1) {
-      const [keep, drop] = [Math.min(tp[0] as number, tq[0] as number), Math.max(tp[0] as number, tq[0] as number)];
-      if (keep === drop) return;
-      this.#unitParent[drop] = keep;
-      this.#joinClans(this.#unitClan[keep] as number, this.#unitClan[drop] as number);
+      this.#mergeUnits(tp[0] as number, tq[0] as number);
       return;
     }
-    if (tp.length === tq.length && tp.every((t, i) => t === tq[i])) return;
     const [free, all] = tp.length === 1 ? [tp[0] as number, tq] : tq.length === 1 ? [tq[0] as number, tp] : [-1, []];
-    if (free >= 0 && !all.includes(free)) {
-      this.#unitAll.set(free, all);
-      return;
+    if (free >= 0 && !all.includes(free)) this.#unitAll.set(free, all);
+    else this.#unifyProductsOfUnits(tp, tq, at);
+  }
+
+  #mergeUnits(x: number, y: number): void {
+    const [keep, drop] = [Math.min(x, y), Math.max(x, y)];
+    if (keep === drop) return;
+    this.#unitParent[drop] = keep;
+    this.#joinClans(this.#unitClan[keep] as number, this.#unitClan[drop] as number);
+  }
+
+  /**
+   * a1·b1 = a2·b2 holds when a1 = a2 and b1 = b2, and factors on both sides need nothing: more than is asked for, but
+   * what a flip or a shuffle over heads × dims means. Factors without a partner from the same axis are kept.
+   */
+  #unifyProductsOfUnits(left: readonly number[], right: readonly number[], at: Reason): void {
+    const rest = right.filter((t) => !left.includes(t));
+    for (const t of left) {
+      if (right.includes(t)) continue;
+      const partner = rest.findIndex((r) => this.unitClan(r) === this.unitClan(t));
+      if (partner >= 0) this.#mergeUnits(t, rest.splice(partner, 1)[0] as number);
+      else this.#pinUnit(t, { ...at, text: "two different products of choices would have to agree" });
     }
-    const why: Reason = { ...at, text: "two different products of choices would have to agree" };
-    for (const t of [...tp, ...tq]) this.#pinUnit(t, why);
+    for (const t of rest) this.#pinUnit(t, { ...at, text: "two different products of choices would have to agree" });
   }
 
   // ---- structure ----

@@ -148,7 +148,8 @@ export class Kept {
     if (layers.some((l) => l.some((c) => c !== ALWAYS && this.#removed[c] === 1))) {
       out = [];
       for (let i = 0; i < (r.size as number); i++)
-        if (layers.every((l) => l[i] === ALWAYS || this.#removed[l[i] as number] === 0)) out.push(i);
+        // Axes of no constant get their choices when first asked, perhaps after this was made: those are kept.
+        if (layers.every((l) => l[i] === ALWAYS || this.#removed[l[i] as number] !== 1)) out.push(i);
     }
     this.#indices.set(r, out);
     return out;

@@ -38,7 +38,8 @@ export interface AxisContext extends OpContext {
   split(a: Axis, sizes: readonly Dim[]): Axis[];
   cut(a: Axis, offsets: readonly number[]): Axis[];
   pick(a: Axis, indices: readonly number[]): Axis;
-  family(parts: readonly Axis[]): Axis;
+  /** The dependent axis of a grouped weight: member b goes with block b of `rows`, the weight's axis 0. */
+  family(parts: readonly Axis[], rows: Axis): Axis;
   /** True when no index of the axis can leave. */
   isFrozen(a: Axis): boolean;
 

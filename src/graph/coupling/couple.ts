@@ -147,7 +147,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       split: (a, sizes) => system.split(a, sizes, { ...at, text: `${node.opType} splits it in a way that cannot be followed` }),
       cut: (a, offsets) => system.cut(a, offsets, { ...at, text: `${node.opType} cuts it in a way that cannot be followed` }),
       pick: (a, indices) => system.pick(a, indices, { ...at, text: `${node.opType} picks from it in a way that cannot be followed` }),
-      family: (parts) => system.family(parts, outputs[0]?.name ?? ""),
+      family: (parts, rows) => system.family(parts, rows, outputs[0]?.name ?? ""),
       isFrozen: (a) => system.reason(a) !== undefined,
       contract: (...slots) => {
         for (const { input, axis, over } of slots) {
@@ -225,7 +225,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   function* allAxes(): Iterable<Axis> {
     for (const axes of allShapes()) yield* axes;
   }
-  for (const axes of allShapes()) pinStrayFamilies(system, axes);
+  if (system.hasFamilies) for (const axes of allShapes()) pinStrayFamilies(system, axes);
   return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, barriers };
 }
 
@@ -234,10 +234,9 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
  * else (the weight transposed, reshaped, concatenated, or read by another kind of node) its members are kept whole.
  */
 function pinStrayFamilies(system: AxisSystem, axes: readonly Axis[]): void {
-  const rows = axes[0] && system.partsOf(axes[0]);
   axes.forEach((axis, k) => {
-    for (const family of system.familiesIn(axis)) {
-      const isBlockwise = k === 1 && family === system.find(axis) && rows !== undefined && system.isRowsOf(rows, family);
+    for (const { family, rows } of system.familiesIn(axis)) {
+      const isBlockwise = k === 1 && family === system.find(axis) && system.find(rows) === system.find(axes[0] as Axis);
       if (!isBlockwise) system.pin(family, { text: "the input axis of a grouped weight is read other than block by block" });
     }
   });

@@ -7,10 +7,11 @@
  * normalisation and softmax, where setting slices to zero does not.
  */
 
-import { UnsupportedError } from "../../errors.js";
+import { internal } from "../../errors.js";
 import { cloneModel } from "../clone.js";
+import { isKnown } from "../dim.js";
 import { bitsOf } from "../dtype.js";
-import type { Model, Node } from "../graph.js";
+import type { Graph, Model, Node, Value, ValueType } from "../graph.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
 import type { Kept } from "./choices.js";
@@ -34,23 +35,51 @@ export function oracleOf(typing: Typing, kept: Kept): Model {
       if (blocks) {
         const value = target.inputs[input]?.constant;
         if (value) target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, takeBlocks(value, axis, blocks)));
+        else gatherBlocks(next.graph, target, input, axis, blocks, (typing.types.shape(node.inputs[input] as Value) ?? [])[0] as number);
         continue;
       }
       const indices = kept.isFamily(term) ? undefined : kept.indices(term);
       if (!indices) continue;
       const now = target.inputs[input]?.constant;
       if (zero) {
-        if (!now)
-          throw new UnsupportedError("ORACLE_RECURRENCE", `The recurrent weights of "${node.label}" are no constant.`, {
-            at: { node: node.label },
-          });
-        target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, zeroed(now, axis, indices)));
+        if (now) target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, zeroed(now, axis, indices)));
+        else maskInput(next.graph, target, input, typing.types.type(node.inputs[input] as Value), axis, indices);
       } else if (constant && now)
         target.setInput(input, next.graph.addInitializer(`${node.inputs[input]?.name}_kept`, now.take(axis, indices)));
       else insertGather(next.graph, target, input, axis, indices);
     }
   }
   return next;
+}
+
+/** Puts before `input`, a computed grouped weight, what takeBlocks does to a constant: per block, a Gather of its rows and of its positions. */
+function gatherBlocks(graph: Graph, node: Node, input: number, axis: number, blocks: readonly (readonly number[])[], rows: number): void {
+  const whole = node.inputs[input] as Value;
+  const per = rows / blocks.length;
+  const pieces = blocks.map((positions, b) => {
+    node.setInput(input, whole);
+    insertGather(graph, node, input, 0, Array.from({ length: per }, (_, i) => b * per + i));
+    insertGather(graph, node, input, axis, positions);
+    return node.inputs[input];
+  });
+  const joined = graph.insertNode("Concat", pieces, {
+    before: node,
+    outputs: [`${whole.name}_kept`],
+    attributes: { axis: { kind: "int", value: 0 } },
+  });
+  node.setInput(input, joined.outputs[0]);
+}
+
+/** Multiplies an input, a computed weight, by 1 at the kept positions of `axis` and 0 elsewhere. */
+function maskInput(graph: Graph, node: Node, input: number, type: ValueType | undefined, axis: number, kept: readonly number[]): void {
+  const value = node.inputs[input] as Value;
+  const extent = type?.kind === "tensor" ? type.shape?.[axis] : undefined;
+  if (type?.kind !== "tensor" || extent === undefined || !isKnown(extent)) throw internal(`The extent of "${value.name}" is unknown.`);
+  const dims = type.shape?.map((_, a) => (a === axis ? extent : 1)) ?? [];
+  const ones = Array.from({ length: extent }, (_, i) => (kept.includes(i) ? 1 : 0));
+  const mask = graph.addInitializer(`${value.name}_mask`, Tensor.fromNumbers(type.dtype, dims, ones));
+  const masked = graph.insertNode("Mul", [value, mask], { before: node, outputs: [`${value.name}_kept`] });
+  node.setInput(input, masked.outputs[0]);
 }
 
 /** `tensor` with every position of `axis` outside `kept` set to zero. */

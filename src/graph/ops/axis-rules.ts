@@ -141,7 +141,7 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     );
   const far_ = blocks(far);
   const own_ = blocks(own);
-  op.same(inner, op.family(far_));
+  op.same(inner, op.family(far_, own));
   op.balance(far_, `the ${group} groups of a convolution read equally many channels`);
   op.balance(own_, `the ${group} groups of a convolution make equally many channels`);
   return undefined;

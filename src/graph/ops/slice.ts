@@ -83,7 +83,7 @@ const slice = defineOp({
         if (at < 0) return a;
         const cut = cuts?.[at];
         const picked = cut && pickedBy(a.size, cut);
-        if (picked && picked.length > 0) return op.pick(a, picked);
+        if (picked) return picked.length > 0 ? op.pick(a, picked) : op.fixed(0, "Slice takes nothing of it");
         // Everything, symbolically: x[:, 0:] of an extent N.
         if (size === a.size && cut?.step === 1) return a;
         op.freeze(a, "Slice cuts it where only a run can tell");
@@ -103,6 +103,7 @@ const slice = defineOp({
       if ((!kept && !out) || !picked) return cut;
       const position = new Map((kept ?? range((op.shape(0) as Shape)[axis] as number)).map((index, p) => [index, p]));
       const wanted = (out ?? range(picked.length)).map((o) => position.get(picked[o] as number) as number);
+      if (wanted.length === 0) return { start: 0, end: 0, step: 1 };
       const regular = regularCut(wanted);
       if (regular) return regular;
       op.gatherInput(0, axis, wanted);

@@ -3,6 +3,7 @@
  *
  * FUZZ_SEEDS and FUZZ_FROM run more seeds, or other ones: FUZZ_SEEDS=2000 npx vitest run test/graph/coupling/fuzz.test.ts
  */
+import { writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { type Coupling, findGroups } from "../../../src/graph/coupling/groups.js";
 import { random } from "../../../src/score/random.js";
@@ -82,5 +83,6 @@ test(`${SEEDS} random graphs, pruned at random, compute what the oracle computes
     failures.push(`seed ${seed}: ${outcome.kind} ${"why" in again ? again.why : ""}\n${textOf(small)}`);
   }
   console.log(JSON.stringify(count));
+  if (process.env["FUZZ_LOG"]) writeFileSync(process.env["FUZZ_LOG"], failures.join("\n\n"));
   expect(failures.join("\n\n")).toBe("");
 });
