@@ -21,7 +21,7 @@ import { checkEquality } from "./verify/equality.js";
 import { randomFeeds } from "./verify/feeds.js";
 import { compareLatency } from "./verify/latency.js";
 import { sourceOf } from "./verify/source.js";
-import { checkInterface, checkLoads, requireEquality } from "./verify/verify.js";
+import { checkInterface, checkLoads, requireEquality, requireLoads } from "./verify/verify.js";
 import { version } from "./version.js";
 
 export interface PassRequest {
@@ -92,15 +92,26 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     throw new ConfigError("PASS_NONE", "At least one --pass is expected.", {
       hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
     });
+  if (options.maxDrop !== undefined && !options.data) {
+    throw new ConfigError(
+      "MAX_DROP_NEEDS_LABELS",
+      `A highest loss of accuracy (${options.maxDrop} points) needs labelled data, but none were given.`,
+      {
+        hint: "Give --data with labels the model was not calibrated on.",
+      },
+    );
+  }
   const steps: StepReport[] = [];
   const plans: PruningPlan[] = [];
   const claims: Claim[] = [];
   let current = model;
   for (const [i, request] of options.passes.entries()) {
-    options.signal?.throwIfAborted();
     progress(options, nameOf(request.entry), i, options.passes.length);
+    // Planning is one long computation: let signals and the progress bar through before it.
+    await new Promise((resume) => setImmediate(resume));
+    options.signal?.throwIfAborted();
     const started = performance.now();
-    const step = runStep(current, request, options, claims, plans);
+    const step = runStep(model, current, request, options, claims, plans);
     steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
     current = step.model;
   }
@@ -116,8 +127,16 @@ export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<P
   return finish(model, result, [plan], steps, claims, { ...options, passes: [] });
 }
 
-/** The decision alone. @throws ConfigError when the request is not a criterion. */
-export function planOnly(model: Model, request: PassRequest, options: PruneOptions): PlanResult & { readonly notes: readonly Note[] } {
+/**
+ * The decision alone. Budgets are fractions of what `original` costs: in a run of several passes, of its input.
+ * @throws ConfigError when the request is not a criterion.
+ */
+export function planOnly(
+  model: Model,
+  request: PassRequest,
+  options: PruneOptions,
+  original: Model = model,
+): PlanResult & { readonly notes: readonly Note[] } {
   if (request.entry.kind !== "criterion") {
     throw new ConfigError("PLAN_NEEDS_CRITERION", `"${nameOf(request.entry)}" rewrites; only a criterion makes a plan.`, {
       hint: "`onnx-prune passes` tells which are criteria, e.g. l1.",
@@ -137,6 +156,7 @@ export function planOnly(model: Model, request: PassRequest, options: PruneOptio
     align: options.align ?? "auto",
     seed: options.seed ?? 0,
     exclude: options.exclude ?? [],
+    original,
     measure: (m, what) => measured(m, what, options),
     note: (n) => notes.push(n),
   });
@@ -144,6 +164,7 @@ export function planOnly(model: Model, request: PassRequest, options: PruneOptio
 }
 
 function runStep(
+  original: Model,
   model: Model,
   request: PassRequest,
   options: PruneOptions,
@@ -152,7 +173,7 @@ function runStep(
 ): { model: Model; report: Omit<StepReport, "milliseconds"> } {
   const { entry } = request;
   if (entry.kind === "criterion") {
-    const planned = planOnly(model, request, options);
+    const planned = planOnly(model, request, options, original);
     plans.push(planned.plan);
     const { result, report } = removalStep(model, entry.criterion.name, planned.plan, claims);
     const declined = planned.declined.map((d) => ({ group: d.group.name, why: d.why }));
@@ -244,6 +265,7 @@ async function finish(
     const equality = await proveClaims(runner, claims, feeds, options);
     options.signal?.throwIfAborted();
     const loads = await checkLoads(runner, after, feeds[0] as Feeds);
+    requireLoads(loads);
     const accuracy = options.data ? await measureAccuracy(runner, before, after, options.data, options) : undefined;
     const latency = (options.latency ?? true) ? await measureLatency(runner, before, after, feeds[0] as Feeds, options) : undefined;
     const report: RunReport = {

@@ -8,7 +8,7 @@ import { readModel } from "../src/export/read.js";
 import { encode, joinChunks } from "../src/graph/codec.js";
 import type { Model } from "../src/graph/graph.js";
 import { findEntry } from "../src/passes/registry.js";
-import { applyOnly, planOnly, prune, type PruneOptions } from "../src/pipeline.js";
+import { applyOnly, type PruneOptions, planOnly, prune } from "../src/pipeline.js";
 import { criteria } from "../src/score/criteria.js";
 import { parsePlan, printPlan } from "../src/score/plan.js";
 
@@ -52,6 +52,20 @@ describe("prune", () => {
     await expect(run).rejects.toThrow(BudgetError);
   });
 
+  it("needs data for --max-drop", async () => {
+    const run = prune(await lenet(), { ...quick, passes: await request("l1"), target: { macs: 0.9 }, maxDrop: 1 });
+    await expect(run).rejects.toMatchObject({ code: "MAX_DROP_NEEDS_LABELS", exitCode: 2 });
+  });
+
+  it("counts a budget from the model the run began with, whatever passes came before", async () => {
+    const model = await readModel("models/cifar10_resnet20.onnx");
+    const passes = [...(await request("l1")), ...(await request("l2"))];
+    const { report } = await prune(model, { ...quick, passes, target: { params: 0.7 } });
+    expect(report.cost.after.parameters / report.cost.before.parameters).toBeCloseTo(0.7, 2);
+    // The first pass met it; the second finds nothing left to do.
+    expect(report.steps.map((s) => s.changed)).toEqual([true, false]);
+  });
+
   it("says what is reachable when the budget is not", async () => {
     const run = prune(await lenet(), { ...quick, passes: await request("l1"), target: { macs: 0.001 } });
     await expect(run).rejects.toMatchObject({ code: "BUDGET_UNREACHABLE", exitCode: 3 });
@@ -60,12 +74,15 @@ describe("prune", () => {
   it("wants exactly one budget, and at least one pass", async () => {
     const model = await lenet();
     await expect(prune(model, { ...quick, passes: await request("l1") })).rejects.toThrow(ConfigError);
-    await expect(prune(model, { ...quick, passes: await request("l1"), target: { macs: 0.5, params: 0.5 } })).rejects.toMatchObject({ code: "TARGET_COUNT" });
+    await expect(prune(model, { ...quick, passes: await request("l1"), target: { macs: 0.5, params: 0.5 } })).rejects.toMatchObject({
+      code: "TARGET_COUNT",
+    });
     await expect(prune(model, { ...quick, passes: [] })).rejects.toMatchObject({ code: "PASS_NONE" });
   });
 
   it("gives byte-identical output for the same input and seed, at 1 and at 2 threads", async () => {
-    const once = async (threads: number) => bytesOf((await prune(await lenet(), { ...quick, threads, passes: await request("random"), target: { params: 0.5 } })).model);
+    const once = async (threads: number) =>
+      bytesOf((await prune(await lenet(), { ...quick, threads, passes: await request("random"), target: { params: 0.5 } })).model);
     const [a, b, c] = [await once(1), await once(1), await once(2)];
     expect(a.equals(b)).toBe(true);
     expect(a.equals(c)).toBe(true);

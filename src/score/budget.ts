@@ -24,6 +24,8 @@ export interface PlanRequest {
   readonly seed: number;
   /** Group names or node names left whole. */
   readonly exclude?: readonly string[];
+  /** The model that fractions of cost refer to, where other passes ran before; default: the model itself. */
+  readonly original?: Model;
   /** What the file made from a model costs, for macs, params and bytes. */
   readonly measure: (model: Model, what: Exclude<Measure, "ratio">) => number;
   note(note: Note): void;
@@ -179,7 +181,7 @@ class Search {
     this.#states = states;
     this.#steps = steps;
     this.#request = request;
-    this.#whole = measure === "ratio" ? 1 : request.measure(model, measure);
+    this.#whole = measure === "ratio" ? 1 : request.measure(request.original ?? model, measure);
     this.#tolerance = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
   }
 
@@ -350,12 +352,7 @@ function pickInSequence(model: Model, states: readonly PoolState[], levels: Leve
  * Gives back the best channel of any axis that would lose all: only cut-off runs of an axis can. Where parts must keep
  * equally many, the next channel of the same part leaves instead; where none can, the pool stays whole.
  */
-function repair(
-  coupling: Coupling,
-  pools: readonly Pool[],
-  picked: ReadonlySet<number>,
-  scores: ReadonlyMap<Group, Ranking>,
-): Set<number> {
+function repair(coupling: Coupling, pools: readonly Pool[], picked: ReadonlySet<number>, scores: ReadonlyMap<Group, Ranking>): Set<number> {
   const removed = new Set(picked);
   const worth = (c: number) => {
     const g = coupling.groupOf(c);

@@ -5,6 +5,7 @@ import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Model, Value } from "../graph/graph.js";
+import { infer } from "../graph/infer.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";
 import type { Feeds, LoadOptions, Runner } from "../runtime/runner.js";
@@ -132,11 +133,13 @@ async function firstDifference(
   tolerance: number,
 ): Promise<{ value: string; maxRel: number } | undefined> {
   const { reference, candidate, removal } = request;
+  const types = infer(reference);
   const shared: { mine: Value; theirs: Value }[] = [];
   for (const node of reference.graph.nodes) {
     for (const mine of node.outputs) {
       const theirs = mine && candidate.graph.value(mine.name);
-      if (mine && theirs && mine.dtype && isFloat(mine.dtype) && mine.constant === undefined) shared.push({ mine, theirs });
+      const type = mine && types.type(mine);
+      if (mine && theirs && type?.kind === "tensor" && isFloat(type.dtype) && mine.constant === undefined) shared.push({ mine, theirs });
     }
   }
   for (let at = 0; at < shared.length; at += VALUES_AT_ONCE) {

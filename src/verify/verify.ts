@@ -38,6 +38,19 @@ export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Pr
   return out;
 }
 
+/** @throws VerificationError (exit 4) when an optimisation level computes something else. */
+export function requireLoads(loads: RunReport["loads"]): void {
+  const bad = loads.find((l) => !l.ok);
+  if (!bad) return;
+  throw new VerificationError(
+    "VERIFY_OPTIMISED",
+    `At optimisation level "${bad.level}" the result differs from its plain run by ${bad.maxRel.toExponential(1)}, more than ${OPTIMISER_TOLERANCE.toExponential(0)}.`,
+    {
+      hint: "Nothing was written. ONNX Runtime's optimiser changes this graph: compare the original at both levels, and report it if that agrees.",
+    },
+  );
+}
+
 /** @throws VerificationError when names, types or dims of inputs or outputs changed, or the graph breaks an invariant. */
 export function checkInterface(before: Model, after: Model): void {
   const violations = check(after, { interface: interfaceOf(before) });

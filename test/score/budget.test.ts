@@ -1,41 +1,161 @@
+/** From scores and a target to a plan: which channels leave, how near the budget comes, and what cannot be met. */
 import { describe, expect, test } from "vitest";
-import { BudgetError } from "../../src/errors.js";
+import { z } from "zod";
+import { BudgetError, ConfigError } from "../../src/errors.js";
 import type { Model } from "../../src/graph/graph.js";
+import { removeDead } from "../../src/passes/remove-dead.js";
+import { applyPlan } from "../../src/passes/remove-filters.js";
+import { runPass } from "../../src/passes/run-pass.js";
 import { makePlan, type PlanRequest } from "../../src/score/budget.js";
 import { type Criterion, defineCriterion } from "../../src/score/criterion.js";
-import { resolvePlan } from "../../src/score/plan.js";
-import { z } from "zod";
+import { printPlan, resolvePlan } from "../../src/score/plan.js";
+import { random } from "../../src/score/random.js";
 import { modelOf } from "../support/build.js";
 
-/** Scores are the channel's number: channel 0 leaves first. */
-const byNumber = defineCriterion({
-  name: "by-number",
-  summary: "their number",
-  source: "test",
-  options: z.strictObject({}),
-  needs: ["weights"],
-  comparable: true,
-  prepare: () => (group) => ({ scores: Float64Array.from(group.choices, (_, k) => k) }),
-}) as Criterion;
+/** Scores are the channel's number, plus 100 for groups made by the value `high`: low numbers leave first. */
+const byNumber = (high = "") =>
+  defineCriterion({
+    name: "by-number",
+    summary: "their number",
+    source: "test",
+    options: z.strictObject({}),
+    needs: ["weights"],
+    comparable: true,
+    prepare: () => (group) => ({ scores: Float64Array.from(group.choices, (_, k) => k + (group.name.startsWith(`${high}:`) ? 100 : 0)) }),
+  }) as Criterion;
 
-function request(over: Partial<PlanRequest>): PlanRequest {
-  return { criterion: byNumber, options: {}, target: { ratio: 0.5 }, scope: "local", align: 1, seed: 0, measure: parameters, note: () => undefined, ...over };
+function request(over: Partial<PlanRequest> = {}): PlanRequest {
+  const measure = (model: Model) => parameters(runPass(removeDead, model).model);
+  return { criterion: byNumber(), options: {}, target: { ratio: 0.5 }, scope: "local", align: 1, seed: 0, measure, note: () => undefined, ...over };
 }
 
-function parameters(model: Model): number {
-  return model.graph.initializers.reduce((n, v) => n + (v.initializer?.dims.reduce((a, b) => a * b, 1) ?? 0), 0);
-}
+const parameters = (model: Model): number => model.graph.initializers.reduce((n, v) => n + (v.initializer?.size ?? 0), 0);
 
-test("what repair gives back to an emptied axis keeps the balance of a grouped convolution", () => {
-  const model = modelOf(`g (float[N,3,4,4] x) => (float[N,3,4,4] y, float[N,3,4,4] z) <
-    float[12,3,1,1] a = {...}, float[6,6,1,1] b = {...}, float[3,6,1,1] c = {...}, float[3,2,1,1] d = {...},
-    int64[1] from = {0}, int64[1] to = {2}, int64[1] axis = {1}> {
-    h = Conv (x, a)
-    u = Conv <group = 2> (h, b)
-    y = Conv (u, c)
-    s = Slice (h, from, to, axis)
-    z = Conv (s, d)
+/** Two free layers, of 20 and 40 channels unless told. */
+const mlp = (one = 20, two = 40) =>
+  modelOf(`g (float[N,10] x) => (float[N,5] y) < float[10,${one}] a = {...}, float[${one},${two}] b = {...}, float[${two},5] c = {...} > {
+    h = MatMul (x, a)
+    p = Relu (h)
+    q = MatMul (p, b)
+    r = Relu (q)
+    y = MatMul (r, c)
   }`);
-  const { plan, coupling } = makePlan(model, request({}));
-  expect(() => resolvePlan(plan, coupling, undefined)).not.toThrow();
+
+function thrown(f: () => unknown): BudgetError {
+  try {
+    f();
+  } catch (error) {
+    if (error instanceof BudgetError) return error;
+    throw error;
+  }
+  throw new Error("Nothing was thrown.");
+}
+
+describe("a ratio", () => {
+  test("taken from every layer leaves the lowest scores out of each", () => {
+    const { plan, budget } = makePlan(mlp(), request({ target: { ratio: 0.75 } }));
+    expect(plan.remove).toEqual({ "a:1": [0, 1, 2, 3, 4], "b:1": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] });
+    expect(budget).toEqual({ measure: "ratio", asked: 0.75, reached: 0.75 });
+  });
+
+  test("taken over all layers leaves out the lowest scores wherever they are", () => {
+    const { plan } = makePlan(mlp(), request({ scope: "global", criterion: byNumber("a") }));
+    expect(Object.keys(plan.remove)).toEqual(["b:1"]);
+    expect(plan.remove["b:1"]).toHaveLength(30);
+  });
+
+  test("of 1 removes nothing", () => {
+    expect(makePlan(mlp(), request({ target: { ratio: 1 } })).plan.remove).toEqual({});
+  });
+
+  test("however small leaves every layer one channel", () => {
+    for (const scope of ["local", "global"] as const) {
+      const { plan } = makePlan(mlp(), request({ scope, target: { ratio: 0.001 } }));
+      expect([plan.remove["a:1"]?.length, plan.remove["b:1"]?.length]).toEqual([19, 39]);
+    }
+  });
+});
+
+describe("a cost", () => {
+  test("is met within 1 % by the file that the plan makes", () => {
+    for (const scope of ["local", "global"] as const) {
+      for (const params of [0.9, 0.5, 0.25]) {
+        const model = mlp(120, 160);
+        const { plan, budget } = makePlan(model, request({ scope, target: { params } }));
+        const made = parameters(runPass(removeDead, applyPlan(model, plan).result).model) / parameters(mlp(120, 160));
+        expect(budget.reached).toBeCloseTo(made, 12);
+        expect(Math.abs(made / params - 1)).toBeLessThanOrEqual(0.01);
+      }
+    }
+  });
+
+  test("below what one channel per layer costs names what can be reached", () => {
+    const error = thrown(() => makePlan(mlp(), request({ target: { params: 0.001 } })));
+    expect([error.code, error.exitCode]).toEqual(["BUDGET_UNREACHABLE", 3]);
+    expect(error.message).toMatchInlineSnapshot(`"--params 0.001 asks for 0.1 % of the original, but with every layer at its least 1.3 % remain."`);
+    expect(error.hint).toMatchInlineSnapshot(`"Ask for --params 0.02 or more. \`onnx-prune inspect\` tells what is frozen and why."`);
+  });
+
+  test("between the steps that widths allow names both sides", () => {
+    const model = modelOf(`g (float[N,2] x) => (float[N,2] y) < float[2,2] a = {...}, float[2,2] b = {...} > { h = MatMul (x, a)  y = MatMul (h, b) }`);
+    const error = thrown(() => makePlan(model, request({ target: { params: 0.75 } })));
+    expect(error.code).toBe("BUDGET_NOT_MET");
+    expect(error.message).toMatchInlineSnapshot(`"--params 0.75 cannot be met within 1.0 %: the nearest that widths allow are 50.0 % and 100.0 % of the original."`);
+  });
+
+  test("of a model without free channels says so", () => {
+    const model = modelOf("g (float[N,2] x) => (float[N,2] y) < float[2,2] a = {...} > { y = MatMul (x, a) }");
+    expect(thrown(() => makePlan(model, request())).code).toBe("BUDGET_NOTHING_TO_PRUNE");
+  });
+});
+
+describe("a target", () => {
+  test("is exactly one fraction in (0, 1]", () => {
+    for (const target of [{}, { ratio: 0.5, macs: 0.5 }]) {
+      expect(() => makePlan(mlp(), request({ target }))).toThrow(expect.objectContaining({ code: "TARGET_COUNT" }));
+    }
+    for (const ratio of [0, -1, 1.5, Number.NaN]) {
+      expect(() => makePlan(mlp(), request({ target: { ratio } }))).toThrow(ConfigError);
+    }
+  });
+});
+
+describe("the plan", () => {
+  test("is the same when made twice, from one seed, and another from another", () => {
+    const make = (seed: number) => printPlan(makePlan(mlp(), request({ criterion: random, seed })).plan);
+    expect(make(7)).toBe(make(7));
+    expect(make(7)).not.toBe(make(8));
+  });
+
+  test("leaves excluded groups and nodes whole", () => {
+    expect(Object.keys(makePlan(mlp(), request({ exclude: ["a:1"] })).plan.remove)).toEqual(["b:1"]);
+    // Node "q" makes b's channels and sums over a's.
+    expect(() => makePlan(mlp(), request({ exclude: ["q"] }))).toThrow(expect.objectContaining({ code: "BUDGET_NOTHING_TO_PRUNE" }));
+  });
+
+  test("has aligned widths where asked, and free ones below the block", () => {
+    const { plan } = makePlan(mlp(), request({ align: 8, target: { ratio: 0.45 } }));
+    const kept = { a: 20 - (plan.remove["a:1"]?.length ?? 0), b: 40 - (plan.remove["b:1"]?.length ?? 0) };
+    expect(kept).toEqual({ a: 8, b: 16 });
+  });
+
+  test("keeps the balance of grouped convolutions where an emptied axis got a channel back", () => {
+    // The channel once came back alone, and the plan was refused when it was applied.
+    const model = () =>
+      modelOf(`g (float[N,3,4,4] x) => (float[N,3,4,4] y, float[N,3,4,4] z) <
+        float[12,3,1,1] a = {...}, float[6,6,1,1] b = {...}, float[3,6,1,1] c = {...}, float[3,2,1,1] d = {...},
+        int64[1] from = {0}, int64[1] to = {2}, int64[1] axis = {1}> {
+        h = Conv (x, a)
+        u = Conv <group = 2> (h, b)
+        y = Conv (u, c)
+        s = Slice (h, from, to, axis)
+        z = Conv (s, d)
+      }`);
+    for (const ratio of [0.5, 0.34, 0.2]) {
+      const { plan, coupling } = makePlan(model(), request({ target: { ratio } }));
+      const kept = resolvePlan(plan, coupling, undefined);
+      expect(kept.indices((coupling.typing.axesOf(coupling.typing.model.graph.value("s") as never) as never)[1])?.length).toBeGreaterThan(0);
+    }
+    expect(makePlan(model(), request()).plan.remove["a:0"]).toHaveLength(6);
+  });
 });

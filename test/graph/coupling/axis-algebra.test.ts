@@ -273,7 +273,9 @@ describe("the axis algebra", () => {
       }),
       { numRuns: 1500, seed: 5 },
     );
-    console.log({ removable, frozen });
+    // Measured: 40 of 2499. Pinning is our policy where terms disagree; this is its price.
+    expect(removable).toBeGreaterThan(1000);
+    expect(frozen / removable).toBeLessThan(0.025);
   });
 
   test("with products rarely depends on the order of equations", () => {
@@ -289,7 +291,8 @@ describe("the axis algebra", () => {
       }),
       { numRuns: 2000, seed: 4 },
     );
-    console.log(same, all);
+    // Measured: 1429 of 1434; the rest keeps more in one order than in the other, never too little.
+    expect(same / all).toBeGreaterThan(0.99);
   });
 
   test("without products does not depend on the order of equations", () => {
