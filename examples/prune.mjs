@@ -1,11 +1,11 @@
 // The library: node examples/prune.mjs in.onnx out.onnx [data]
-import { findEntry, modelInputs, openSamples, prune, readModel, writeModel } from "onnx-prune";
+import { modelInputs, openSamples, prune, readModel, writeModel } from "onnx-prune";
 
 const [input, output, where] = process.argv.slice(2);
 const model = await readModel(input);
 const data = where === undefined ? undefined : await openSamples(where, modelInputs(model));
 const { model: pruned, report } = await prune(model, {
-  passes: [{ entry: await findEntry("l1"), options: {} }],
+  passes: ["l1"],
   target: { macs: 0.7 },
   data,
 });

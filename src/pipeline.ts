@@ -6,7 +6,7 @@ import { cost } from "./graph/cost.js";
 import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
-import { type Entry, nameOf } from "./passes/registry.js";
+import { type Entry, findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
@@ -37,8 +37,8 @@ export interface ProgressEvent {
 }
 
 export interface PruneOptions {
-  /** Run in the order given. */
-  readonly passes: readonly PassRequest[];
+  /** Run in the order given; a name stands for a pass with its default options, a path for a module (registry.ts). */
+  readonly passes: readonly (PassRequest | string)[];
   /** Needed when a criterion is among the passes. */
   readonly target?: Target;
   readonly scope?: "local" | "global";
@@ -105,7 +105,8 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
   const plans: PruningPlan[] = [];
   const claims: Claim[] = [];
   let current = model;
-  for (const [i, request] of options.passes.entries()) {
+  const requests = await Promise.all(options.passes.map(requestOf));
+  for (const [i, request] of requests.entries()) {
     progress(options, nameOf(request.entry), i, options.passes.length);
     // Planning is one long computation: let signals and the progress bar through before it.
     await new Promise((resume) => setImmediate(resume));
@@ -116,6 +117,10 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     current = step.model;
   }
   return finish(model, current, plans, steps, claims, options);
+}
+
+async function requestOf(pass: PassRequest | string): Promise<PassRequest> {
+  return typeof pass === "string" ? { entry: await findEntry(pass), options: {} } : pass;
 }
 
 /** Carries out a plan made before: no scores, no decision. */

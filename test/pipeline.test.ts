@@ -88,6 +88,13 @@ describe("prune", () => {
     expect(a.equals(c)).toBe(true);
   });
 
+  it("takes passes by name", async () => {
+    const { report } = await prune(await lenet(), { ...quick, passes: ["fold-constants", "l1"], target: { ratio: 0.5 }, check: "none" });
+    expect(report.steps.map((s) => s.pass)).toEqual(["fold-constants", "l1"]);
+    expect(report.notes.map((n) => n.code)).toEqual(["UNPROVEN"]);
+    await expect(prune(await lenet(), { ...quick, passes: ["l11"] })).rejects.toMatchObject({ code: "PASS_UNKNOWN" });
+  });
+
   it("leaves the model it was given as it was", async () => {
     const model = await lenet();
     const before = bytesOf(model);
@@ -128,7 +135,7 @@ describe("plan and apply", () => {
     const options: PruneOptions = { ...quick, passes: await request("similar", { merge: true }), target: { macs: 0.6 }, scope: "local" };
     const pruned = await prune(await lenet(), options);
     const model = await lenet();
-    const [first] = options.passes;
+    const [first] = await request("similar", { merge: true });
     const { plan } = planOnly(model, first as NonNullable<typeof first>, options);
     const applied = await applyOnly(model, parsePlan(printPlan(plan), "plan.json"), quick);
     expect(plan.merges.length).toBeGreaterThan(0);

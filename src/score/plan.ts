@@ -2,7 +2,10 @@
 import { z } from "zod";
 import { PlanError } from "../errors.js";
 import { ALWAYS, Kept } from "../graph/coupling/choices.js";
+import type { Axis } from "../graph/coupling/axis.js";
+import { isTypedPerUse } from "../graph/coupling/couple.js";
 import type { Coupling } from "../graph/coupling/groups.js";
+import type { Value } from "../graph/graph.js";
 import { closest } from "../suggest.js";
 import { brokenBalances } from "./pools.js";
 
@@ -89,7 +92,7 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
   }
   const colon = key.lastIndexOf(":");
   const value = colon < 0 ? undefined : coupling.typing.model.graph.value(key.slice(0, colon));
-  const axis = value && coupling.typing.axesOf(value)?.[Number(key.slice(colon + 1))];
+  const axis = value && axesAsRead(key, value, coupling)?.[Number(key.slice(colon + 1))];
   if (!axis) {
     const near = closest(
       key,
@@ -109,7 +112,7 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
   const layers = coupling.choices.layers(axis);
   return indices.map((i) => {
     if (i >= (axis.size as number)) throw outOfRange(key, i, axis.size as number);
-    const here = layers.map((l) => l[i] as number).filter((c) => c !== ALWAYS);
+    const here = [...new Set(layers.map((l) => l[i] as number))].filter((c) => c !== ALWAYS);
     if (here.length === 1) return here[0] as number;
     if (here.length === 0) throw new PlanError("PLAN_FROZEN", `The plan removes "${key}"[${i}], but that index is frozen.`);
     const names = [...new Set(here.map((c) => coupling.groupOf(c)?.name ?? "?"))];
@@ -118,6 +121,16 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
       `"${key}"[${i}] belongs to several groups at once (${names.join(", ")}): name the group instead.`,
     );
   });
+}
+
+/** The axes of a value; of a small constant, which each reader may keep differently, as its only reader sees them. */
+function axesAsRead(key: string, value: Value, { typing }: Coupling): readonly Axis[] | undefined {
+  if (!isTypedPerUse(value)) return typing.axesOf(value);
+  const [use, ...more] = value.uses();
+  if (more.length > 0) {
+    throw new PlanError("PLAN_AMBIGUOUS", `"${key}" is read by ${more.length + 1} nodes, which may keep different indices: name the group instead.`);
+  }
+  return use && typing.axesOfInput(use.node, use.index);
 }
 
 function outOfRange(key: string, index: number, size: number): PlanError {

@@ -14,7 +14,8 @@ const coupling = () =>
       float[4,6] a = {...}, float[6,6] b = {...}, float[6] bias = {...}, float[3] scale = {...}, float[6,2] c = {...},
       int64[3] apart = {0, 2, 3}, int64[2] flat = {0, 6} > {
       h = MatMul (x, a)
-      q = MatMul (h, b)
+      i = Add (h, bias)
+      q = MatMul (i, b)
       r = Reshape (q, apart)
       s = Mul (r, scale)
       t = Reshape (s, flat)
@@ -67,6 +68,19 @@ describe("a plan removes", () => {
     const kept = resolvePlan(plan({ remove: { "b:0": [2] } }), c, undefined);
     expect(c.groups[0]?.choices.map((x) => kept.isRemoved(x))).toEqual([false, false, true, false, false, false]);
   });
+});
+
+test("indices of a small constant are those of its reader, and ambiguous where it has several", () => {
+  // They once named an axis of nothing: the plan was accepted and removed nothing.
+  const c = coupling();
+  const kept = resolvePlan(plan({ remove: { "bias:0": [4] } }), c, undefined);
+  expect(c.groups[0]?.choices.map((x) => kept.isRemoved(x))).toEqual([false, false, false, false, true, false]);
+  const shared = findGroups(
+    modelOf(`g (float[N,4] x) => (float[N,2] y) < float[4,6] a = {...}, float[6,6] b = {...}, float[6] bias = {...}, float[6,2] c = {...} > {
+      h = MatMul (x, a)  i = Add (h, bias)  j = MatMul (i, b)  k = Add (j, bias)  y = MatMul (k, c)
+    }`),
+  );
+  expect(resolving({ "bias:0": [4] }, shared)).toMatchInlineSnapshot(`"PLAN_AMBIGUOUS: "bias:0" is read by 2 nodes, which may keep different indices: name the group instead."`);
 });
 
 describe("a plan is refused that", () => {
