@@ -345,7 +345,13 @@ class Inference implements Types {
     } else if (spec.moves !== undefined) this.#move(node, spec, op, inputs);
   }
 
-  #evaluate(node: Node, spec: OpSpec, op: InferContext, inputs: readonly (Tensor | undefined)[], limit: number): readonly Tensor[] | undefined {
+  #evaluate(
+    node: Node,
+    spec: OpSpec,
+    op: InferContext,
+    inputs: readonly (Tensor | undefined)[],
+    limit: number,
+  ): readonly Tensor[] | undefined {
     try {
       return evaluateNode(spec, op, inputs, outputShapes(node, this), limit);
     } catch (error) {

@@ -1,8 +1,8 @@
 /** A pruning plan: what to remove, as data. Deciding ends here; the deed (apply) is a function of model and plan alone. */
 import { z } from "zod";
 import { PlanError } from "../errors.js";
-import { ALWAYS, Kept } from "../graph/coupling/choices.js";
 import type { Axis } from "../graph/coupling/axis.js";
+import { ALWAYS, Kept } from "../graph/coupling/choices.js";
 import { isTypedPerUse } from "../graph/coupling/couple.js";
 import type { Coupling } from "../graph/coupling/groups.js";
 import type { Value } from "../graph/graph.js";
@@ -128,7 +128,10 @@ function axesAsRead(key: string, value: Value, { typing }: Coupling): readonly A
   if (!isTypedPerUse(value)) return typing.axesOf(value);
   const [use, ...more] = value.uses();
   if (more.length > 0) {
-    throw new PlanError("PLAN_AMBIGUOUS", `"${key}" is read by ${more.length + 1} nodes, which may keep different indices: name the group instead.`);
+    throw new PlanError(
+      "PLAN_AMBIGUOUS",
+      `"${key}" is read by ${more.length + 1} nodes, which may keep different indices: name the group instead.`,
+    );
   }
   return use && typing.axesOfInput(use.node, use.index);
 }

@@ -26,7 +26,17 @@ const byNumber = (high = "") =>
 
 function request(over: Partial<PlanRequest> = {}): PlanRequest {
   const measure = (model: Model) => parameters(runPass(removeDead, model).model);
-  return { criterion: byNumber(), options: {}, target: { ratio: 0.5 }, scope: "local", align: 1, seed: 0, measure, note: () => undefined, ...over };
+  return {
+    criterion: byNumber(),
+    options: {},
+    target: { ratio: 0.5 },
+    scope: "local",
+    align: 1,
+    seed: 0,
+    measure,
+    note: () => undefined,
+    ...over,
+  };
 }
 
 const parameters = (model: Model): number => model.graph.initializers.reduce((n, v) => n + (v.initializer?.size ?? 0), 0);
@@ -92,15 +102,21 @@ describe("a cost", () => {
   test("below what one channel per layer costs names what can be reached", () => {
     const error = thrown(() => makePlan(mlp(), request({ target: { params: 0.001 } })));
     expect([error.code, error.exitCode]).toEqual(["BUDGET_UNREACHABLE", 3]);
-    expect(error.message).toMatchInlineSnapshot(`"--params 0.001 asks for 0.1 % of the original, but with every layer at its least 1.3 % remain."`);
+    expect(error.message).toMatchInlineSnapshot(
+      `"--params 0.001 asks for 0.1 % of the original, but with every layer at its least 1.3 % remain."`,
+    );
     expect(error.hint).toMatchInlineSnapshot(`"Ask for --params 0.02 or more. \`onnx-prune inspect\` tells what is frozen and why."`);
   });
 
   test("between the steps that widths allow names both sides", () => {
-    const model = modelOf(`g (float[N,2] x) => (float[N,2] y) < float[2,2] a = {...}, float[2,2] b = {...} > { h = MatMul (x, a)  y = MatMul (h, b) }`);
+    const model = modelOf(
+      `g (float[N,2] x) => (float[N,2] y) < float[2,2] a = {...}, float[2,2] b = {...} > { h = MatMul (x, a)  y = MatMul (h, b) }`,
+    );
     const error = thrown(() => makePlan(model, request({ target: { params: 0.75 } })));
     expect(error.code).toBe("BUDGET_NOT_MET");
-    expect(error.message).toMatchInlineSnapshot(`"--params 0.75 cannot be met within 1.0 %: the nearest that widths allow are 50.0 % and 100.0 % of the original."`);
+    expect(error.message).toMatchInlineSnapshot(
+      `"--params 0.75 cannot be met within 1.0 %: the nearest that widths allow are 50.0 % and 100.0 % of the original."`,
+    );
   });
 
   test("of a model without free channels says so", () => {
@@ -154,7 +170,9 @@ describe("the plan", () => {
     for (const ratio of [0.5, 0.34, 0.2]) {
       const { plan, coupling } = makePlan(model(), request({ target: { ratio } }));
       const kept = resolvePlan(plan, coupling, undefined);
-      expect(kept.indices((coupling.typing.axesOf(coupling.typing.model.graph.value("s") as never) as never)[1])?.length).toBeGreaterThan(0);
+      expect(kept.indices((coupling.typing.axesOf(coupling.typing.model.graph.value("s") as never) as never)[1])?.length).toBeGreaterThan(
+        0,
+      );
     }
     expect(makePlan(model(), request()).plan.remove["a:0"]).toHaveLength(6);
   });

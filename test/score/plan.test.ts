@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { PlanError } from "../../src/errors.js";
 import { findGroups } from "../../src/graph/coupling/groups.js";
-import { parsePlan, printPlan, type PruningPlan, resolvePlan } from "../../src/score/plan.js";
+import { type PruningPlan, parsePlan, printPlan, resolvePlan } from "../../src/score/plan.js";
 import { modelOf } from "../support/build.js";
 
 const plan = (over: Partial<PruningPlan> = {}): PruningPlan => ({ format: 1, model: "", remove: {}, merges: [], why: {}, ...over });
@@ -47,7 +47,12 @@ function refused(f: () => unknown): string {
 const resolving = (remove: PruningPlan["remove"], c = coupling()) => refused(() => resolvePlan(plan({ remove }), c, undefined));
 
 test("a plan printed and parsed is the same plan", () => {
-  const full = plan({ model: "ab", remove: { "a:1": [0, 3], "b:1": [] }, merges: [{ group: "a:1", from: 0, into: 1, scale: 0.5 }], why: { by: "hand" } });
+  const full = plan({
+    model: "ab",
+    remove: { "a:1": [0, 3], "b:1": [] },
+    merges: [{ group: "a:1", from: 0, into: 1, scale: 0.5 }],
+    why: { by: "hand" },
+  });
   expect(parsePlan(printPlan(full), "p.json")).toEqual(full);
   expect(printPlan(parsePlan(printPlan(full), "p.json"))).toBe(printPlan(full));
 });
@@ -80,7 +85,9 @@ test("indices of a small constant are those of its reader, and ambiguous where i
       h = MatMul (x, a)  i = Add (h, bias)  j = MatMul (i, b)  k = Add (j, bias)  y = MatMul (k, c)
     }`),
   );
-  expect(resolving({ "bias:0": [4] }, shared)).toMatchInlineSnapshot(`"PLAN_AMBIGUOUS: "bias:0" is read by 2 nodes, which may keep different indices: name the group instead."`);
+  expect(resolving({ "bias:0": [4] }, shared)).toMatchInlineSnapshot(
+    `"PLAN_AMBIGUOUS: "bias:0" is read by 2 nodes, which may keep different indices: name the group instead."`,
+  );
 });
 
 describe("a plan is refused that", () => {
@@ -92,13 +99,17 @@ describe("a plan is refused that", () => {
   });
 
   test("was made for another model, unless it names none", () => {
-    expect(refused(() => resolvePlan(plan({ model: "aa" }), coupling(), "bb"))).toMatchInlineSnapshot(`"PLAN_OTHER_MODEL: The plan was made for a model with sha256 aa, but this one has bb. (Make the plan again from this file. To use it on purpose, set "model" in the plan to "".)"`);
+    expect(refused(() => resolvePlan(plan({ model: "aa" }), coupling(), "bb"))).toMatchInlineSnapshot(
+      `"PLAN_OTHER_MODEL: The plan was made for a model with sha256 aa, but this one has bb. (Make the plan again from this file. To use it on purpose, set "model" in the plan to "".)"`,
+    );
     expect(refused(() => resolvePlan(plan({ model: "" }), coupling(), "bb"))).toBe("accepted");
     expect(refused(() => resolvePlan(plan({ model: "bb" }), coupling(), "bb"))).toBe("accepted");
   });
 
   test("names no group and no axis", () => {
-    expect(resolving({ "a:2": [0] })).toMatchInlineSnapshot(`"PLAN_UNKNOWN_GROUP: The plan removes from "a:2", which is neither a group nor an axis of this model. (Did you mean "a:1"? \`onnx-prune inspect\` lists the groups.)"`);
+    expect(resolving({ "a:2": [0] })).toMatchInlineSnapshot(
+      `"PLAN_UNKNOWN_GROUP: The plan removes from "a:2", which is neither a group nor an axis of this model. (Did you mean "a:1"? \`onnx-prune inspect\` lists the groups.)"`,
+    );
     expect(resolving({ conv9: [0] })).toMatch(/^PLAN_UNKNOWN_GROUP/);
   });
 
@@ -108,19 +119,27 @@ describe("a plan is refused that", () => {
   });
 
   test("removes what is frozen", () => {
-    expect(resolving({ "c:1": [0] })).toMatchInlineSnapshot(`"PLAN_FROZEN: The plan removes "c:1"[0], but that axis is frozen: "y" is a graph output."`);
+    expect(resolving({ "c:1": [0] })).toMatchInlineSnapshot(
+      `"PLAN_FROZEN: The plan removes "c:1"[0], but that axis is frozen: "y" is a graph output."`,
+    );
   });
 
   test("removes an index of a product without saying which factor", () => {
-    expect(resolving({ "t:1": [0] })).toMatchInlineSnapshot(`"PLAN_AMBIGUOUS: "t:1"[0] belongs to several groups at once (b:1, b:1/2): name the group instead."`);
+    expect(resolving({ "t:1": [0] })).toMatchInlineSnapshot(
+      `"PLAN_AMBIGUOUS: "t:1"[0] belongs to several groups at once (b:1, b:1/2): name the group instead."`,
+    );
   });
 
   test("empties an axis", () => {
-    expect(resolving({ "a:1": [0, 1, 2, 3, 4, 5] })).toMatchInlineSnapshot(`"PLAN_EMPTIES_AXIS: The plan removes every index of axis a:1(6); a layer must keep at least one."`);
+    expect(resolving({ "a:1": [0, 1, 2, 3, 4, 5] })).toMatchInlineSnapshot(
+      `"PLAN_EMPTIES_AXIS: The plan removes every index of axis a:1(6); a layer must keep at least one."`,
+    );
   });
 
   test("breaks a balance", () => {
-    expect(resolving({ "a:0": [0] }, grouped())).toMatchInlineSnapshot(`"PLAN_UNBALANCED: The plan cannot be carried out: the 2 groups of a convolution read equally many channels, but they would keep 3, 4 (node "u")."`);
+    expect(resolving({ "a:0": [0] }, grouped())).toMatchInlineSnapshot(
+      `"PLAN_UNBALANCED: The plan cannot be carried out: the 2 groups of a convolution read equally many channels, but they would keep 3, 4 (node "u")."`,
+    );
     expect(resolving({ "a:0": [0, 5] }, grouped())).toBe("accepted");
   });
 });

@@ -17,10 +17,17 @@ function chain(width: number, ...layers: readonly (readonly [number, number])[])
     channels = filters;
   });
   weights.push(`float[3,${channels},1,1] last = {...}`);
-  return findGroups(modelOf(`g (float[N,3,4,4] x) => (float[N,3,4,4] y) < ${weights.join(", ")} > { ${nodes.join("  ")}  y = Conv (h${layers.length}, last) }`));
+  return findGroups(
+    modelOf(
+      `g (float[N,3,4,4] x) => (float[N,3,4,4] y) < ${weights.join(", ")} > { ${nodes.join("  ")}  y = Conv (h${layers.length}, last) }`,
+    ),
+  );
 }
 
-const text = (c: Coupling) => findPools(c).pools.map((p) => `${p.groups.map((g) => g.name).join("+")} ${p.cells.map((x) => `${x.step}/${x.choices.length}`).join(" ")}`);
+const text = (c: Coupling) =>
+  findPools(c).pools.map(
+    (p) => `${p.groups.map((g) => g.name).join("+")} ${p.cells.map((x) => `${x.step}/${x.choices.length}`).join(" ")}`,
+  );
 
 /** Takes `moves` moves of every pool. */
 function taken(c: Coupling, moves: number): Kept {
@@ -102,7 +109,11 @@ describe("widths", () => {
 
   test("are multiples of 16 for convolutions and free for matrix products, when chosen automatically", () => {
     expect(keeps(chain(40), "auto").filter((k) => k >= 16)).toEqual([40, 32, 16]);
-    const mlp = findGroups(modelOf("g (float[N,3] x) => (float[N,3] y) < float[3,20] a = {...}, float[20,3] b = {...} > { h = MatMul (x, a)  y = MatMul (h, b) }"));
+    const mlp = findGroups(
+      modelOf(
+        "g (float[N,3] x) => (float[N,3] y) < float[3,20] a = {...}, float[20,3] b = {...} > { h = MatMul (x, a)  y = MatMul (h, b) }",
+      ),
+    );
     expect(keeps(mlp, "auto")).toHaveLength(20);
   });
 });

@@ -21,7 +21,10 @@ export function groupsText(coupling: Coupling): string {
   }
   const balanced = pools.filter((p) => p.cells.length > 1);
   if (balanced.length > 0) lines.push("");
-  for (const p of balanced) lines.push(`balanced: ${p.groups.map((g) => g.name).join(", ")}: ${p.cells.map((c) => `${c.step} of ${c.choices.length}`).join(" + ")} a move`);
+  for (const p of balanced)
+    lines.push(
+      `balanced: ${p.groups.map((g) => g.name).join(", ")}: ${p.cells.map((c) => `${c.step} of ${c.choices.length}`).join(" + ")} a move`,
+    );
   if (declined.length > 0) lines.push("");
   for (const d of declined) lines.push(`declined: ${d.group.name}: ${d.why}`);
   return `${lines.join("\n")}\n`;

@@ -5,8 +5,8 @@ import { oracleOf } from "../../src/graph/coupling/oracle.js";
 import { removeSlices } from "../../src/graph/coupling/slice.js";
 import type { Model } from "../../src/graph/graph.js";
 import { random } from "../../src/graph/random.js";
-import { brokenBalances, findPools } from "../../src/score/pools.js";
 import { emptiedAxes } from "../../src/score/plan.js";
+import { brokenBalances, findPools } from "../../src/score/pools.js";
 import { run } from "./run.js";
 
 export interface Proof {
@@ -23,7 +23,11 @@ export interface Proof {
 }
 
 /** Removes `removed` (choice numbers) and runs sliced graph, oracle and original on the same random inputs. */
-export async function prove(coupling: Coupling, removed: Iterable<number>, options: { readonly seed?: number; readonly batch?: number } = {}): Promise<Proof> {
+export async function prove(
+  coupling: Coupling,
+  removed: Iterable<number>,
+  options: { readonly seed?: number; readonly batch?: number } = {},
+): Promise<Proof> {
   const { typing, choices } = coupling;
   const kept = new Kept(typing.system, choices, removed);
   const sliced = removeSlices(typing, kept);
@@ -88,7 +92,10 @@ function restoreEmptied(coupling: Coupling, removed: Set<number>): void {
     const kept = new Kept(coupling.typing.system, coupling.choices, removed);
     const empty = emptiedAxes(coupling, kept)[0];
     if (!empty) break;
-    const here = coupling.choices.layers(empty).flatMap((l) => [...l]).filter((c) => removed.has(c));
+    const here = coupling.choices
+      .layers(empty)
+      .flatMap((l) => [...l])
+      .filter((c) => removed.has(c));
     const pool = poolOf.get(here[0] as number);
     const isBalanced = pool !== undefined && pool.cells.length > 1;
     if (isBalanced) for (const c of pool.cells.flatMap((x) => x.choices)) removed.delete(c);

@@ -2,19 +2,34 @@
  * Seeded random models for the fuzz test: chains and branches of ops that move, tie, split and sum channels, in the
  * spellings of different exporters and opsets. Small extents with many divisors, so that factors meet in odd ways.
  *
- * Everything is decided by the seed. The moves themselves are in random-moves.ts.
+ * Everything is decided by the seed. The moves themselves are in random-ops.ts, random-blocks.ts and random-computed.ts.
  */
 import { random } from "../../src/graph/random.js";
-import { moves } from "./random-moves.js";
+import { blocks } from "./random-blocks.js";
+import { computed } from "./random-computed.js";
+import { ops } from "./random-ops.js";
 import type { Recipe, RecipeNode } from "./recipe.js";
 
 /** Values larger than this are left alone: the point is structure, not size. */
 const LARGEST = 4000;
+/** Each move as often as its table says. */
+const moves = [...ops, ...blocks, ...computed].flatMap(([move, times]) => new Array(times).fill(move) as (typeof move)[]);
 const OPSETS = [11, 13, 17, 18, 21] as const;
 
 export function randomRecipe(seed: number): Recipe {
   const b = new Builder(seed);
-  b.live.push(b.input([2, b.of([3, 4, 6]), ...b.of([[4, 4], [6, 6], [8, 8], [4, 6]])]));
+  b.live.push(
+    b.input([
+      2,
+      b.of([3, 4, 6]),
+      ...b.of([
+        [4, 4],
+        [6, 6],
+        [8, 8],
+        [4, 6],
+      ]),
+    ]),
+  );
   if (b.chance(0.4)) b.live.push(b.input([2, b.of([4, 6, 9]), b.of([4, 6, 8, 12])]));
   for (const v of [...b.live]) b.live.push(b.produce(v));
   const steps = b.int(3, 14);
@@ -182,7 +197,12 @@ export class Builder {
   produce(v: string): string {
     const s = this.shape(v);
     const n = this.width();
-    if (s.length === 4) return this.op("Conv", [v, this.constant([n, s[1] as number, 1, 1]), ...(this.chance(0.5) ? [this.constant([n])] : [])], [s[0] as number, n, ...s.slice(2)]);
+    if (s.length === 4)
+      return this.op(
+        "Conv",
+        [v, this.constant([n, s[1] as number, 1, 1]), ...(this.chance(0.5) ? [this.constant([n])] : [])],
+        [s[0] as number, n, ...s.slice(2)],
+      );
     return this.op("MatMul", [v, this.constant([s.at(-1) as number, n])], [...s.slice(0, -1), n]);
   }
 
@@ -215,7 +235,15 @@ export class Builder {
     const axis = this.int(1, s.length - 1);
     const perm = s.map((_, a) => a).filter((a) => a !== axis);
     perm.push(axis);
-    const t = axis === s.length - 1 ? v : this.op("Transpose", [v], perm.map((a) => s[a] as number), `perm = [${perm.join(", ")}]`);
+    const t =
+      axis === s.length - 1
+        ? v
+        : this.op(
+            "Transpose",
+            [v],
+            perm.map((a) => s[a] as number),
+            `perm = [${perm.join(", ")}]`,
+          );
     return this.op("MatMul", [t, this.constant([s[axis] as number, 3])], [...perm.slice(0, -1).map((a) => s[a] as number), 3]);
   }
 }

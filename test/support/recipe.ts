@@ -74,7 +74,8 @@ function* withoutNode(r: Recipe, at: number): Iterable<Recipe> {
     });
   const candidates = (o: string) => [...new Set([...node.inputs, ...older])].filter((v) => r.shapes.has(v) && key(v) === key(o));
   const [first] = wanted;
-  if (first !== undefined && wanted.length === 1) for (const v of candidates(first).slice(0, 4)) yield renamed(new Map([[first, v]]), r.inputs);
+  if (first !== undefined && wanted.length === 1)
+    for (const v of candidates(first).slice(0, 4)) yield renamed(new Map([[first, v]]), r.inputs);
   const fresh = new Map(wanted.map((o) => [o, `in_${o}`]));
   yield renamed(fresh, [...r.inputs, ...fresh.values()]);
 }

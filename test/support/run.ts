@@ -9,13 +9,19 @@ export async function run(
   model: Model,
   options: { readonly seed?: number; readonly batch?: number; readonly jitter?: number } = {},
 ): Promise<Record<string, Float32Array>> {
-  const session = await InferenceSession.create(joinChunks(encode(model)), { graphOptimizationLevel: "disabled", intraOpNumThreads: 1, logSeverityLevel: 3 });
+  const session = await InferenceSession.create(joinChunks(encode(model)), {
+    graphOptimizationLevel: "disabled",
+    intraOpNumThreads: 1,
+    logSeverityLevel: 3,
+  });
   const feeds: Record<string, OrtTensor> = {};
   for (const v of model.graph.inputs) {
     if (v.constant) continue;
     const shape = (v.shape ?? []).map((d) => (typeof d === "number" ? d : (options.batch ?? 2)));
     const size = shape.reduce((a, b) => a * b, 1);
-    const data = randomFloats(`${options.seed ?? 0}:${v.name}`, size).map((x, i) => x * (1 + (i % 2 === 0 ? 1 : -1) * (options.jitter ?? 0)));
+    const data = randomFloats(`${options.seed ?? 0}:${v.name}`, size).map(
+      (x, i) => x * (1 + (i % 2 === 0 ? 1 : -1) * (options.jitter ?? 0)),
+    );
     feeds[v.name] = new OrtTensor("float32", data, shape);
   }
   const results = await session.run(feeds);

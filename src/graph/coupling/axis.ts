@@ -132,7 +132,7 @@ export class AxisSystem {
     if (r.form.kind === "units") {
       let why: Reason | undefined;
       for (const id of r.form.ids) {
-        why = this.#unitPin.get(this.unitRoot(id));
+        why = this.unitReason(this.unitRoot(id));
         if (!why) return undefined;
       }
       return why ?? { text: "its extent is 0" };
@@ -586,8 +586,13 @@ export class AxisSystem {
   unitDefinition(root: number): readonly number[] | undefined {
     return this.#unitAll.get(root);
   }
+  /** Why a unit is always kept: it is pinned, or all that it is the AND of are. */
   unitReason(root: number): Reason | undefined {
-    return this.#unitPin.get(root);
+    const pinned = this.#unitPin.get(root);
+    const all = this.#unitAll.get(root);
+    if (pinned || !all) return pinned;
+    const whys = all.map((x) => this.unitReason(this.unitRoot(x)));
+    return whys.every((w) => w !== undefined) ? whys[0] : undefined;
   }
   unitClan(root: number): number {
     return this.clanRoot(this.#unitClan[root] as number);
@@ -617,7 +622,8 @@ export class AxisSystem {
   }
   #and(x: number, y: number): number {
     const terms = [...new Set([...this.#terms(x), ...this.#terms(y)])].sort((p, q) => p - q);
-    if (terms.length === 0) return 0;
+    // Always kept: by a unit that says why, if there is one.
+    if (terms.length === 0) return [x, y].find((u) => u !== 0 && this.#unitPin.has(this.unitRoot(u))) ?? 0;
     if (terms.length === 1) return terms[0] as number;
     const key = terms.join(",");
     const have = this.#ands.get(key);

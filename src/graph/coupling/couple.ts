@@ -170,7 +170,9 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     // An operand the rule says nothing about must not look free.
     node.inputs.forEach((_, i) => {
       if (read.has(i)) return;
-      const text = spec?.sizeOperands?.includes(i) ? `${node.opType} reads sizes or positions from it` : `${node.opType} reads it in a way no rule describes`;
+      const text = spec?.sizeOperands?.includes(i)
+        ? `${node.opType} reads sizes or positions from it`
+        : `${node.opType} reads it in a way no rule describes`;
       for (const a of axesOfInput(node, i) ?? []) system.pin(a, { ...at, text });
     });
     for (const o of outputs) {

@@ -76,7 +76,12 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
           });
         }
         // A product of an axis with itself has a channel in two layers.
-        for (const of of clans.values()) for (const [c, list] of of) of.set(c, [...new Set(list)].sort((p, q) => p - q));
+        for (const of of clans.values())
+          for (const [c, list] of of)
+            of.set(
+              c,
+              [...new Set(list)].sort((p, q) => p - q),
+            );
         for (const [clan, at] of clans) {
           const draft: Draft = { slot: { value, axis: i, role, uses, ...(piece.rows ? { rows: piece.rows } : {}) }, at };
           const of = byClan.get(clan);

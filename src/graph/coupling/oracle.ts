@@ -58,7 +58,13 @@ function gatherBlocks(graph: Graph, node: Node, input: number, axis: number, blo
   const per = rows / blocks.length;
   const pieces = blocks.map((positions, b) => {
     node.setInput(input, whole);
-    insertGather(graph, node, input, 0, Array.from({ length: per }, (_, i) => b * per + i));
+    insertGather(
+      graph,
+      node,
+      input,
+      0,
+      Array.from({ length: per }, (_, i) => b * per + i),
+    );
     insertGather(graph, node, input, axis, positions);
     return node.inputs[input];
   });

@@ -41,7 +41,10 @@ function problemOf(tape: readonly number[], withProducts: boolean): Problem {
     if (way === 2) return [...all.slice(by), ...all.slice(0, by)].slice(0, n);
     if (way === 3) return all.reverse().slice(m - n);
     const run = 1 + next(4);
-    const starts = shuffled(all.filter((i) => (i + by) % run === 0 && i + run <= m), random(next(1000)));
+    const starts = shuffled(
+      all.filter((i) => (i + by) % run === 0 && i + run <= m),
+      random(next(1000)),
+    );
     const runs = starts.flatMap((i) => Array.from({ length: run }, (_, k) => i + k)).slice(0, n);
     return [...runs, ...all.slice(0, n - runs.length)];
   };
@@ -146,11 +149,11 @@ function solve({ sizes, equations }: Problem): Solved {
 
 /** Base indices that leave with each choice; choices of no base index are left out. */
 function signatures(s: Solved): string[][] {
-  const of = Array.from({ length: s.choices.count }, () => new Set<string>());
+  const leaves = Array.from({ length: s.choices.count }, () => new Set<string>());
   s.atoms.forEach((a, k) => {
-    for (const layer of s.choices.layers(a)) layer.forEach((c, i) => c !== ALWAYS && of[c]?.add(`${k}.${i}`));
+    for (const layer of s.choices.layers(a)) for (const [i, c] of layer.entries()) if (c !== ALWAYS) leaves[c]?.add(`${k}.${i}`);
   });
-  return of.filter((x) => x.size > 0).map((x) => [...x].sort());
+  return leaves.filter((x) => x.size > 0).map((x) => [...x].sort());
 }
 
 /** The sets of indices that may leave are the unions of signatures: the ones that are no union of others say it all. */
@@ -160,7 +163,10 @@ function generators(all: readonly (readonly string[])[]): string[] {
     const inside = distinct.filter((y) => y !== x && [...y].every((i) => x.has(i)));
     return [...x].every((i) => inside.some((y) => y.has(i)));
   };
-  return distinct.filter((x) => !isUnion(x)).map((x) => [...x].sort().join(" ")).sort();
+  return distinct
+    .filter((x) => !isUnion(x))
+    .map((x) => [...x].sort().join(" "))
+    .sort();
 }
 
 /** Throws the first equation that `removed` breaks, or term whose kept indices are not what its base indices say. */
@@ -174,7 +180,8 @@ function contradiction(p: Problem, s: Solved, removed: readonly number[]): strin
   const mask = (e: Expr) => meaning(e, p.sizes).map((all) => all.every((x) => !gone.has(x)));
   for (const [i, q] of p.equations.entries()) {
     const a = mask(q.a);
-    if (q.kind === "pin" ? a.includes(false) : mask(q.b).some((x, k) => x !== a[k])) return `equation ${i} is broken by removing ${[...gone]}`;
+    if (q.kind === "pin" ? a.includes(false) : mask(q.b).some((x, k) => x !== a[k]))
+      return `equation ${i} is broken by removing ${[...gone]}`;
   }
   for (const t of s.terms) {
     const want = mask(t.expr).flatMap((x, k) => (x ? [k] : []));
@@ -207,14 +214,17 @@ function unionFind(p: Problem): string[] {
   for (const q of p.equations) {
     const a = meaning(q.a, p.sizes).map((x) => x[0] as string);
     if (q.kind === "pin") for (const x of a) pinned.add(x);
-    else meaning(q.b, p.sizes).forEach((y, k) => parent.set(root(a[k] as string), root(y[0] as string)));
+    else for (const [k, y] of meaning(q.b, p.sizes).entries()) parent.set(root(a[k] as string), root(y[0] as string));
   }
   const classes = new Map<string, string[]>();
   p.sizes.forEach((n, k) => {
     for (let i = 0; i < n; i++) classes.set(root(`${k}.${i}`), [...(classes.get(root(`${k}.${i}`)) ?? []), `${k}.${i}`]);
   });
   const roots = new Set([...pinned].map(root));
-  return [...classes].filter(([r]) => !roots.has(r)).map(([, x]) => x.sort().join(" ")).sort();
+  return [...classes]
+    .filter(([r]) => !roots.has(r))
+    .map(([, x]) => x.sort().join(" "))
+    .sort();
 }
 
 const tapes = fc.array(fc.nat({ max: 999 }), { maxLength: 60, size: "max" });

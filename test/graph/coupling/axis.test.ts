@@ -239,7 +239,11 @@ describe("pick", () => {
     const s = new AxisSystem();
     const p = s.prod([s.atom(3, "g"), s.atom(2, "i")]);
     const rolled = s.pick(p, [3, 4, 5, 0, 1, 2], AT);
-    expect(leaving(s, s.find(p), 0, rolled)).toEqual(leaving(s, s.find(p), 0, p).map((k) => (k + 3) % 6).sort());
+    expect(leaving(s, s.find(p), 0, rolled)).toEqual(
+      leaving(s, s.find(p), 0, p)
+        .map((k) => (k + 3) % 6)
+        .sort(),
+    );
   });
 
   test("a permutation against itself is its cycles", () => {
@@ -257,6 +261,23 @@ describe("pick", () => {
     expect(s.show(b)).toMatchInlineSnapshot(`"{h#1&d#1 h#0&d#1 h#1&d#0 h#0&d#0}"`);
     expect(leaving(s, h, 0, b)).toEqual([1, 3]);
     expect(leaving(s, d, 1, b)).toEqual([0, 1]);
+  });
+
+  test("a unit whose factors are all kept is kept for their reason", () => {
+    for (const [h1, d1] of [
+      [true, false],
+      [false, true],
+      [false, false],
+    ]) {
+      const s = new AxisSystem();
+      const [h, d, b] = [s.atom(2, "h"), s.atom(2, "d"), s.atom(4, "b")];
+      if (h1) s.pin(h, { text: "heads" });
+      if (d1) s.pin(d, { text: "dims" });
+      s.unify(b, s.pick(s.prod([h, d]), [3, 1, 2, 0], AT), AT);
+      s.pin(h, { text: "heads" });
+      s.pin(d, { text: "dims" });
+      expect(s.reason(b)?.text).toMatch(/heads|dims/);
+    }
   });
 
   test("nothing is an axis of extent 0", () => {

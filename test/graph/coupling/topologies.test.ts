@@ -9,8 +9,8 @@ import { Kept } from "../../../src/graph/coupling/choices.js";
 import { findGroups } from "../../../src/graph/coupling/groups.js";
 import { oracleOf } from "../../../src/graph/coupling/oracle.js";
 import { findPools } from "../../../src/score/pools.js";
-import { prove, randomRemoval } from "../../support/oracle.js";
 import { groupsText } from "../../support/groups-text.js";
+import { prove, randomRemoval } from "../../support/oracle.js";
 import { poison } from "../../support/poison.js";
 import { run } from "../../support/run.js";
 
@@ -75,7 +75,12 @@ describe("topologies", () => {
 
     it(`${name}: sliced equals the oracle at half and at three quarters kept`, async () => {
       let drift = 0;
-      for (const [ratio, seed] of [[0.5, 1], [0.5, 2], [0.75, 3], [0.25, 4]] as const) {
+      for (const [ratio, seed] of [
+        [0.5, 1],
+        [0.5, 2],
+        [0.75, 3],
+        [0.25, 4],
+      ] as const) {
         const c = coupling();
         const removed = randomRemoval(c, seed, ratio);
         if (ratio === 0.5) expect(removed.size).toBeGreaterThan(0);
