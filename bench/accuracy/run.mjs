@@ -5,7 +5,7 @@
 // Every cell is one pruning run with the full proof (oracle, loads at all optimisation levels). Nothing is tuned on the
 // test split: the criteria are data-free and have no parameters chosen here.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
