@@ -57,7 +57,7 @@ describe("checkEquality", () => {
     const { result, oracle, coupling, kept } = halved(model);
     // A forgotten bias: the four that stay are those of the channels that left.
     const bias = result.graph.value("b1") as Value;
-    result.graph.setConstant(bias, (model.graph.value("b1")?.constant as Tensor).take(0, [0, 1, 2, 3]));
+    result.graph.setConstant(bias, ((model.graph.value("b1") as Value).constant as Tensor).take(0, [0, 1, 2, 3]));
     const found = await checkEquality(runner, {
       what: "test",
       reference: oracle,

@@ -16,12 +16,11 @@
  */
 import { internal } from "../../errors.js";
 import { type Dim, exactDiv, isKnown, product } from "../dim.js";
+import { Clans } from "./clans.js";
+import type { Reason } from "./reason.js";
+import { Units } from "./units.js";
 
-/** Why an axis is kept whole: the sentence, and the node that asked for it. */
-export interface Reason {
-  readonly text: string;
-  readonly node?: string | undefined;
-}
+export type { Reason } from "./reason.js";
 
 export type Form =
   | { readonly kind: "prod"; readonly parts: readonly Axis[] }
@@ -52,18 +51,13 @@ const EXPLODE_LIMIT = 1 << 20;
 
 export class AxisSystem {
   readonly #nodes: AxisNode[] = [];
-  // Units: a union-find over ids. Unit 0 is the one that is always kept.
-  readonly #unitParent: number[] = [0];
-  readonly #unitPin = new Map<number, Reason>([[0, { text: "always kept" }]]);
-  readonly #unitAll = new Map<number, readonly number[]>();
-  readonly #unitClan: number[] = [0];
-  readonly #unitOrigin: { origin: string; index: number }[] = [{ origin: "", index: 0 }];
-  readonly #ands = new Map<string, number>();
-  readonly #clans: number[] = [0];
+  readonly #clans = new Clans();
+  /** The index-level leaves: what the ids of a units axis mean. */
+  readonly units: Units = new Units(this.#clans);
 
   /** A fresh atom. Symbolic and zero extents, and a true extent of 1 (it broadcasts), are pinned at birth. */
   atom(size: Dim, origin: string): Axis {
-    const a = this.#new(size, origin, this.#newClan());
+    const a = this.#new(size, origin, this.#clans.create());
     if (!isKnown(size)) a.pinned = { text: `its extent ${size} is known only at run time` };
     else if (size === 1) a.pinned = { text: "an axis of extent 1 broadcasts and cannot lose its only index" };
     else if (size <= 0) a.pinned = { text: `its extent is ${size}` };
@@ -72,7 +66,7 @@ export class AxisSystem {
 
   /** A fresh atom that is kept whole. */
   fixed(size: Dim, origin: string, why: Reason): Axis {
-    const a = this.#new(size, origin, this.#newClan());
+    const a = this.#new(size, origin, this.#clans.create());
     a.pinned = why;
     return a;
   }
@@ -132,7 +126,7 @@ export class AxisSystem {
     if (r.form.kind === "units") {
       let why: Reason | undefined;
       for (const id of r.form.ids) {
-        why = this.unitReason(this.unitRoot(id));
+        why = this.units.reason(this.units.root(id));
         if (!why) return undefined;
       }
       return why ?? { text: "its extent is 0" };
@@ -153,7 +147,7 @@ export class AxisSystem {
     while (stack.length > 0) {
       const r = this.#find(stack.pop() as Axis);
       if (!r.form) r.pinned ??= why;
-      else if (r.form.kind === "units") for (const id of r.form.ids) this.#pinUnit(id, why);
+      else if (r.form.kind === "units") for (const id of r.form.ids) this.units.pin(id, why);
       else stack.push(...r.form.parts);
     }
   }
@@ -188,7 +182,7 @@ export class AxisSystem {
     if (!a.form && !b.form) {
       const [keep, drop] = a.id < b.id ? [a, b] : [b, a];
       drop.parent = keep;
-      this.#joinClans(keep.clan, drop.clan);
+      this.#clans.join(keep.clan, drop.clan);
       return;
     }
     if (!a.form || !b.form) {
@@ -228,7 +222,7 @@ export class AxisSystem {
       const theirs = this.unitsOf(other, at);
       if (theirs)
         ids.forEach((id, i) => {
-          this.#unifyUnits(id, theirs[i] as number, at);
+          this.units.unify(id, theirs[i] as number, at);
         });
       if (form.kind === "units") u.parent = other;
       return;
@@ -303,7 +297,7 @@ export class AxisSystem {
     const right = left && this.unitsOf(b, at);
     if (left && right)
       left.forEach((id, k) => {
-        this.#unifyUnits(id, right[k] as number, at);
+        this.units.unify(id, right[k] as number, at);
       });
     else {
       this.pin(a, at);
@@ -532,8 +526,8 @@ export class AxisSystem {
       return undefined;
     }
     if (!r.form) {
-      const ids = Int32Array.from({ length: n }, (_, i) => this.#newUnit(r.clan, r.origin, i));
-      if (r.pinned) for (const id of ids) this.#unitPin.set(id, r.pinned);
+      const ids = Int32Array.from({ length: n }, (_, i) => this.units.create(r.clan, r.origin, i));
+      if (r.pinned) for (const id of ids) this.units.pin(id, r.pinned);
       r.form = { kind: "units", ids };
       return ids;
     }
@@ -558,7 +552,7 @@ export class AxisSystem {
           if (!ids) return undefined;
           const next = new Int32Array(out.length * ids.length);
           let k = 0;
-          for (const x of out) for (const y of ids) next[k++] = this.#and(x, y);
+          for (const x of out) for (const y of ids) next[k++] = this.units.and(x, y);
           out = next;
         }
         return out;
@@ -569,138 +563,15 @@ export class AxisSystem {
     }
   }
 
-  // ---- units ----
-
-  /** Root of a unit. */
-  unitRoot(id: number): number {
-    let r = id;
-    while (this.#unitParent[r] !== r) r = this.#unitParent[r] as number;
-    for (let k = id; k !== r; ) {
-      const next = this.#unitParent[k] as number;
-      this.#unitParent[k] = r;
-      k = next;
-    }
-    return r;
-  }
-  /** The units whose AND this root is defined as; undefined for a unit that is itself a choice. */
-  unitDefinition(root: number): readonly number[] | undefined {
-    return this.#unitAll.get(root);
-  }
-  /** Why a unit is always kept: it is pinned, or all that it is the AND of are. */
-  unitReason(root: number): Reason | undefined {
-    const pinned = this.#unitPin.get(root);
-    const all = this.#unitAll.get(root);
-    if (pinned || !all) return pinned;
-    const whys = all.map((x) => this.unitReason(this.unitRoot(x)));
-    return whys.every((w) => w !== undefined) ? whys[0] : undefined;
-  }
-  unitClan(root: number): number {
-    return this.clanRoot(this.#unitClan[root] as number);
-  }
-  unitOrigin(root: number): { readonly origin: string; readonly index: number } {
-    return this.#unitOrigin[root] as { origin: string; index: number };
-  }
-
-  #newUnit(clan: number, origin: string, index: number): number {
-    const id = this.#unitParent.length;
-    this.#unitParent.push(id);
-    this.#unitClan.push(clan);
-    this.#unitOrigin.push({ origin, index });
-    return id;
-  }
   #unitsAxis(ids: Int32Array, origin: string): Axis {
     const a = this.#new(ids.length, origin, 0);
     a.form = { kind: "units", ids };
     return a;
   }
-  /** The choices a unit depends on: itself, or its definition; nothing when it is always kept. */
-  #terms(id: number): number[] {
-    const r = this.unitRoot(id);
-    if (this.#unitPin.has(r)) return [];
-    const all = this.#unitAll.get(r);
-    return all ? [...new Set(all.flatMap((x) => this.#terms(x)))].sort((x, y) => x - y) : [r];
-  }
-  #and(x: number, y: number): number {
-    const terms = [...new Set([...this.#terms(x), ...this.#terms(y)])].sort((p, q) => p - q);
-    // Always kept: by a unit that says why, if there is one.
-    if (terms.length === 0) return [x, y].find((u) => u !== 0 && this.#unitPin.has(this.unitRoot(u))) ?? 0;
-    if (terms.length === 1) return terms[0] as number;
-    const key = terms.join(",");
-    const have = this.#ands.get(key);
-    if (have !== undefined) return have;
-    const id = this.#newUnit(0, "", 0);
-    this.#unitAll.set(id, terms);
-    this.#ands.set(key, id);
-    return id;
-  }
-  #pinUnit(id: number, why: Reason): void {
-    const r = this.unitRoot(id);
-    if (this.#unitPin.has(r)) return;
-    this.#unitPin.set(r, why);
-    for (const x of this.#unitAll.get(r) ?? []) this.#pinUnit(x, why);
-  }
-  #unifyUnits(x: number, y: number, at: Reason): void {
-    const p = this.unitRoot(x);
-    const q = this.unitRoot(y);
-    if (p === q) return;
-    const pinned = this.#unitPin.get(p) ?? this.#unitPin.get(q);
-    if (pinned) {
-      this.#pinUnit(p, pinned);
-      this.#pinUnit(q, pinned);
-      return;
-    }
-    const tp = this.#terms(p);
-    const tq = this.#terms(q);
-    if (tp.length === 1 && tq.length === 1) {
-      this.#mergeUnits(tp[0] as number, tq[0] as number);
-      return;
-    }
-    const [free, all] = tp.length === 1 ? [tp[0] as number, tq] : tq.length === 1 ? [tq[0] as number, tp] : [-1, []];
-    if (free >= 0 && !all.includes(free)) this.#unitAll.set(free, all);
-    else this.#unifyProductsOfUnits(tp, tq, at);
-  }
 
-  #mergeUnits(x: number, y: number): void {
-    const [keep, drop] = [Math.min(x, y), Math.max(x, y)];
-    if (keep === drop) return;
-    this.#unitParent[drop] = keep;
-    this.#joinClans(this.#unitClan[keep] as number, this.#unitClan[drop] as number);
-  }
-
-  /**
-   * a1·b1 = a2·b2 holds when a1 = a2 and b1 = b2, and factors on both sides need nothing: more than is asked for, but
-   * what a flip or a shuffle over heads × dims means. Factors without a partner from the same axis are kept.
-   */
-  #unifyProductsOfUnits(left: readonly number[], right: readonly number[], at: Reason): void {
-    const rest = right.filter((t) => !left.includes(t));
-    for (const t of left) {
-      if (right.includes(t)) continue;
-      const partner = rest.findIndex((r) => this.unitClan(r) === this.unitClan(t));
-      if (partner >= 0) this.#mergeUnits(t, rest.splice(partner, 1)[0] as number);
-      else this.#pinUnit(t, { ...at, text: "two different products of choices would have to agree" });
-    }
-    for (const t of rest) this.#pinUnit(t, { ...at, text: "two different products of choices would have to agree" });
-  }
-
-  // ---- structure ----
-
-  /** Clan of an atom or unit: choices that came from one axis. */
-  clanRoot(clan: number): number {
-    let r = clan;
-    while (this.#clans[r] !== r) r = this.#clans[r] as number;
-    return r;
-  }
+  /** Clan of an axis: what came from one axis is one family of choices. */
   clanOf(a: Axis): number {
-    return this.clanRoot(this.#find(a).clan);
-  }
-  #newClan(): number {
-    this.#clans.push(this.#clans.length);
-    return this.#clans.length - 1;
-  }
-  #joinClans(x: number, y: number): void {
-    const p = this.clanRoot(x);
-    const q = this.clanRoot(y);
-    this.#clans[Math.max(p, q)] = Math.min(p, q);
+    return this.#clans.root(this.#find(a).clan);
   }
 
   #new(size: Dim, origin: string, clan: number, single = false): AxisNode {
@@ -710,7 +581,7 @@ export class AxisSystem {
   }
   /** A factor born from splitting `a`: a clan of its own, since heads and dims are different choices. */
   #child(a: AxisNode, size: Dim): Axis {
-    const c = this.#new(size, a.origin, this.#newClan());
+    const c = this.#new(size, a.origin, this.#clans.create());
     if (!isKnown(size)) c.pinned = { text: `its extent ${size} is known only at run time` };
     return c;
   }
@@ -785,11 +656,11 @@ export class AxisSystem {
   }
   #showUnits(ids: Int32Array): string {
     const names = Array.from(ids.slice(0, 12), (id) => {
-      const root = this.unitRoot(id);
-      const terms = this.#unitAll.get(root) ?? [root];
+      const root = this.units.root(id);
+      const terms = this.units.definition(root) ?? [root];
       return terms
         .map((t) => {
-          const o = this.unitOrigin(this.unitRoot(t));
+          const o = this.units.origin(this.units.root(t));
           return o.origin ? `${o.origin}#${o.index}` : "kept";
         })
         .join("&");

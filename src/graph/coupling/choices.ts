@@ -102,15 +102,15 @@ export class Choices {
 
   /** Choices a unit depends on: none when pinned, itself when free, its definition's otherwise. */
   #unitChoices(id: number): number[] {
-    const root = this.#system.unitRoot(id);
-    if (this.#system.unitReason(root)) return [];
-    const all = this.#system.unitDefinition(root);
+    const root = this.#system.units.root(id);
+    if (this.#system.units.reason(root)) return [];
+    const all = this.#system.units.definition(root);
     if (all) return [...new Set(all.flatMap((x) => this.#unitChoices(x)))].sort((a, b) => a - b);
     let c = this.#unit.get(root);
     if (c === undefined) {
       c = this.#clan.length;
       this.#unit.set(root, c);
-      this.#add(this.#system.unitClan(root), this.#system.unitOrigin(root));
+      this.#add(this.#system.units.clan(root), this.#system.units.origin(root));
     }
     return [c];
   }
