@@ -157,6 +157,11 @@ function stepsOf(states: readonly PoolState[], scope: "local" | "global"): Step[
   return steps.sort((a, b) => a.key - b.key || a.tie - b.tie || a.pool.index - b.pool.index || b.keep - a.keep);
 }
 
+type Costly = Exclude<Measure, "ratio">;
+
+/** Costs measured before a search for a closer combination is given up: milliseconds each. */
+const LONGEST_SEARCH = 500;
+
 /** Moves kept per pool, by pool index. */
 type Levels = readonly number[];
 
@@ -214,7 +219,7 @@ class Search {
   }
 
   /** Bisection over the number of steps taken, on the measured cost; then single steps of other pools to come closer. */
-  byCost(measure: Exclude<Measure, "ratio">, keep: number): Levels {
+  byCost(measure: Costly, keep: number): Levels {
     let low = 0;
     let high = this.#steps.length;
     const least = this.#cost(measure, this.#after(high));
@@ -230,18 +235,47 @@ class Search {
     const costAbove = this.#cost(measure, above);
     const [near, cost] = Math.abs(costBelow - keep) <= Math.abs(costAbove - keep) ? [below, costBelow] : [above, costAbove];
     if (this.#isMet(cost, keep)) return near;
-    return this.#approach(measure, keep, above, low) ?? this.#fail(measure, keep, costBelow, costAbove);
+    return (
+      this.#stepDown(measure, keep, [...above], low) ??
+      this.#stepUp(measure, keep, [...below], low) ??
+      this.#trade(measure, keep, above, low) ??
+      this.#fail(measure, keep)
+    );
   }
 
   /** From just above the target: steps of other pools, in order, that do not overshoot. */
-  #approach(measure: Exclude<Measure, "ratio">, keep: number, start: Levels, from: number): Levels | undefined {
-    const levels = [...start];
+  #stepDown(measure: Costly, keep: number, levels: number[], from: number): Levels | undefined {
     for (const step of this.#steps.slice(from)) {
       if (levels[step.pool.index] !== step.from) continue;
       levels[step.pool.index] = step.keep;
       const cost = this.#cost(measure, levels);
       if (this.#isMet(cost, keep)) return levels;
       if (cost < keep) levels[step.pool.index] = step.from;
+    }
+    return undefined;
+  }
+
+  /** From just below: the last steps of other pools are taken back while that does not overshoot. */
+  #stepUp(measure: Costly, keep: number, levels: number[], from: number): Levels | undefined {
+    for (const step of this.#steps.slice(0, from).reverse()) {
+      if (levels[step.pool.index] !== step.keep) continue;
+      levels[step.pool.index] = step.from;
+      const cost = this.#cost(measure, levels);
+      if (this.#isMet(cost, keep)) return levels;
+      if (cost > keep) levels[step.pool.index] = step.keep;
+    }
+    return undefined;
+  }
+
+  /** One layer against another: a late step is taken back, and the way down is tried again. */
+  #trade(measure: Costly, keep: number, start: Levels, from: number): Levels | undefined {
+    for (const step of this.#steps.slice(0, from).reverse()) {
+      if (this.#known.size > LONGEST_SEARCH) return undefined;
+      if (start[step.pool.index] !== step.keep) continue;
+      const levels = [...start];
+      levels[step.pool.index] = step.from;
+      const found = this.#stepDown(measure, keep, levels, from);
+      if (found) return found;
     }
     return undefined;
   }
@@ -278,13 +312,13 @@ class Search {
     );
   }
 
-  #fail(measure: Measure, keep: number, below: number, above: number): never {
+  #fail(measure: Measure, keep: number): never {
+    const costs = [...this.#known.values()].sort((a, b) => a - b);
+    const near = [costs.findLast((c) => c <= keep), costs.find((c) => c > keep)].filter((c) => c !== undefined);
     throw new BudgetError(
       "BUDGET_NOT_MET",
-      `--${measure} ${keep} cannot be met within ${percent(this.#tolerance)}: the nearest that widths allow are ${percent(below)} and ${percent(above)} of the original.`,
-      {
-        hint: `Ask for one of these${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}.`,
-      },
+      `--${measure} ${keep} cannot be met within ${percent(this.#tolerance)}: the nearest found are ${near.map(percent).join(" and ")} of the original.`,
+      { hint: `Ask for one of these${this.#request.align === 1 ? "" : ", or allow any width with --align 1"}.` },
     );
   }
 }

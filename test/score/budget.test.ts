@@ -115,7 +115,7 @@ describe("a cost", () => {
     const error = thrown(() => makePlan(model, request({ target: { params: 0.75 } })));
     expect(error.code).toBe("BUDGET_NOT_MET");
     expect(error.message).toMatchInlineSnapshot(
-      `"--params 0.75 cannot be met within 1.0 %: the nearest that widths allow are 50.0 % and 100.0 % of the original."`,
+      `"--params 0.75 cannot be met within 1.0 %: the nearest found are 50.0 % and 100.0 % of the original."`,
     );
   });
 
