@@ -7,8 +7,9 @@ import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import type { Criterion, Ranking } from "./criterion.js";
 import { applyMerges } from "./merge.js";
-import { emptiedAxes, type PlannedMerge, type PruningPlan } from "./plan.js";
-import { type Cell, type Declined, findPools, type Pool } from "./pools.js";
+import type { PlannedMerge, PruningPlan } from "./plan.js";
+import { type Declined, findPools, type Pool } from "./pools.js";
+import { Settling } from "./settle.js";
 import { type Measure, measureOf, type Target } from "./target.js";
 import { type Width, widthsOf } from "./widths.js";
 
@@ -84,11 +85,14 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
     });
   }
   const steps = stepsOf(states, request.scope);
-  const search = new Search(model, coupling, states, steps, request, measure);
+  const settle = new Settling(coupling, pools, scores, request.align);
+  const search = new Search(model, coupling, states, steps, settle, request, measure);
   const levels = measure === "ratio" ? search.byRatio(keep) : search.byCost(measure, keep);
   const sequential = request.criterion.sequential === true && request.scope === "local";
   const picked = sequential ? pickInSequence(model, states, levels, request) : pick(states, levels, scores);
-  const removed = repair(coupling, pools, picked.removed, scores);
+  const removed = settle.settle(picked.removed);
+  const reached = search.reached(measure, removed);
+  if (measure !== "ratio" && removed.size > 0) search.confirm(measure, keep, reached);
   const plan: PruningPlan = {
     format: 1,
     model: model.sha256 ?? "",
@@ -103,7 +107,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
       seed: request.seed,
     },
   };
-  return { plan, coupling, declined, scores, budget: { measure, asked: keep, reached: search.reached(measure, removed) } };
+  return { plan, coupling, declined, scores, budget: { measure, asked: keep, reached } };
 }
 
 function isExcluded(pool: Pool, names: readonly string[]): boolean {
@@ -169,6 +173,7 @@ class Search {
   readonly #coupling: Coupling;
   readonly #states: readonly PoolState[];
   readonly #steps: readonly Step[];
+  readonly #settling: Settling;
   readonly #request: PlanRequest;
   readonly #whole: number;
   readonly #known = new Map<string, number>();
@@ -179,9 +184,11 @@ class Search {
     coupling: Coupling,
     states: readonly PoolState[],
     steps: readonly Step[],
+    settling: Settling,
     request: PlanRequest,
     measure: Measure,
   ) {
+    this.#settling = settling;
     this.#coupling = coupling;
     this.#states = states;
     this.#steps = steps;
@@ -222,6 +229,8 @@ class Search {
   byCost(measure: Costly, keep: number): Levels {
     let low = 0;
     let high = this.#steps.length;
+    // Passes before this one may have met the budget already.
+    if (this.#cost(measure, this.#after(0)) <= keep * (1 + this.#tolerance)) return this.#after(0);
     const least = this.#cost(measure, this.#after(high));
     if (least > keep * (1 + this.#tolerance)) throw this.#unreachable(measure, keep, least);
     while (low < high) {
@@ -280,6 +289,12 @@ class Search {
     return undefined;
   }
 
+  /** A layer by layer choice can settle on other channels than the search did. @throws BudgetError */
+  confirm(measure: Measure, keep: number, reached: number): void {
+    this.#known.set("chosen", reached);
+    if (!this.#isMet(reached, keep)) this.#fail(measure, keep);
+  }
+
   #isMet(cost: number, keep: number): boolean {
     return Math.abs(cost / keep - 1) <= this.#tolerance;
   }
@@ -295,8 +310,7 @@ class Search {
     let c = this.#known.get(key);
     if (c === undefined) {
       const removed = new Set(this.#states.flatMap((s) => leaving(s, levels[s.index] as number)));
-      const pools = this.#states.map((s) => s.pool);
-      c = this.reached(measure, repair(this.#coupling, pools, removed, new Map()));
+      c = this.reached(measure, this.#settling.settle(removed));
       this.#known.set(key, c);
     }
     return c;
@@ -380,43 +394,6 @@ function pickInSequence(model: Model, states: readonly PoolState[], levels: Leve
     working = removeSlices(next.typing, new Kept(next.typing.system, next.choices, local));
   }
   return { removed, merges };
-}
-
-/**
- * Gives back the best channel of any axis that would lose all: only cut-off runs of an axis can. Where parts must keep
- * equally many, the next channel of the same part leaves instead; where none can, the pool stays whole.
- */
-function repair(coupling: Coupling, pools: readonly Pool[], picked: ReadonlySet<number>, scores: ReadonlyMap<Group, Ranking>): Set<number> {
-  const removed = new Set(picked);
-  const worth = (c: number) => {
-    const g = coupling.groupOf(c);
-    return g ? (scores.get(g)?.scores[g.choices.indexOf(c)] ?? 0) : 0;
-  };
-  const best = (choices: readonly number[]) => choices.reduce((a, b) => (worth(b) > worth(a) ? b : a));
-  // A channel given back stays, so that every round settles one more.
-  const settled = new Set<number>();
-  for (;;) {
-    const empty = emptiedAxes(coupling, new Kept(coupling.typing.system, coupling.choices, removed))[0];
-    if (!empty) return removed;
-    const here = coupling.choices
-      .layers(empty)
-      .flatMap((l) => [...l])
-      .filter((c) => removed.has(c));
-    const back = best(here);
-    removed.delete(back);
-    settled.add(back);
-    const pool = pools.find((p) => p.cells.length > 1 && p.cells.some((c) => c.choices.includes(back)));
-    if (!pool) continue;
-    const cell = pool.cells.find((c) => c.choices.includes(back)) as Cell;
-    const others = cell.choices.filter((c) => !removed.has(c) && !settled.has(c));
-    if (others.length > 0) removed.add(others.reduce((a, b) => (worth(b) < worth(a) ? b : a)));
-    else {
-      for (const c of pool.cells.flatMap((x) => x.choices)) {
-        removed.delete(c);
-        settled.add(c);
-      }
-    }
-  }
 }
 
 function byGroup(coupling: Coupling, removed: ReadonlySet<number>): Record<string, number[]> {

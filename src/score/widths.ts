@@ -1,9 +1,10 @@
 /**
  * Which widths a pool may take.
  *
- * ONNX Runtime's convolutions on CPU compute blocks of 16 channels (8 on AVX2): a width that is no multiple of 4 falls
- * out of the blocked kernels altogether and can cost 1.5× of the *unpruned* layer, and 60 costs what 64 does. Inputs
- * narrower than 16 are always handled. Matrix products show no such cliff. (Measured; the figures are in docs/widths.md.)
+ * ONNX Runtime's convolutions on CPU compute blocks of 16 channels: the time is a staircase in the width, 17 to 31 channels
+ * cost what 32 do or more, and a width that is no multiple of 4 falls out of the blocked kernels altogether (31: 1.5× of
+ * 32). Widths below the block go through another kernel, linear in the width and as dear at 12 as the whole block: only up
+ * to half of it is there something to gain. Matrix products show no such cliff. (bench/widths; docs/widths.md.)
  */
 import type { Pool } from "./pools.js";
 
@@ -17,16 +18,22 @@ export interface Width {
 /** Block of ONNX Runtime's CPU convolutions. */
 export const CONV_BLOCK = 16;
 
+/** The block that `align` asks for at convolutions. */
+export function blockOfConvs(align: number | "auto"): number {
+  return align === "auto" ? CONV_BLOCK : align;
+}
+
+/** Whether a layer of `size` channels may keep `width`: all, whole blocks, or at most half a block. */
+export function isAllowed(width: number, size: number, block: number): boolean {
+  return width === size || width % block === 0 || width <= block / 2;
+}
+
 /** Allowed widths of a pool in moves, widest first; the last is never 0. */
 export function widthsOf(pool: Pool, moves: number, align: number | "auto"): Width[] {
-  const block = align === "auto" ? (touchesConv(pool) ? CONV_BLOCK : 1) : align;
+  const block = align !== "auto" || touchesConv(pool) ? blockOfConvs(align) : 1;
   const out: Width[] = [];
   for (let keep = moves; keep >= 1; keep--) {
-    const fits = pool.cells.every((c) => {
-      const width = keep * c.step;
-      return width % block === 0 || width < block;
-    });
-    if (keep === moves || fits) out.push({ keep, isAligned: block > 1 });
+    if (pool.cells.every((c) => isAllowed(keep * c.step, moves * c.step, block))) out.push({ keep, isAligned: block > 1 });
   }
   return out;
 }

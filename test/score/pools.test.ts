@@ -103,8 +103,8 @@ describe("widths", () => {
     expect(keeps(chain(6), 1)).toEqual([6, 5, 4, 3, 2, 1]);
   });
 
-  test("are multiples of the alignment, the whole, and anything below one block", () => {
-    expect(keeps(chain(21), 8)).toEqual([21, 16, 8, 7, 6, 5, 4, 3, 2, 1]);
+  test("are multiples of the alignment, the whole, and up to half a block", () => {
+    expect(keeps(chain(21), 8)).toEqual([21, 16, 8, 4, 3, 2, 1]);
   });
 
   test("are multiples of 16 for convolutions and free for matrix products, when chosen automatically", () => {
