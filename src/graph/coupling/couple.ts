@@ -3,7 +3,6 @@ import { isKnown } from "../dim.js";
 import { captures, type Model, type Node, type Value } from "../graph.js";
 import { infer, type Types } from "../infer.js";
 import type { OpContext, OpSpec } from "../op.js";
-import { specOf } from "../ops/index.js";
 import { type Axis, AxisSystem, type Reason } from "./axis.js";
 import type { AxisContext, Slot } from "./context.js";
 
@@ -97,7 +96,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       }
       continue;
     }
-    const spec = specOf(node, opsetOf(model, node));
+    const spec = types.spec(node);
     const at: Reason = { text: "", node: node.label };
     const freezeAll = (why: string) => {
       barriers.set(node, why);
@@ -251,10 +250,6 @@ function pinStrayFamilies(system: AxisSystem, axes: readonly Axis[]): void {
 export function isTypedPerUse(value: Value): boolean {
   const c = value.constant;
   return c !== undefined && c.dims.length <= 1;
-}
-
-function opsetOf(model: Model, node: Node): number {
-  return model.opsets.get(node.domain) ?? 1;
 }
 
 /** A node whose outputs are all small integer tensors with known (possibly symbolic) contents, made from shapes. */

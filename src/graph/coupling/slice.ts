@@ -2,9 +2,8 @@
 import { internal, UnsupportedError } from "../../errors.js";
 import { cloneModel } from "../clone.js";
 import { type Dim, isKnown } from "../dim.js";
-import type { Graph, Model, Node, Value } from "../graph.js";
+import { captures, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { applyTypes, infer, type Types } from "../infer.js";
-import { specOf } from "../ops/index.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
 import type { Kept } from "./choices.js";
@@ -54,12 +53,15 @@ class Slicer {
   /** Small constants: value -> signature of what is kept -> uses. */
   readonly #perUse = new Map<Value, Signatures>();
   readonly #wanted: { node: Node; input: number; content: readonly Dim[] }[] = [];
+  /** Values of the original that subgraphs read, or return as they are. */
+  readonly #captured: ReadonlySet<Value>;
 
   constructor(typing: Typing, kept: Kept, model: Model) {
     this.#typing = typing;
     this.#kept = kept;
     this.#model = model;
     this.#graph = model.graph;
+    this.#captured = new Set(typing.model.graph.nodes.flatMap((n) => (n.subgraphs().length > 0 ? captures(n) : [])));
   }
 
   sliceConstants(node: Node, target: Node): void {
@@ -83,20 +85,18 @@ class Slicer {
     });
   }
 
-  /** Small constants whose uses keep different indices are cloned; the first signature keeps the name. */
+  /** Small constants whose readers keep different indices are cloned: graph outputs and subgraphs read the whole. */
   finishConstants(): void {
     for (const [value, signatures] of this.#perUse) {
-      let first = true;
+      const isAlone = signatures.size === 1 && !value.isOutput && !this.#captured.has(value);
       for (const { axes, uses } of signatures.values()) {
         const tensor = takeKept(value.constant as Tensor, axes, this.#kept);
-        const mine = this.#graph.value(value.name) as Value;
-        if (first && signatures.size === 1) {
-          if (tensor !== value.constant) this.#graph.setConstant(mine, tensor);
-        } else if (tensor !== value.constant) {
+        if (tensor === value.constant) continue;
+        if (isAlone) this.#graph.setConstant(this.#graph.value(value.name) as Value, tensor);
+        else {
           const copy = this.#graph.addInitializer(`${value.name}_pruned`, tensor);
           for (const u of uses) u.node.setInput(u.index, copy);
         }
-        first = false;
       }
     }
   }
@@ -105,11 +105,12 @@ class Slicer {
   resize(node: Node, target: Node, moving: ReadonlySet<Value>): void {
     const { types } = this.#typing;
     if (isShapeArithmetic(node, types)) return;
-    const spec = specOf(node, this.#typing.model.opsets.get(node.domain) ?? 1);
+    const spec = types.spec(node);
     if (!spec?.resize || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
     const base = types.context(node);
     const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
     const outAxis = (i: number, a: number) => this.#typing.axesOf(node.outputs[i] as Value)?.[a] as Axis;
+    const written = new Set<number>();
     const context: ResizeContext = {
       node,
       target,
@@ -127,9 +128,11 @@ class Slicer {
         target.setAttribute(name, attribute);
       },
       setOperand: (input, content) => {
+        written.add(input);
         this.#wanted.push({ node: target, input, content });
       },
       setTensor: (input, tensor) => {
+        written.add(input);
         target.setInput(input, this.#graph.addInitializer(`${target.inputs[input]?.name ?? node.label}_pruned`, tensor));
       },
       gatherInput: (input, axis, indices) => {
@@ -137,6 +140,11 @@ class Slicer {
       },
     };
     spec.resize(context);
+    // A size or position that moves with a pruned extent, where the rule has nothing to adjust, keeps its value.
+    for (const k of spec.sizeOperands ?? []) {
+      const content = node.inputs[k] && moving.has(node.inputs[k]) && !written.has(k) ? base.content(k) : undefined;
+      if (content) this.#wanted.push({ node: target, input: k, content });
+    }
   }
 
   #keptIndices(axis: Axis): readonly number[] | undefined {

@@ -26,6 +26,9 @@ export function broadcastAxes(op: AxisContext, operands: readonly (readonly Axis
         op.freeze(a, a.size === 1 ? "it broadcasts" : `it broadcasts to an extent of ${size} that cannot be shown to be equal`);
     const first = same[0];
     if (!first) return op.fixed(size, `${op.node.opType} broadcasts it`);
+    // What is not 1 for certain may be just as long in a run.
+    const maybe = here.find((a) => a.size !== size && a.size !== 1);
+    if (maybe) op.freeze(first, `it meets an extent of ${maybe.size} that cannot be shown to be equal`);
     for (const a of same.slice(1)) op.same(first, a);
     return first;
   });

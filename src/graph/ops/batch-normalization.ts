@@ -29,9 +29,11 @@ export const specs: readonly OpSpec[] = [
       const X = op.in(0);
       const channel = X.length > 1 ? 1 : 0;
       if (op.node.int("training_mode", 0) !== 0) op.barrier("training mode computes statistics over the batch");
+      else if (op.node.int("spatial", 1) !== 1) op.barrier("it normalises every position by itself");
       else {
         for (const i of [1, 2, 3, 4]) op.same(op.in(i)[0] as Axis, X[channel] as Axis);
         op.out(0, X);
+        for (const i of [1, 2, 3, 4]) op.out(i, [X[channel] as Axis]);
       }
     },
     macs: noMacs,

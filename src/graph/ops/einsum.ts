@@ -102,7 +102,8 @@ export const specs: readonly OpSpec[] = [
           const a = op.in(i)[k] as Axis;
           const have = axes.get(label);
           if (have && have.size !== a.size) {
-            op.freeze(a.size === 1 ? a : have, "it broadcasts");
+            if (a.size !== 1) op.freeze(have, "it broadcasts");
+            if (have.size !== 1) op.freeze(a, "it broadcasts");
             if (have.size === 1) axes.set(label, a);
           } else if (have) op.same(have, a);
           else axes.set(label, a);

@@ -54,8 +54,8 @@ const expand = defineOp({
         const a = X[k - shape.length + X.length];
         if (a?.size === size) return a;
         if (a) op.freeze(a, "Expand repeats it");
-        // Copies may leave one by one: nothing upstream knows of them.
-        return op.content(1) ? op.atom(size) : op.fixed(size, "Expand repeats it as a run decides");
+        // Copies may leave one by one: nothing upstream knows of them. A symbol may turn out to be no 1.
+        return op.content(1) && (!a || a.size === 1) ? op.atom(size) : op.fixed(size, "Expand repeats it as a run decides");
       }),
     );
   },

@@ -58,6 +58,8 @@ function layerAxes(op: AxisContext): void {
     });
   }
   op.out(0, X);
+  const statistics = X.map((a, k) => (k < axis ? a : op.fixed(1, "it was averaged")));
+  for (const i of [1, 2]) op.out(i, statistics);
 }
 
 function instanceAxes(op: AxisContext): void {

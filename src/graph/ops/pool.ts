@@ -37,7 +37,7 @@ function pool(type: string, since: readonly number[], outputs: readonly string[]
     axes(op) {
       const X = op.in(0);
       // Indices count positions of the whole tensor: they change when channels leave.
-      if (op.node.outputs[1]) op.freeze(X[1] as Axis, "the Indices output counts across channels");
+      if (op.node.outputs[1]) for (const a of X.slice(0, 2)) op.freeze(a, "the Indices output counts across it");
       const Y = [X[0] as Axis, X[1] as Axis, ...spatial(op, X, 0)];
       op.node.outputs.forEach((_, i) => {
         op.out(i, Y);

@@ -40,8 +40,24 @@ function byScales(op: OpContext, X: Shape, scales: ArrayLike<number>): Shape {
   return place(op, X, extents, "scales");
 }
 
+const policyOf = (op: OpContext): string =>
+  op.opset >= 18 ? op.node.string("keep_aspect_ratio_policy", "stretch") : "stretch";
+
+/** Sizes of a Resize that has them; before opset 13 an absent operand is written as an empty tensor. */
+function sizesOf(op: OpContext): readonly Dim[] | undefined {
+  const sizes = op.node.opType === "Resize" && op.opset >= 11 ? op.content(3) : undefined;
+  return sizes && sizes.length > 0 ? sizes : undefined;
+}
+
+/** Constant scales, one per resized axis. */
+function scalesOf(op: OpContext): ArrayLike<number> | undefined {
+  const attribute = op.node.attributes.get("scales");
+  if (op.node.opType === "Upsample" && op.opset < 9) return attribute?.kind === "floats" ? attribute.value : undefined;
+  return op.constant(op.node.opType === "Resize" && op.opset >= 11 ? 2 : 1)?.numbers();
+}
+
 function bySizes(op: InferContext, X: Shape, sizes: readonly Dim[]): Shape {
-  const policy = op.opset >= 18 ? op.node.string("keep_aspect_ratio_policy", "stretch") : "stretch";
+  const policy = policyOf(op);
   if (policy === "stretch") return place(op, X, sizes, "sizes");
   const axes = resizedAxes(op, X.length);
   const extents = axes.map((a) => X[a] as Dim);
@@ -60,7 +76,7 @@ function resizedShape(op: InferContext): Shape | undefined {
   const X = op.shape(0);
   if (!X) return undefined;
   const unknown = () => X.map((_, a) => op.fresh(0, a));
-  const [scalesAt, sizesAt] = op.opset >= 11 ? [2, 3] : [1, -1];
+  const sizesAt = op.opset >= 11 ? 3 : -1;
   const isGiven = (i: number) => {
     const shape = op.shape(i);
     // Before opset 13 an absent operand is written as an empty tensor.
@@ -70,19 +86,26 @@ function resizedShape(op: InferContext): Shape | undefined {
     const sizes = op.content(sizesAt);
     return sizes ? bySizes(op, X, sizes) : unknown();
   }
-  const scales = op.constant(scalesAt)?.numbers();
+  const scales = scalesOf(op);
   return scales ? byScales(op, X, scales) : unknown();
 }
 
-/** Axes that keep their extent pass; resampled ones mix neighbours. */
+/** Axes scaled by 1 pass; resampled ones mix neighbours, also where a scale of 1.2 leaves 4 of 4. */
 function resizeAxes(op: AxisContext): void {
   const X = op.in(0);
   if (op.node.string("coordinate_transformation_mode", "half_pixel") === "tf_crop_and_resize") return op.barrier("it crops by roi");
+  const named = resizedAxes(op, X.length);
+  const scales = sizesOf(op) ? undefined : scalesOf(op);
+  const keepsScale = (k: number): boolean => {
+    const at = named.indexOf(k);
+    if (at < 0) return true;
+    return sizesOf(op) ? policyOf(op) === "stretch" : scales?.[at] === 1;
+  };
   return op.out(
     0,
     X.map((a, k) => {
       const size = op.outShape(0)[k] as Dim;
-      if (size === a.size) return a;
+      if (size === a.size && keepsScale(k)) return a;
       op.freeze(a, `${op.node.opType} resamples it`);
       return op.fixed(size, `${op.node.opType} resamples it`);
     }),
@@ -103,9 +126,8 @@ export const specs: readonly OpSpec[] = [
     },
     axes: resizeAxes,
     resize(op) {
-      // Scales stay; sizes name extents.
-      const sizes = op.content(3);
-      if (op.opset < 11 || !sizes) return;
+      // Scales stay; sizes name extents. As bounds that keep the aspect ratio they speak of axes that stay whole.
+      if (!sizesOf(op) || policyOf(op) !== "stretch") return;
       const axes = resizedAxes(op, (op.shape(0) as Shape).length);
       op.setOperand(
         3,
@@ -123,8 +145,7 @@ export const specs: readonly OpSpec[] = [
     infer(op) {
       const X = op.type(0);
       if (!X?.shape) return [X && tensorOf(X.dtype, undefined)];
-      const attribute = op.node.attributes.get("scales");
-      const scales = op.opset < 9 ? (attribute?.kind === "floats" ? attribute.value : undefined) : op.constant(1)?.numbers();
+      const scales = scalesOf(op);
       return [tensorOf(X.dtype, scales ? byScales(op, X.shape, scales) : X.shape.map((_, a) => op.fresh(0, a)))];
     },
     axes: resizeAxes,

@@ -147,8 +147,8 @@ function regularCut(positions: readonly number[]): Cut | undefined {
   const step = (positions[1] as number) - first;
   if (step === 0 || positions.some((p, i) => p !== first + i * step)) return undefined;
   const end = first + positions.length * step;
-  // A negative end would count from the back: "past the front" is spelled with the smallest number.
-  return { start: first, end: end < 0 ? -Number.MAX_SAFE_INTEGER : end, step };
+  // A negative end would count from the back: "past the front" is spelled with the smallest number of the narrowest type.
+  return { start: first, end: end < 0 ? -(2 ** 31) : end, step };
 }
 
 /** The axes a node cuts and how; `cuts` undefined when starts, ends or steps are not known. `operands` replace inputs 1 to 4. */
