@@ -2,6 +2,7 @@
 import { readModel } from "../export/read.js";
 import { applyOnly } from "../pipeline.js";
 import type { Command } from "./command.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { readPlan, runOptions } from "./request.js";
 import { writeResult } from "./result.js";
@@ -30,6 +31,11 @@ export const applyCommand: Command = {
 
   async run(run) {
     const [input, planFile, output] = run.positionals as [string, string, string];
+    const inputs = [
+      { what: "<in.onnx>", path: input },
+      { what: "<plan.json>", path: planFile },
+    ];
+    checkOutputs(inputs, output, [{ what: "--json", path: run.flags.json }]);
     const plan = await readPlan(planFile);
     const progress = new Progress(run.terminal.err);
     try {

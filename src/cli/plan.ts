@@ -6,6 +6,7 @@ import { printPlan } from "../score/plan.js";
 import type { Command } from "./command.js";
 import { writeText } from "./files.js";
 import { writeJson } from "./json.js";
+import { checkOutputs } from "./outputs.js";
 import { notesText } from "./report-text.js";
 import { inputShapesOf, passRequests, targetOf } from "./request.js";
 import { shortened, table, whole } from "./table.js";
@@ -30,6 +31,10 @@ export const planCommand: Command = {
         hint: "Run cleaning passes first, as a step of its own: onnx-prune in.onnx clean.onnx --pass …",
       });
     }
+    checkOutputs([{ what: "<in.onnx>", path: input }], undefined, [
+      { what: "<plan.json>", path: output },
+      { what: "--json", path: flags.json },
+    ]);
     const model = await readModel(input);
     const inputShapes = inputShapesOf(flags, model);
     const { plan, coupling, declined, budget, notes } = planOnly(model, passes[0] as PassRequest, {

@@ -3,6 +3,7 @@ import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { prune } from "../pipeline.js";
 import type { Command } from "./command.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { passRequests, runOptions } from "./request.js";
 import { writeResult } from "./result.js";
@@ -52,6 +53,10 @@ export const pruneCommand: Command = {
         hint: "--json holds all plans of a run.",
       });
     }
+    checkOutputs([{ what: "<in.onnx>", path: input }], output, [
+      { what: "--plan-out", path: flags["plan-out"] },
+      { what: "--json", path: flags.json },
+    ]);
     const progress = new Progress(terminal.err);
     try {
       const model = await readModel(input);

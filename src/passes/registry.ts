@@ -59,7 +59,9 @@ async function loadEntry(path: string): Promise<Entry> {
     throw new ConfigError("PASS_MODULE", `The module "${path}" cannot be loaded: ${(cause as Error).message}`, {
       cause,
       at: { file: path },
-      hint: "A pass module is an ES module (.mjs, or .js in a package of type module) with a default export.",
+      hint: (cause as Error).message.includes("Cannot find package 'onnx-prune'")
+        ? "Install onnx-prune in the folder of the module or one above it: its imports are looked up from where it lies."
+        : "A pass module is an ES module (.mjs, or .js in a package of type module) with a default export.",
     });
   }
   const made = module.default;

@@ -6,7 +6,7 @@ import { oracleOf } from "../graph/coupling/oracle.js";
 import { removeSlices } from "../graph/coupling/slice.js";
 import type { Model } from "../graph/graph.js";
 import { applyMerges } from "../score/merge.js";
-import { type PruningPlan, planSchema, resolvePlan } from "../score/plan.js";
+import { type PruningPlan, planSchema, requireSameModel, resolvePlan } from "../score/plan.js";
 import { definePass } from "./pass.js";
 
 /** A removal, and what it takes to prove it. */
@@ -25,6 +25,8 @@ export interface Removal {
  * @throws PlanError when the plan does not fit the model (see resolvePlan).
  */
 export function applyPlan(model: Model, plan: PruningPlan): Removal {
+  // First: merges of another model's plan would fail on its channels, which tells the user less.
+  requireSameModel(plan, model.sha256);
   const before = findGroups(model);
   const source = plan.merges.length > 0 ? applyMerges(model, plan.merges, before) : model;
   const coupling = source === model ? before : findGroups(source);

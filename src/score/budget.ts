@@ -1,10 +1,11 @@
 /** From scores and a target to a plan: which moves of which pools, until the emitted file costs what was asked. */
-import { BudgetError } from "../errors.js";
+import { BudgetError, ConfigError } from "../errors.js";
 import { Kept } from "../graph/coupling/choices.js";
 import { type Coupling, findGroups, type Group } from "../graph/coupling/groups.js";
 import { removeSlices } from "../graph/coupling/slice.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
+import { closest } from "../suggest.js";
 import type { Criterion, Ranking } from "./criterion.js";
 import { applyMerges } from "./merge.js";
 import type { PlannedMerge, PruningPlan } from "./plan.js";
@@ -68,16 +69,19 @@ interface PoolState {
 /**
  * A plan for `model`.
  *
+ * @throws ConfigError EXCLUDE_UNKNOWN for a name to leave whole that nothing has.
+ * @throws ConfigError CRITERION_SCORES for a criterion that does not give each channel a number.
  * @throws BudgetError (exit 3) when the target cannot be met within 1 % (3 % with aligned widths), saying what can.
  */
 export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const { measure, keep } = measureOf(request.target);
   const coupling = findGroups(model);
   const { pools: all, declined } = findPools(coupling);
+  requireExcludable(request, coupling, model);
   const pools = all.filter((p) => !isExcluded(p, request.exclude ?? []));
   const rank = request.criterion.prepare(request.options, { model, coupling, seed: request.seed, note: (n) => request.note(n) });
   const scores = new Map<Group, Ranking>();
-  for (const p of pools) for (const g of p.groups) if (!scores.has(g)) scores.set(g, rank(g));
+  for (const p of pools) for (const g of p.groups) if (!scores.has(g)) scores.set(g, requireScores(request.criterion, g, rank(g)));
   const states = pools.map((pool, index) => stateOf(pool, index, scores, request));
   if (states.length === 0) {
     throw new BudgetError("BUDGET_NOTHING_TO_PRUNE", "No channel of this model can be removed.", {
@@ -87,12 +91,12 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const steps = stepsOf(states, request.scope);
   const settle = new Settling(coupling, pools, scores, request.align);
   const search = new Search(model, coupling, states, steps, settle, request, measure);
-  const levels = measure === "ratio" ? search.byRatio(keep) : search.byCost(measure, keep);
+  const levels = search.find(measure, keep);
   const sequential = request.criterion.sequential === true && request.scope === "local";
   const picked = sequential ? pickInSequence(model, states, levels, request) : pick(states, levels, scores);
   const removed = settle.settle(picked.removed);
   const reached = search.reached(measure, removed);
-  if (measure !== "ratio" && removed.size > 0) search.confirm(measure, keep, reached);
+  if (removed.size > 0) search.confirm(measure, keep, reached);
   const plan: PruningPlan = {
     format: 1,
     model: model.sha256 ?? "",
@@ -108,6 +112,41 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
     },
   };
   return { plan, coupling, declined, scores, budget: { measure, asked: keep, reached } };
+}
+
+/** Criteria come from users too: NaN would be neither more nor less than any other score, and what leaves would be chance. */
+function requireScores(criterion: Criterion, group: Group, ranking: Ranking): Ranking {
+  const scores: unknown = (ranking as Partial<Ranking> | undefined)?.scores;
+  const expected = group.choices.length;
+  const got = !(scores instanceof Float64Array)
+    ? "none came"
+    : scores.length !== expected
+      ? `${scores.length} came`
+      : scores.some((s) => Number.isNaN(s))
+        ? `that of channel ${scores.findIndex((s) => Number.isNaN(s))} is NaN`
+        : undefined;
+  if (got === undefined) return ranking;
+  throw new ConfigError(
+    "CRITERION_SCORES",
+    `Criterion "${criterion.name}" should give { scores: Float64Array } with ${expected} numbers for group "${group.name}", but ${got}.`,
+    { hint: "One score per channel, in the order of group.choices; the higher, the longer it is kept. Weights that are NaN give NaN." },
+  );
+}
+
+/** A misspelt name must not be pruned in silence. Passes that ran before may have taken away what the user's own file has. */
+function requireExcludable({ exclude = [], original }: PlanRequest, coupling: Coupling, model: Model): void {
+  const namesOf = (c: Coupling, m: Model) => [...c.groups.map((g) => g.name), ...m.graph.nodes.map((n) => n.label)];
+  const known = namesOf(coupling, model);
+  let unknown = exclude.find((name) => !known.includes(name));
+  if (unknown !== undefined && original && original !== model) {
+    known.push(...namesOf(findGroups(original), original));
+    unknown = exclude.find((name) => !known.includes(name));
+  }
+  if (unknown === undefined) return;
+  const near = closest(unknown, known);
+  throw new ConfigError("EXCLUDE_UNKNOWN", `The model has no group or node called "${unknown}" to leave whole.`, {
+    hint: `${near ? `Did you mean "${near}"? ` : ""}\`onnx-prune inspect\` lists the groups.`,
+  });
 }
 
 function isExcluded(pool: Pool, names: readonly string[]): boolean {
@@ -161,8 +200,6 @@ function stepsOf(states: readonly PoolState[], scope: "local" | "global"): Step[
   return steps.sort((a, b) => a.key - b.key || a.tie - b.tie || a.pool.index - b.pool.index || b.keep - a.keep);
 }
 
-type Costly = Exclude<Measure, "ratio">;
-
 /** Costs measured before a search for a closer combination is given up: milliseconds each. */
 const LONGEST_SEARCH = 500;
 
@@ -178,6 +215,7 @@ class Search {
   readonly #whole: number;
   readonly #known = new Map<string, number>();
   readonly #tolerance: number;
+  readonly #rounding: number;
 
   constructor(
     model: Model,
@@ -195,44 +233,31 @@ class Search {
     this.#request = request;
     this.#whole = measure === "ratio" ? 1 : request.measure(request.original ?? model, measure);
     this.#tolerance = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
+    // A share of channels is rounded to whole ones: half a channel (of the least move there is) either way is met.
+    const least = Math.min(...states.map((s) => s.pool.cells.reduce((n, c) => n + c.step, 0)));
+    this.#rounding = measure === "ratio" ? least / 2 / this.#channels() + 1e-9 : 0;
   }
 
   /** The share of channels a removal keeps, or of the cost of the file it makes. */
   reached(measure: Measure, removed: ReadonlySet<number>): number {
-    if (measure === "ratio") {
-      const all = this.#states.reduce((n, s) => n + s.order.reduce((m, o) => m + o.length, 0), 0);
-      return (all - removed.size) / all;
-    }
+    if (measure === "ratio") return 1 - removed.size / this.#channels();
     const kept = new Kept(this.#coupling.typing.system, this.#coupling.choices, removed);
     return this.#request.measure(removeSlices(this.#coupling.typing, kept), measure) / this.#whole;
   }
 
-  byRatio(keep: number): Levels {
-    if (this.#request.scope === "local") {
-      return this.#states.map((s) => {
-        const want = keep * s.scores.length;
-        return s.widths.reduce((best, w) => (Math.abs(w.keep - want) < Math.abs(best - want) ? w.keep : best), (s.widths[0] as Width).keep);
-      });
-    }
-    const all = this.#states.reduce((n, s) => n + s.scores.length, 0);
-    const levels = this.#states.map((s) => s.scores.length);
-    let left = all;
-    for (const step of this.#steps) {
-      if (Math.abs(left - keep * all) <= Math.abs(left - (step.from - step.keep) - keep * all)) break;
-      levels[step.pool.index] = step.keep;
-      left -= step.from - step.keep;
-    }
-    return levels;
+  #channels(): number {
+    return this.#states.reduce((n, s) => n + s.order.reduce((m, o) => m + o.length, 0), 0);
   }
 
   /** Bisection over the number of steps taken, on the measured cost; then single steps of other pools to come closer. */
-  byCost(measure: Costly, keep: number): Levels {
+  find(measure: Measure, keep: number): Levels {
     let low = 0;
     let high = this.#steps.length;
     // Passes before this one may have met the budget already.
-    if (this.#cost(measure, this.#after(0)) <= keep * (1 + this.#tolerance)) return this.#after(0);
+    const whole = this.#cost(measure, this.#after(0));
+    if (whole <= keep || this.#isMet(whole, keep)) return this.#after(0);
     const least = this.#cost(measure, this.#after(high));
-    if (least > keep * (1 + this.#tolerance)) throw this.#unreachable(measure, keep, least);
+    if (least > keep && !this.#isMet(least, keep)) throw this.#unreachable(measure, keep, least);
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.#cost(measure, this.#after(middle)) <= keep) high = middle;
@@ -253,7 +278,7 @@ class Search {
   }
 
   /** From just above the target: steps of other pools, in order, that do not overshoot. */
-  #stepDown(measure: Costly, keep: number, levels: number[], from: number): Levels | undefined {
+  #stepDown(measure: Measure, keep: number, levels: number[], from: number): Levels | undefined {
     for (const step of this.#steps.slice(from)) {
       if (levels[step.pool.index] !== step.from) continue;
       levels[step.pool.index] = step.keep;
@@ -265,7 +290,7 @@ class Search {
   }
 
   /** From just below: the last steps of other pools are taken back while that does not overshoot. */
-  #stepUp(measure: Costly, keep: number, levels: number[], from: number): Levels | undefined {
+  #stepUp(measure: Measure, keep: number, levels: number[], from: number): Levels | undefined {
     for (const step of this.#steps.slice(0, from).reverse()) {
       if (levels[step.pool.index] !== step.keep) continue;
       levels[step.pool.index] = step.from;
@@ -277,7 +302,7 @@ class Search {
   }
 
   /** One layer against another: a late step is taken back, and the way down is tried again. */
-  #trade(measure: Costly, keep: number, start: Levels, from: number): Levels | undefined {
+  #trade(measure: Measure, keep: number, start: Levels, from: number): Levels | undefined {
     for (const step of this.#steps.slice(0, from).reverse()) {
       if (this.#known.size > LONGEST_SEARCH) return undefined;
       if (start[step.pool.index] !== step.keep) continue;
@@ -296,7 +321,7 @@ class Search {
   }
 
   #isMet(cost: number, keep: number): boolean {
-    return Math.abs(cost / keep - 1) <= this.#tolerance;
+    return Math.abs(cost - keep) <= Math.max(keep * this.#tolerance, this.#rounding);
   }
 
   #after(count: number): number[] {

@@ -54,6 +54,14 @@ export function printPlan(plan: PruningPlan): string {
   return `${JSON.stringify(plan, undefined, 1)}\n`;
 }
 
+/** @throws PlanError PLAN_OTHER_MODEL when the plan names another file than the one with this sha-256. */
+export function requireSameModel(plan: PruningPlan, sha256: string | undefined): void {
+  if (sha256 === undefined || plan.model === "" || plan.model === sha256) return;
+  throw new PlanError("PLAN_OTHER_MODEL", `The plan was made for a model with sha256 ${plan.model}, but this one has ${sha256}.`, {
+    hint: 'Make the plan again from this file. To use it on purpose, set "model" in the plan to "".',
+  });
+}
+
 /**
  * The choices a plan removes and what they leave.
  *
@@ -61,11 +69,7 @@ export function printPlan(plan: PruningPlan): string {
  *   index, empties an axis, or breaks a balance.
  */
 export function resolvePlan(plan: PruningPlan, coupling: Coupling, sha256: string | undefined): Kept {
-  if (sha256 !== undefined && plan.model !== "" && plan.model !== sha256) {
-    throw new PlanError("PLAN_OTHER_MODEL", `The plan was made for a model with sha256 ${plan.model}, but this one has ${sha256}.`, {
-      hint: 'Make the plan again from this file. To use it on purpose, set "model" in the plan to "".',
-    });
-  }
+  requireSameModel(plan, sha256);
   const removed = new Set<number>();
   for (const [key, indices] of Object.entries(plan.remove)) for (const c of choicesOf(key, indices, coupling)) removed.add(c);
   const kept = new Kept(coupling.typing.system, coupling.choices, removed);

@@ -49,15 +49,14 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
       duties.set(c, [...(duties.get(c) ?? []), duty]);
       linked.join(bound[0] as number, c);
     }
-    // Places that cannot leave would unbalance any move.
-    const rigid = balance.parts.some(
-      (p, i) =>
-        parts[i]?.length === 0 ||
-        (parts[i] as readonly Int32Array[]).some(
-          (l) => l.includes(ALWAYS) && isRigid(typing.system.find(p).size as number, parts[i] as readonly Int32Array[]),
-        ),
-    );
-    if (rigid) for (const c of bound) stuck.set(c, `${balance.why} (node "${balance.node.label}"), and some of them are frozen`);
+    // The same share of every cell takes equally many from all parts only where these are made alike.
+    const sizes = balance.parts.map((p) => typing.system.find(p).size as number);
+    const kinds = parts.map((layers, i) => kindOf(layers, sizes[i] as number, new Set(bound), choices));
+    if (kinds.some((k) => k === undefined || k !== kinds[0])) {
+      const isFrozen = parts.some((layers, i) => isRigid(sizes[i] as number, layers));
+      const text = isFrozen ? "some of them are frozen" : "some of them leave with others in ways that no share balances";
+      for (const c of bound) stuck.set(c, `${balance.why} (node "${balance.node.label}"), and ${text}`);
+    }
   });
 
   const components = new Map<number, Set<Group>>();
@@ -98,6 +97,35 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
     } else pools.push({ groups: list, cells: cells.map((c) => ({ choices: c, step: c.length / moves })), moves });
   }
   return { pools, declined };
+}
+
+/**
+ * How a part of a balance is made: how many of its positions depend on how many bound choices, and on which other axes.
+ * Parts of one kind lose equally many positions when every cell loses the same share. That holds for positions of one
+ * choice, and for products (each choice of one factor meets each of the other); undefined for anything else.
+ */
+function kindOf(layers: readonly Int32Array[], size: number, bound: ReadonlySet<number>, choices: Coupling["choices"]): string | undefined {
+  const tally = new Map<string, { total: number; readonly times: Map<string, number>; readonly factors: Set<number>[] }>();
+  for (let p = 0; p < size; p++) {
+    const here = [...new Set(layers.map((l) => l[p] as number))].filter((c) => c !== ALWAYS);
+    const other = here.filter((c) => !bound.has(c)).map((c) => choices.clanOf(c));
+    const key = `${here.length - other.length}|${other.sort((a, b) => a - b).join(",")}`;
+    const of = tally.get(key) ?? { total: 0, times: new Map<string, number>(), factors: here.map(() => new Set<number>()) };
+    tally.set(key, of);
+    of.total++;
+    of.times.set(here.join(","), (of.times.get(here.join(",")) ?? 0) + 1);
+    here.forEach((c, i) => {
+      of.factors[i]?.add(c);
+    });
+  }
+  for (const { times, factors } of tally.values()) {
+    const isGrid = times.size === factors.reduce((n, f) => n * f.size, 1) && new Set(times.values()).size === 1;
+    if (factors.length > 1 && !isGrid) return undefined;
+  }
+  return [...tally]
+    .map(([key, { total }]) => `${key}:${total}`)
+    .sort()
+    .join(";");
 }
 
 /** Whether some position of a part has no choice in any layer. */

@@ -1,5 +1,6 @@
 /** Whether two graphs compute the same: both are run, and the first value that differs is named. */
 
+import { VerificationError } from "../errors.js";
 import { cloneModel } from "../graph/clone.js";
 import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
@@ -35,7 +36,10 @@ export interface EqualityRequest {
   readonly optimization?: NonNullable<LoadOptions["optimization"]>;
 }
 
-/** Runs both graphs on all feeds. The result says how far they agree; it does not throw on a difference. */
+/**
+ * Runs both graphs on all feeds. The result says how far they agree; it does not throw on a difference.
+ * @throws VerificationError when an output had no finite number in any run: NaN agrees with NaN whatever the graphs are.
+ */
 export async function checkEquality(runner: Runner, request: EqualityRequest): Promise<Equality> {
   const optimization = request.optimization ?? "disabled";
   const tolerance = toleranceOf(request.reference);
@@ -54,6 +58,14 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
   const candidate = await outputs(request.candidate);
   const maxRel = worstOf(candidate, reference, bounded);
   const ok = maxRel <= tolerance;
+  const blind = ok ? unseen(reference) : undefined;
+  if (blind !== undefined) {
+    throw new VerificationError(
+      "VERIFY_NOT_FINITE",
+      `${request.what}: the output "${blind}" had no finite number in any of ${request.feeds.length} runs, so there was nothing to compare.`,
+      { at: { value: blind }, hint: "Random inputs may lie outside what the model takes: give --data with real ones." },
+    );
+  }
   const drift = request.original ? worstOf(await outputs(request.original), reference, bounded) : undefined;
   const first = ok ? undefined : await firstDifference(runner, request, tolerance);
   return {
@@ -80,13 +92,18 @@ const MOVES = new Set(["Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"
 function boundedOutputs({ reference, candidate, original }: EqualityRequest): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const output of reference.graph.outputs) {
-    let node = output.producer;
-    while (node && MOVES.has(node.opType)) node = node.inputs[0]?.producer;
-    const before = node?.isStandard && BOUNDED.has(node.opType) ? node.inputs[0] : undefined;
+    const before = preActivation(output);
     const isEverywhere = before && [candidate, original ?? candidate].every((m) => m.graph.value(before.name) !== undefined);
     if (before && isEverywhere && before.constant === undefined && !before.isInput) found.set(output.name, before.name);
   }
   return found;
+}
+
+/** What the bounded activation behind `output` is applied to; undefined when there is none. */
+export function preActivation(output: Value): Value | undefined {
+  let node = output.producer;
+  while (node && MOVES.has(node.opType)) node = node.inputs[0]?.producer;
+  return node?.isStandard && BOUNDED.has(node.opType) ? node.inputs[0] : undefined;
 }
 
 /** A copy of `model` that also gives the named values. */
@@ -115,8 +132,16 @@ function worstOf(
   return worst;
 }
 
+/** An output that has elements, none of which was ever finite. */
+function unseen(runs: readonly Record<string, Tensor>[]): string | undefined {
+  return Object.keys(runs[0] ?? {}).find((name) => {
+    const seen = runs.map((run) => run[name]).filter((t) => t !== undefined && t.size > 0 && isFloat(t.dtype));
+    return seen.length > 0 && seen.every((t) => t?.numbers().every((x) => !Number.isFinite(x)));
+  });
+}
+
 /** Largest difference over the largest magnitude of `want`, or over `scale` where that is larger. */
-function relative(got: Tensor, want: Tensor, scale = 0): number {
+export function relative(got: Tensor, want: Tensor, scale = 0): number {
   if (got.dims.length !== want.dims.length || got.dims.some((d, a) => d !== want.dims[a])) return Number.POSITIVE_INFINITY;
   const { maxAbs, maxRel } = difference(got, want);
   if (Number.isNaN(maxRel)) return Number.POSITIVE_INFINITY;

@@ -5,7 +5,7 @@ import type { Model } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Equality, RunReport } from "../report.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
-import { difference } from "./difference.js";
+import { preActivation, relative } from "./equality.js";
 import { sourceOf } from "./source.js";
 
 const LEVELS = ["disabled", "basic", "extended", "all"] as const;
@@ -26,16 +26,19 @@ export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Pr
     try {
       const run = await session.run(feeds);
       plain ??= run;
-      const maxRel = Math.max(
-        0,
-        ...Object.entries(run).map(([name, t]) => difference(t, (plain as Record<string, Tensor>)[name] as Tensor).maxRel),
-      );
+      const maxRel = Math.max(0, ...Object.entries(run).map(([name, t]) => relative(t, plain?.[name] as Tensor, scaleOf(model, name))));
       out.push({ level, ok: maxRel <= OPTIMISER_TOLERANCE, maxRel });
     } finally {
       await session.release();
     }
   }
   return out;
+}
+
+/** Saturating outputs are judged on the scale of 1, as in equality.ts. */
+function scaleOf(model: Model, output: string): number {
+  const value = model.graph.value(output);
+  return value && preActivation(value) ? 1 : 0;
 }
 
 /** @throws VerificationError (exit 4) when an optimisation level computes something else. */

@@ -1,5 +1,6 @@
 /** Pruning, planning, applying and verifying, as commands. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readModel } from "../../src/export/read.js";
@@ -20,7 +21,7 @@ describe("onnx-prune <in> <out>", () => {
     const { code, stdout, stderr } = await run(["small.onnx", "out.onnx", "--pass", "l1", "--ratio", "0.5", "--ep", "cpu"], cwd);
     expect(stderr).toContain("verify");
     expect(code).toBe(0);
-    expect(stdout).toMatch(/parameters +4,178 +1,\d{3} +0\.\d{3}×/);
+    expect(stdout).toMatch(/parameters +4,178 +[\d,]+ +0\.\d{3}×/);
     expect(stdout).toMatch(/latency .* paired rounds; cpu/);
     expect(stdout).toMatch(
       /ok {4}l1: pruned against the original with the removed slices made ineffective: relative error \S+, at most 1\.0e-5 allowed/,
@@ -130,6 +131,82 @@ describe("the verdict", () => {
   });
 });
 
+describe("what a run may write to", () => {
+  const L1 = ["--pass", "l1", "--ratio", "0.5", ...FAST];
+
+  // --plan-out naming the input replaced a model by its plan: a rename asks neither for the kind nor the mode of a file.
+  it("a plan or report that would replace a model is wrong usage, and every file stays as it was", async () => {
+    const cwd = await withModel();
+    const before = bytes(cwd, "small.onnx");
+    symlinkSync("small.onnx", join(cwd, "link.onnx"));
+    const lines = [
+      ["small.onnx", "out.onnx", ...L1, "--plan-out", "small.onnx"],
+      ["small.onnx", "out.onnx", ...L1, "--plan-out", "./link.onnx"],
+      ["small.onnx", "out.onnx", ...L1, "--plan-out", "out.onnx"],
+      ["small.onnx", "out.onnx", ...L1, "--plan-out", "a.json", "--json", "./a.json"],
+      ["plan", "small.onnx", "small.onnx", "--pass", "l1", "--ratio", "0.5"],
+    ];
+    for (const line of lines) {
+      const { code, stderr } = await run(line, cwd);
+      expect(stderr).toMatch(/^OUTPUT_CLASH {2}.* would overwrite .*: both are "/);
+      expect(code).toBe(2);
+    }
+    expect(bytes(cwd, "small.onnx").equals(before)).toBe(true);
+    expect(readdirSync(cwd).sort()).toEqual(["link.onnx", "small.onnx"]);
+  });
+
+  it("a path that cannot be written is told before any pass runs", async () => {
+    const cwd = await withModel();
+    const cases: [string[], number, string][] = [
+      [
+        ["small.onnx", "nowhere/out.onnx", ...L1],
+        1,
+        'MODEL_UNWRITABLE  Cannot write model "nowhere/out.onnx": there is no folder "nowhere".',
+      ],
+      [["small.onnx", ".", ...L1], 1, 'MODEL_UNWRITABLE  Cannot write model ".": it is a folder.'],
+      [
+        ["small.onnx", "out.onnx", ...L1, "--json", "nowhere/r.json"],
+        2,
+        'OUTPUT_UNWRITABLE  Cannot write "nowhere/r.json": there is no folder',
+      ],
+    ];
+    for (const [line, code, says] of cases) {
+      const ran = await run(line, cwd);
+      expect(ran.stderr.startsWith(says), ran.stderr).toBe(true);
+      expect(ran.code).toBe(code);
+    }
+    expect(readdirSync(cwd)).toEqual(["small.onnx"]);
+  });
+
+  it.skipIf(process.platform === "win32")("a pipe is not replaced by a file", async () => {
+    const cwd = await withModel();
+    execFileSync("mkfifo", [join(cwd, "pipe")]);
+    const { code, stderr } = await run(["small.onnx", "pipe", ...L1], cwd);
+    expect(stderr).toContain('Cannot write model "pipe": it is a device or a pipe, not a file.');
+    expect(code).toBe(1);
+    expect(statSync(join(cwd, "pipe")).isFIFO()).toBe(true);
+  });
+});
+
+describe("a criterion of the user's own", () => {
+  // NaN and missing scores pruned by chance.
+  const cases: readonly (readonly [what: string, body: string, says: RegExp])[] = [
+    ["with too few scores is refused", "return { scores: new Float64Array(1) }", /^CRITERION_SCORES {2}.* with 16 numbers .* but 1 came\./],
+    ["with NaN is refused", "return { scores: new Float64Array(g.choices.length).fill(NaN) }", /that of channel 0 is NaN/],
+    ["without scores is refused", "return 5", /none came/],
+  ];
+  it.each(cases)("%s", async (_, body, says) => {
+    const cwd = await withModel();
+    const options = `{ safeParse: (data) => ({ success: true, data }) }`;
+    const facts = `name: "own", summary: "s", source: "t", options: ${options}, needs: ["weights"], comparable: true`;
+    writeFileSync(join(cwd, "own.mjs"), `export default { ${facts}, prepare: () => (g) => { ${body} } };`);
+    const { code, stderr } = await run(["small.onnx", "out.onnx", "--pass", "./own.mjs", "--ratio", "0.5", "--quiet", ...FAST], cwd);
+    expect(stderr).toMatch(says);
+    expect(code).toBe(2);
+    expect(existsSync(join(cwd, "out.onnx"))).toBe(false);
+  });
+});
+
 describe("plan, apply, verify", () => {
   it("plan then apply gives the bytes that one run gives", async () => {
     const cwd = await withModel();
@@ -163,6 +240,16 @@ describe("plan, apply, verify", () => {
     expect(refuted.code).toBe(4);
     expect(refuted.stdout).toContain("FAIL  touched.onnx");
     expect(refuted.stderr).toMatch(/VERIFY_NOT_EQUAL .*The first value that differs is "c2"[\s\S]*was it changed since/);
+  });
+
+  // Its merges used to be tried first, and failed on the other model's channels.
+  it("a plan with merges says that it is of another model before anything else", async () => {
+    const cwd = await withModel();
+    const merges = [{ group: "nowhere:0", from: 1, into: 0, scale: 1 }];
+    writeFileSync(join(cwd, "plan.json"), JSON.stringify({ format: 1, model: "00", remove: {}, merges }));
+    const { code, stderr } = await run(["apply", "small.onnx", "plan.json", "out.onnx", ...FAST], cwd);
+    expect(stderr).toContain("PLAN_OTHER_MODEL");
+    expect(code).toBe(1);
   });
 
   it("a plan of another model is refused, and so is a file that is no plan", async () => {

@@ -78,11 +78,17 @@ describe("a ratio", () => {
     expect(makePlan(mlp(), request({ target: { ratio: 1 } })).plan.remove).toEqual({});
   });
 
-  test("however small leaves every layer one channel", () => {
+  test("leaves every layer one channel, and says so when less is asked for", () => {
     for (const scope of ["local", "global"] as const) {
-      const { plan } = makePlan(mlp(), request({ scope, target: { ratio: 0.001 } }));
+      const { plan } = makePlan(mlp(), request({ scope, target: { ratio: 2 / 60 } }));
       expect([plan.remove["a:1"]?.length, plan.remove["b:1"]?.length]).toEqual([19, 39]);
+      expect(thrown(() => makePlan(mlp(), request({ scope, target: { ratio: 0.001 } }))).code).toBe("BUDGET_UNREACHABLE");
     }
+  });
+
+  test("is rounded to whole channels", () => {
+    const { budget } = makePlan(mlp(), request({ scope: "local", target: { ratio: 0.333 } }));
+    expect(Math.abs(budget.reached * 60 - 20)).toBeLessThanOrEqual(0.5);
   });
 });
 
@@ -151,8 +157,9 @@ describe("the plan", () => {
 
   test("has aligned widths where asked, and free ones below the block", () => {
     const { plan } = makePlan(mlp(), request({ align: 8, target: { ratio: 0.45 } }));
-    const kept = { a: 20 - (plan.remove["a:1"]?.length ?? 0), b: 40 - (plan.remove["b:1"]?.length ?? 0) };
-    expect(kept).toEqual({ a: 8, b: 16 });
+    const kept = [20 - (plan.remove["a:1"]?.length ?? 0), 40 - (plan.remove["b:1"]?.length ?? 0)];
+    for (const width of kept) expect(width % 8 === 0 || width <= 4).toBe(true);
+    expect(Math.abs(((kept[0] as number) + (kept[1] as number)) / 60 / 0.45 - 1)).toBeLessThanOrEqual(0.03);
   });
 
   test("keeps the balance of grouped convolutions where an emptied axis got a channel back", () => {
@@ -175,5 +182,18 @@ describe("the plan", () => {
       );
     }
     expect(makePlan(model(), request()).plan.remove["a:0"]).toHaveLength(6);
+  });
+});
+
+describe("what is left whole", () => {
+  // --exclude with a typing error left nothing whole, and said nothing.
+  test("a name that no group and no node has is wrong usage, with the nearest that exists", () => {
+    const ask = (exclude: string[], original?: Model) => () => makePlan(mlp(), request({ exclude, ...(original ? { original } : {}) }));
+    expect(ask(["a:1"])().plan.remove).not.toHaveProperty("a:1");
+    expect(ask(["a:11"])).toThrow(ConfigError);
+    expect(ask(["a:11"])).toThrow('no group or node called "a:11"');
+    const names = modelOf('g (float[N,10] x) => (float[N,10] y) { ["gone"] y = Identity (x) }');
+    expect(ask(["gone"])).toThrow(ConfigError);
+    expect(ask(["gone"], names)).not.toThrow();
   });
 });

@@ -7,7 +7,7 @@ import type { Model } from "../../src/graph/graph.js";
 import { random } from "../../src/graph/random.js";
 import { emptiedAxes } from "../../src/score/plan.js";
 import { brokenBalances, findPools } from "../../src/score/pools.js";
-import { run } from "./run.js";
+import { type RunOptions, run } from "./run.js";
 
 export interface Proof {
   /** max|sliced - oracle| over max|oracle|, the largest over all outputs; Infinity where only one is finite. */
@@ -26,7 +26,7 @@ export interface Proof {
 export async function prove(
   coupling: Coupling,
   removed: Iterable<number>,
-  options: { readonly seed?: number; readonly batch?: number } = {},
+  options: Omit<RunOptions, "jitter"> = {},
 ): Promise<Proof> {
   const { typing, choices } = coupling;
   const kept = new Kept(typing.system, choices, removed);

@@ -48,6 +48,7 @@ export function randomRecipe(seed: number): Recipe {
 export class Builder {
   readonly opset: number;
   readonly dynamicBatch: boolean;
+  readonly dynamicSpace: boolean;
   /** Values that moves may read. */
   readonly live: string[] = [];
   readonly #next: () => number;
@@ -61,6 +62,7 @@ export class Builder {
     this.#next = random(`graph ${seed}`);
     this.opset = this.of(OPSETS);
     this.dynamicBatch = this.chance(0.5);
+    this.dynamicSpace = this.chance(0.25);
   }
 
   // ---- chance ----
@@ -216,6 +218,7 @@ export class Builder {
     return {
       opset: this.opset,
       dynamicBatch: this.dynamicBatch,
+      dynamicSpace: this.dynamicSpace,
       inputs: this.#inputs,
       outputs,
       nodes: this.#nodes,

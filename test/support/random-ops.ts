@@ -428,12 +428,27 @@ const squeezeOrNot: Move = (b, v) => {
   return [b.sized("Unsqueeze", 13, v, "axes", [axis], [...s.slice(0, axis), 1, ...s.slice(axis)])];
 };
 
+/** One length per batch, so that the batch must be a number. */
+function lengths(b: Builder, dims: Dims): string {
+  return b.ints(Array.from({ length: dims[0] as number }, () => b.int(1, dims[1] as number)));
+}
+
 /** Ops that order, pick or mix over an axis, or that no rule covers. */
 const opaque: Move = (b, v) => {
   const s = b.shape(v);
   const axis = someAxis(b, s);
   const n = s[axis] as number;
-  const way = b.int(0, 2);
+  const way = b.int(0, 4);
+  if (way === 3 && b.opset < 18) {
+    const branch = (name: string, op: string) => `${name}_branch = ${name} () => (${name}_${v}) { ${name}_${v} = ${op} (${v}) }`;
+    return [b.op("If", [b.booleans([])], s, `${branch("then", "Relu")}, ${branch("else", "Neg")}`)];
+  }
+  if (way === 4 && !b.dynamicBatch) {
+    const picked = b.op("Gather", [v, b.ints([b.int(0, n - 1), b.int(-n, -1)])], replaced(s, axis, 2), `axis = ${axis}`);
+    const data = b.chance(0.5) ? v : picked;
+    const dims = b.shape(data);
+    return [b.op("ReverseSequence", [data, lengths(b, dims)], dims, "batch_axis = 0, time_axis = 1")];
+  }
   if (way === 0) {
     const k = b.int(1, n);
     return [b.ops("TopK", [v, b.ints([k])], [replaced(s, axis, k), undefined], `axis = ${axis}`)[0] as string];

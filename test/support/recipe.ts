@@ -15,6 +15,8 @@ export interface Recipe {
   readonly opset: number;
   /** Whether the batch (axis 0 of every value, 2 in `shapes`) is the symbol N. */
   readonly dynamicBatch: boolean;
+  /** Whether height and width of image inputs are symbols, named for the extents they have in a run: H6, W8. */
+  readonly dynamicSpace: boolean;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly nodes: readonly RecipeNode[];
@@ -28,7 +30,15 @@ export interface Recipe {
 export function textOf(r: Recipe): string {
   const used = new Set(r.nodes.flatMap((n) => n.inputs));
   const type = (v: string) => {
-    const s = (r.shapes.get(v) as readonly number[]).map((d, a) => (a === 0 && r.dynamicBatch ? "N" : d));
+    const shape = r.shapes.get(v) as readonly number[];
+    const isImage = r.dynamicSpace && shape.length === 4 && r.inputs.includes(v);
+    const isOpen = r.dynamicSpace && !r.inputs.includes(v);
+    const s = shape.map((d, a) => {
+      if (a === 0 && r.dynamicBatch) return "N";
+      if (isImage && a > 1) return `${"HW"[a - 2]}${d}`;
+      // What an output's extents are named is for inference to find.
+      return isOpen && a > 0 ? `${v}_${a}` : d;
+    });
     return `float[${s.join(",")}] ${v}`;
   };
   const constants = [...r.constants].filter(([name]) => used.has(name)).map(([name, [t, data]]) => `    ${t} ${name} = ${data}`);
@@ -37,6 +47,12 @@ export function textOf(r: Recipe): string {
   );
   const weights = constants.length > 0 ? ` <\n${constants.join(",\n")}\n  >` : "";
   return `<ir_version: 8, opset_import: ["" : ${r.opset}]>\ng (${r.inputs.map(type).join(", ")}) => (${r.outputs.map(type).join(", ")})${weights} {\n${nodes.join("\n")}\n}\n`;
+}
+
+/** The extent of a symbol of `textOf`, other than the batch. */
+export function extentOf(symbol: string): number | undefined {
+  const found = /^[HW](\d+)$/.exec(symbol);
+  return found ? Number(found[1]) : undefined;
 }
 
 export function modelOfRecipe(r: Recipe): Model {

@@ -4,10 +4,19 @@ import { encode, joinChunks } from "../../src/graph/codec.js";
 import type { Model } from "../../src/graph/graph.js";
 import { randomFloats } from "./build.js";
 
-/** Outputs of `model` by name; float inputs are standard normal, symbolic extents are `batch`; `jitter` scales inputs by 1 ± that much. */
+export interface RunOptions {
+  readonly seed?: number;
+  /** Of symbols that `extent` does not know. */
+  readonly batch?: number;
+  readonly extent?: (symbol: string) => number | undefined;
+  /** Scales inputs by 1 ± this much. */
+  readonly jitter?: number;
+}
+
+/** Outputs of `model` by name; float inputs are standard normal, integers small and not negative; symbolic extents are `batch` (2). */
 export async function run(
   model: Model,
-  options: { readonly seed?: number; readonly batch?: number; readonly jitter?: number } = {},
+  options: RunOptions = {},
 ): Promise<Record<string, Float32Array>> {
   const session = await InferenceSession.create(joinChunks(encode(model)), {
     graphOptimizationLevel: "disabled",
@@ -17,16 +26,18 @@ export async function run(
   const feeds: Record<string, OrtTensor> = {};
   for (const v of model.graph.inputs) {
     if (v.constant) continue;
-    const shape = (v.shape ?? []).map((d) => (typeof d === "number" ? d : (options.batch ?? 2)));
+    const shape = (v.shape ?? []).map((d) => (typeof d === "number" ? d : (options.extent?.(d) ?? options.batch ?? 2)));
     const size = shape.reduce((a, b) => a * b, 1);
     const data = randomFloats(`${options.seed ?? 0}:${v.name}`, size).map(
       (x, i) => x * (1 + (i % 2 === 0 ? 1 : -1) * (options.jitter ?? 0)),
     );
-    feeds[v.name] = new OrtTensor("float32", data, shape);
+    if (v.dtype === "bool") feeds[v.name] = new OrtTensor("bool", Uint8Array.from(data, (x) => Number(x > 0)), shape);
+    else if (v.dtype === "int64") feeds[v.name] = new OrtTensor("int64", BigInt64Array.from(data, (x) => BigInt(Math.floor(Math.abs(x) * 2))), shape);
+    else feeds[v.name] = new OrtTensor("float32", data, shape);
   }
   const results = await session.run(feeds);
   const out: Record<string, Float32Array> = {};
-  for (const [name, t] of Object.entries(results)) out[name] = Float32Array.from(t.data as Float32Array);
+  for (const [name, t] of Object.entries(results)) out[name] = Float32Array.from(t.data as Iterable<number | bigint>, Number);
   await session.release();
   return out;
 }

@@ -94,6 +94,9 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
             shape.map((d, i) => system.fixed(d, `${o.name}:${i}`, { text: "shape arithmetic", node: node.label })),
           );
       }
+      // What it looks up in a table is a number, whatever else the table is good for.
+      const tables = isMeasure(node) ? [] : node.inputs.filter((v) => v?.constant && !isTypedPerUse(v));
+      for (const v of tables) for (const a of (v && axesOf(v)) ?? []) system.pin(a, { text: "shape arithmetic looks it up", node: node.label });
       continue;
     }
     const spec = types.spec(node);
@@ -191,7 +194,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       if (!node || seen.has(node) || !isShapeArithmetic(node, types)) continue;
       seen.add(node);
       const [measured] = node.inputs;
-      if ((node.opType === "Shape" || node.opType === "Size") && measured) {
+      if (isMeasure(node) && measured) {
         for (const a of axesOf(measured) ?? []) system.pin(a, { text, node: node.label });
       } else for (const v of node.inputs) if (v) stack.push(v);
     }
@@ -250,6 +253,11 @@ function pinStrayFamilies(system: AxisSystem, axes: readonly Axis[]): void {
 export function isTypedPerUse(value: Value): boolean {
   const c = value.constant;
   return c !== undefined && c.dims.length <= 1;
+}
+
+/** A node that tells extents: of its input only the shape matters. */
+export function isMeasure(node: Node): boolean {
+  return node.isStandard && (node.opType === "Shape" || node.opType === "Size");
 }
 
 /** A node whose outputs are all small integer tensors with known (possibly symbolic) contents, made from shapes. */

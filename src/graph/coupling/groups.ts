@@ -54,6 +54,7 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
     axes.forEach((axis, i) => {
       if (typing.system.reason(axis)) return;
       const role = roleOf(typing, sums, choices, value, axes, i, uses);
+      const summed = role === "consumer" ? summedPart(sums, choices, i, uses) : undefined;
       const r = typing.system.find(axis);
       const pieces: { axis: Axis; rows?: readonly [number, number] }[] = [];
       if (r.form?.kind === "family") {
@@ -83,7 +84,9 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
               [...new Set(list)].sort((p, q) => p - q),
             );
         for (const [clan, at] of clans) {
-          const draft: Draft = { slot: { value, axis: i, role, uses, ...(piece.rows ? { rows: piece.rows } : {}) }, at };
+          // Where the sum runs over one factor of the axis, the other factors make channels.
+          const isSummed = !summed || [...at.keys()].some((c) => summed.has(c));
+          const draft: Draft = { slot: { value, axis: i, role: isSummed ? role : "producer", uses, ...(piece.rows ? { rows: piece.rows } : {}) }, at };
           const of = byClan.get(clan);
           if (of) of.push(draft);
           else byClan.set(clan, [draft]);
@@ -175,6 +178,13 @@ function roleOf(
     }
   }
   return "producer";
+}
+
+/** The choices that a contraction sums over, where it does not sum over all of the constant's axis. */
+function summedPart(sums: Sums, choices: Choices, axis: number, uses: readonly Read[]): ReadonlySet<number> | undefined {
+  const slots = uses.flatMap((u) => (sums.get(u.node) ?? []).flatMap((c) => c.slots.filter((s) => s.input === u.index && s.axis === axis)));
+  if (slots.length === 0 || slots.some((s) => !s.over)) return undefined;
+  return new Set(slots.flatMap((s) => choices.layers(s.over as Axis).flatMap((l) => [...l])));
 }
 
 /** Where a constant ends up when it first passes through nodes that read nothing but constants. */

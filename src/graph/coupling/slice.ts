@@ -7,7 +7,7 @@ import { applyTypes, infer, type Types } from "../infer.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
 import type { Kept } from "./choices.js";
-import { isShapeArithmetic, isTypedPerUse, type Typing } from "./couple.js";
+import { isMeasure, isShapeArithmetic, isTypedPerUse, type Typing } from "./couple.js";
 import type { ResizeContext } from "./resize.js";
 
 /**
@@ -328,8 +328,7 @@ function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): R
   for (const [i, node] of model.graph.nodes.entries()) {
     if (isShapeArithmetic(node, types)) {
       const [measured] = node.inputs;
-      const isMeasure = node.opType === "Shape" || node.opType === "Size";
-      const moves = isMeasure
+      const moves = isMeasure(node)
         ? measured && typing.axesOf(measured)?.some((a) => kept.isCut(a))
         : node.inputs.some((v) => v && moving.has(v));
       if (moves) for (const o of node.outputs) if (o) moving.add(o);

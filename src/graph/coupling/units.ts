@@ -100,6 +100,13 @@ export class Units {
     }
     const tp = this.#terms(p);
     const tq = this.#terms(q);
+    // One depends on nothing that can leave: the other stays as well.
+    if (tp.length === 0 || tq.length === 0) {
+      const why = this.reason(tp.length === 0 ? p : q) ?? at;
+      this.pin(p, why);
+      this.pin(q, why);
+      return;
+    }
     if (tp.length === 1 && tq.length === 1) {
       this.#merge(tp[0] as number, tq[0] as number);
       return;

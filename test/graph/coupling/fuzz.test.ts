@@ -6,13 +6,15 @@
  */
 import { expect, test } from "vitest";
 import { BudgetError } from "../../../src/errors.js";
+import { Kept } from "../../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../../src/graph/coupling/groups.js";
 import { makePlan } from "../../../src/score/budget.js";
 import { resolvePlan } from "../../../src/score/plan.js";
 import { random } from "../../../src/score/random.js";
-import { prove, randomRemoval } from "../../support/oracle.js";
+import { maskedOf } from "../../support/masked.js";
+import { prove, randomRemoval, relative } from "../../support/oracle.js";
 import { randomRecipe } from "../../support/random-graph.js";
-import { modelOfRecipe, type Recipe, shrink, textOf } from "../../support/recipe.js";
+import { extentOf, modelOfRecipe, type Recipe, shrink, textOf } from "../../support/recipe.js";
 import { run } from "../../support/run.js";
 
 const SEEDS = Number(process.env["FUZZ_SEEDS"] ?? 150);
@@ -34,7 +36,7 @@ type Outcome =
 async function tryRecipe(recipe: Recipe, seed: number): Promise<Outcome> {
   try {
     const model = modelOfRecipe(recipe);
-    const refused = await run(model, { seed }).then(
+    const refused = await run(model, { seed, extent: extentOf }).then(
       () => undefined,
       (error: Error) => error.message,
     );
@@ -43,10 +45,15 @@ async function tryRecipe(recipe: Recipe, seed: number): Promise<Outcome> {
     const coupling = findGroups(model);
     const removed = removalOf(coupling, seed);
     if (removed.size === 0) return { kind: "unchanged" };
-    const { maxRel, noise, scale } = await prove(coupling, removed, { seed, batch: recipe.dynamicBatch ? 3 : 2 });
+    const options = { seed, batch: recipe.dynamicBatch ? 3 : 2, extent: extentOf };
+    const { maxRel, noise, scale, oracle } = await prove(coupling, removed, options);
     if (!(scale <= LARGEST)) return { kind: "overflow" };
-    const isEqual = maxRel <= Math.max(TOLERANCE, AMPLIFIED * noise);
-    return isEqual ? { kind: "equal" } : { kind: "wrong", why: `relative error ${maxRel}, where rounding of inputs makes ${noise}` };
+    const allowed = Math.max(TOLERANCE, AMPLIFIED * noise);
+    if (!(maxRel <= allowed)) return { kind: "wrong", why: `relative error ${maxRel}, where rounding of inputs makes ${noise}` };
+    const kept = new Kept(coupling.typing.system, coupling.choices, removed);
+    const masked = maskedOf(coupling.typing, kept, seed % 2 === 0 ? "first" : "last");
+    const apart = masked ? relative(await run(masked, options), await run(oracle, options)) : 0;
+    return apart <= allowed ? { kind: "equal" } : { kind: "wrong", why: `the oracles differ by ${apart}: an op that sums does not` };
   } catch (error) {
     return { kind: "crash", why: (error as Error).stack ?? String(error) };
   }
