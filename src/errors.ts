@@ -16,15 +16,18 @@ export abstract class OnnxPruneError extends Error {
   readonly code: string;
   readonly hint: string | undefined;
   readonly at: ErrorPlace;
+  /** What was found before it failed, as plain data, e.g. the report of a run that lost too much accuracy. */
+  readonly details: unknown;
   /** Process exit code of the command for this kind of error (design: product contract). */
   abstract readonly exitCode: 1 | 2 | 3 | 4 | 70;
 
-  constructor(code: string, message: string, options: { hint?: string; at?: ErrorPlace; cause?: unknown } = {}) {
+  constructor(code: string, message: string, options: { hint?: string; at?: ErrorPlace; cause?: unknown; details?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = new.target.name;
     this.code = code;
     this.hint = options.hint;
     this.at = options.at ?? {};
+    this.details = options.details;
   }
 }
 

@@ -92,14 +92,11 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     throw new ConfigError("PASS_NONE", "At least one --pass is expected.", {
       hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
     });
-  if (options.maxDrop !== undefined && !options.data) {
-    throw new ConfigError(
-      "MAX_DROP_NEEDS_LABELS",
-      `A highest loss of accuracy (${options.maxDrop} points) needs labelled data, but none were given.`,
-      {
-        hint: "Give --data with labels the model was not calibrated on.",
-      },
-    );
+  if (options.maxDrop !== undefined && !options.data?.labels) {
+    const came = options.data ? `${options.data.source} has none` : "no data were given";
+    throw new ConfigError("MAX_DROP_NEEDS_LABELS", `A highest loss of accuracy (${options.maxDrop} points) needs labels, but ${came}.`, {
+      hint: "Give --data with labels, held out: what the model was not trained or calibrated on.",
+    });
   }
   const steps: StepReport[] = [];
   const plans: PruningPlan[] = [];
@@ -285,10 +282,24 @@ async function finish(
         : [{ code: "NO_DATA", about: "accuracy", why: "no --data was given: equality is proven, accuracy is not measured" }],
       milliseconds: Math.round(performance.now() - started),
     };
+    requireAccuracy(report, options.maxDrop);
     return { model: after, plans, report };
   } finally {
     await runner.close();
   }
+}
+
+/** @throws BudgetError ACCURACY_DROP, with the report as details, when top-1 fell by more than `maxDrop` percentage points. */
+function requireAccuracy(report: RunReport, maxDrop: number | undefined): void {
+  const { before, after } = report.accuracy ?? {};
+  if (maxDrop === undefined || before?.top1 === undefined || after?.top1 === undefined) return;
+  const drop = 100 * (before.top1 - after.top1);
+  if (drop <= maxDrop) return;
+  throw new BudgetError(
+    "ACCURACY_DROP",
+    `Top-1 accuracy fell by ${drop.toFixed(2)} percentage points on ${before.samples} samples, more than --max-drop ${maxDrop} allows.`,
+    { hint: "The model was not written. Remove less, try another criterion, or allow a larger drop.", details: report },
+  );
 }
 
 /** Two random inputs, and one real batch when there is data. */
@@ -341,26 +352,6 @@ async function measureAccuracy(
       },
     }),
   );
-  const drop =
-    found.reference.top1 !== undefined && found.candidate.top1 !== undefined
-      ? 100 * (found.reference.top1 - found.candidate.top1)
-      : undefined;
-  if (options.maxDrop !== undefined) {
-    if (drop === undefined)
-      throw new ConfigError(
-        "MAX_DROP_NEEDS_LABELS",
-        `--max-drop ${options.maxDrop} needs labelled data, but ${data.source} has no labels.`,
-      );
-    if (drop > options.maxDrop) {
-      throw new BudgetError(
-        "ACCURACY_DROP",
-        `Top-1 accuracy fell by ${drop.toFixed(2)} percentage points on ${found.reference.n} samples, more than --max-drop ${options.maxDrop} allows.`,
-        {
-          hint: "Nothing was written. Remove less, try another criterion, or allow a larger drop.",
-        },
-      );
-    }
-  }
   const figures = ({ n, top1, top5 }: Accuracy): AccuracyFigures => ({
     samples: n,
     ...(top1 === undefined ? {} : { top1 }),

@@ -50,6 +50,7 @@ describe("prune", () => {
     const model = await lenet();
     const run = prune(model, { ...quick, passes: await request("random"), target: { macs: 0.2 }, data: await mnist(model), maxDrop: 1 });
     await expect(run).rejects.toThrow(BudgetError);
+    await expect(run).rejects.toMatchObject({ code: "ACCURACY_DROP", details: { accuracy: { before: { samples: 400 } } } });
   });
 
   it("needs data for --max-drop", async () => {

@@ -5,7 +5,7 @@ import type { Command } from "./command.js";
 import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { readPlan, runOptions } from "./request.js";
-import { writeResult } from "./result.js";
+import { writeRefusal, writeResult } from "./result.js";
 
 export const applyCommand: Command = {
   name: "apply",
@@ -43,6 +43,10 @@ export const applyCommand: Command = {
       const result = await applyOnly(model, plan, await runOptions(model, run, progress));
       progress.clear();
       await writeResult(result, input, output, run);
+    } catch (error) {
+      progress.clear();
+      await writeRefusal(error, input, run);
+      throw error;
     } finally {
       progress.clear();
     }

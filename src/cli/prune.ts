@@ -6,7 +6,7 @@ import type { Command } from "./command.js";
 import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { passRequests, runOptions } from "./request.js";
-import { writeResult } from "./result.js";
+import { writeRefusal, writeResult } from "./result.js";
 
 export const pruneCommand: Command = {
   name: "",
@@ -63,6 +63,10 @@ export const pruneCommand: Command = {
       const result = await prune(model, { ...(await runOptions(model, run, progress)), passes });
       progress.clear();
       await writeResult(result, input, output, run);
+    } catch (error) {
+      progress.clear();
+      await writeRefusal(error, input, run);
+      throw error;
     } finally {
       progress.clear();
     }

@@ -54,7 +54,7 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
     const kinds = parts.map((layers, i) => kindOf(layers, sizes[i] as number, new Set(bound), choices));
     if (kinds.some((k) => k === undefined || k !== kinds[0])) {
       const isFrozen = parts.some((layers, i) => isRigid(sizes[i] as number, layers));
-      const text = isFrozen ? "some of them are frozen" : "some of them leave with others in ways that no share balances";
+      const text = isFrozen ? "some of them are frozen" : "some have more that can leave than others";
       for (const c of bound) stuck.set(c, `${balance.why} (node "${balance.node.label}"), and ${text}`);
     }
   });

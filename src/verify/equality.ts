@@ -1,6 +1,6 @@
 /** Whether two graphs compute the same: both are run, and the first value that differs is named. */
 
-import { VerificationError } from "../errors.js";
+import { ModelError, VerificationError } from "../errors.js";
 import { cloneModel } from "../graph/clone.js";
 import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
@@ -9,7 +9,7 @@ import type { Model, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";
-import type { Feeds, LoadOptions, Runner } from "../runtime/runner.js";
+import type { Feeds, LoadOptions, Runner, Session } from "../runtime/runner.js";
 import { difference } from "./difference.js";
 import { sourceOf } from "./source.js";
 
@@ -44,8 +44,8 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
   const optimization = request.optimization ?? "disabled";
   const tolerance = toleranceOf(request.reference);
   const bounded = boundedOutputs(request);
-  const outputs = async (model: Model) => {
-    const session = await runner.load(sourceOf(withOutputs(model, bounded.values())), { optimization });
+  const outputs = async (model: Model, role: string) => {
+    const session = await loadAs(runner, withOutputs(model, bounded.values()), role, optimization);
     try {
       const runs: Record<string, Tensor>[] = [];
       for (const feeds of request.feeds) runs.push(await session.run(feeds));
@@ -54,8 +54,8 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
       await session.release();
     }
   };
-  const reference = await outputs(request.reference);
-  const candidate = await outputs(request.candidate);
+  const reference = await outputs(request.reference, "the reference (the graph before this step, or the oracle)");
+  const candidate = await outputs(request.candidate, "the changed graph");
   const maxRel = worstOf(candidate, reference, bounded);
   const ok = maxRel <= tolerance;
   const blind = ok ? unseen(reference) : undefined;
@@ -66,7 +66,7 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
       { at: { value: blind }, hint: "Random inputs may lie outside what the model takes: give --data with real ones." },
     );
   }
-  const drift = request.original ? worstOf(await outputs(request.original), reference, bounded) : undefined;
+  const drift = request.original ? worstOf(await outputs(request.original, "the graph before this step"), reference, bounded) : undefined;
   const first = ok ? undefined : await firstDifference(runner, request, tolerance);
   return {
     what: request.what,
@@ -130,6 +130,27 @@ function worstOf(
     }
   });
   return worst;
+}
+
+/** Loads a graph; a refusal says which of the graphs at hand it was. */
+async function loadAs(
+  runner: Runner,
+  model: Model,
+  role: string,
+  optimization: NonNullable<LoadOptions["optimization"]>,
+): Promise<Session> {
+  try {
+    return await runner.load(sourceOf(model), { optimization });
+  } catch (error) {
+    if (error instanceof ModelError) {
+      throw new ModelError(error.code, `${error.message} This was ${role}.`, {
+        ...(error.hint ? { hint: error.hint } : {}),
+        at: error.at,
+        cause: error,
+      });
+    }
+    throw error;
+  }
 }
 
 /** An output that has elements, none of which was ever finite. */

@@ -64,12 +64,15 @@ describe("onnx-prune <in> <out>", () => {
       "200",
       ...FAST,
     ];
-    const failed = await run([...args, "--max-drop", "1"], cwd);
+    const failed = await run([...args, "--max-drop", "1", "--json", "refused.json"], cwd);
     expect(failed.code).toBe(3);
     expect(failed.stderr).toMatch(
       /ACCURACY_DROP {2}Top-1 accuracy fell by [\d.]+ percentage points on 200 samples, more than --max-drop 1 allows\./,
     );
     expect(existsSync(join(cwd, "out.onnx"))).toBe(false);
+    // CI wants the figures of a refused run too.
+    expect(failed.stdout).toMatch(/top-1 accuracy/);
+    expect(JSON.parse(readFileSync(join(cwd, "refused.json"), "utf8")).accuracy.before.samples).toBe(200);
     const done = await run([...args, "--max-drop", "100"], cwd);
     expect(done.code).toBe(0);
     expect(done.stdout).toMatch(/top-1 accuracy +9\d\.\d+ % +\d+\.\d+ % +−\d+\.\d+ points/);

@@ -95,6 +95,58 @@ describe("pools", () => {
   });
 });
 
+describe("pools of products", () => {
+  test("are declined where a part leaves with another axis and its counterpart does not", () => {
+    // 15 channels × 3 repeats in 3 blocks; channels 6 to 8 are free, all in the middle block: none can leave alone.
+    const c = findGroups(
+      modelOf(`g (float[N,6,4,4] x) => (float[N,3,4,4] y) <
+        float[3,6,1,1] a = {...}, float[15,3,1,1] t = {...}, float[9,15,1,1] w = {...}, float[3,9,1,1] b = {...} > {
+        h = Conv (x, a)
+        u = Concat <axis = 1> (x, h, x)
+        v = ConvTranspose <group = 15> (u, t)
+        z = Conv <group = 3> (v, w)
+        y = Conv (z, b)
+      }`),
+    );
+    const { declined, pools } = findPools(c);
+    expect(declined.map((d) => [d.group.name, d.why])).toMatchInlineSnapshot(`
+      [
+        [
+          "a:0",
+          "the 3 groups of a convolution read equally many channels (node "z"), and some have more that can leave than others",
+        ],
+      ]
+    `);
+    expect(pools.flatMap((p) => p.groups.map((g) => `${g.name} ${g.choices.length}`))).toMatchInlineSnapshot(`
+      [
+        "t:1 3",
+        "w:0 9",
+      ]
+    `);
+    for (let moves = 1; moves < 3; moves++) {
+      const removed = pools.flatMap((p) => (moves < p.moves ? p.cells.flatMap((x) => x.choices.slice(0, moves * x.step)) : []));
+      expect(brokenBalances(c, new Kept(c.typing.system, c.choices, removed))).toEqual([]);
+    }
+  });
+
+  test("may have frozen places, when all parts have equally many", () => {
+    const c = findGroups(
+      modelOf(`g (float[N,2,4,4] x) => (float[N,3,4,4] y) <
+        float[4,2,1,1] a = {...}, float[6,3,1,1] w = {...}, float[3,6,1,1] b = {...} > {
+        h = Conv (x, a)
+        p, q = Split <axis = 1> (h)
+        r, s = Split <axis = 1> (x)
+        u = Concat <axis = 1> (p, r, s, q)
+        v = Conv <group = 2> (u, w)
+        y = Conv (v, b)
+      }`),
+    );
+    expect(findPools(c).declined).toEqual([]);
+    expect(text(c)).toEqual(["a:0 1/2 1/2", "w:0 1/3 1/3"]);
+    expect(brokenBalances(c, taken(c, 1))).toEqual([]);
+  });
+});
+
 describe("widths", () => {
   const pool = (c: Coupling) => findPools(c).pools[0] as ReturnType<typeof findPools>["pools"][number];
   const keeps = (c: Coupling, align: number | "auto") => widthsOf(pool(c), pool(c).moves, align).map((w) => w.keep);

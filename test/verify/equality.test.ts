@@ -87,6 +87,16 @@ describe("checkEquality", () => {
     ).toBe(false);
   });
 
+  it("refuses to call NaN equal to NaN", async () => {
+    // Log of a negative number everywhere: any two graphs would agree.
+    const model = modelOf(
+      "g (float[N,3] x) => (float[N,2] y) < float[3,4] a = {...}, float[4,2] b = {...}, float shift = {-100.0} > { h = MatMul (x, a)  u = MatMul (h, b)  v = Add (u, shift)  y = Log (v) }",
+    );
+    const { result, oracle } = halved(model);
+    const request = { what: "test", reference: oracle, candidate: result, feeds: [randomFeeds(model, 1), randomFeeds(model, 2)] };
+    await expect(checkEquality(runner, request)).rejects.toMatchObject({ code: "VERIFY_NOT_FINITE", at: { value: "y" } });
+  });
+
   it("allows half floats their rounding, and float32 only its own", () => {
     expect(toleranceOf(chain())).toBe(1e-5);
     const half = chain();

@@ -3,6 +3,7 @@ import { isKnown } from "../dim.js";
 import { captures, type Model, type Node, type Value } from "../graph.js";
 import { infer, type Types } from "../infer.js";
 import type { OpContext, OpSpec } from "../op.js";
+import { NEWEST_OPSETS } from "../ops/index.js";
 import { type Axis, AxisSystem, type Reason } from "./axis.js";
 import type { AxisContext, Slot } from "./context.js";
 
@@ -96,7 +97,8 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       }
       // What it looks up in a table is a number, whatever else the table is good for.
       const tables = isMeasure(node) ? [] : node.inputs.filter((v) => v?.constant && !isTypedPerUse(v));
-      for (const v of tables) for (const a of (v && axesOf(v)) ?? []) system.pin(a, { text: "shape arithmetic looks it up", node: node.label });
+      for (const v of tables)
+        for (const a of (v && axesOf(v)) ?? []) system.pin(a, { text: "shape arithmetic looks it up", node: node.label });
       continue;
     }
     const spec = types.spec(node);
@@ -108,7 +110,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       });
       for (const o of outputs) if (o) for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: why });
     };
-    const why = whyOpaque(node, spec, types);
+    const why = whyOpaque(node, spec, types, model.opsets.get(node.domain) ?? 1);
     if (why) {
       freezeAll(why);
       for (const v of captures(node))
@@ -266,9 +268,14 @@ export function isShapeArithmetic(node: Node, types: Types): boolean {
   return node.outputs.every((o) => !o || types.content(o) !== undefined);
 }
 
-function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types): string | undefined {
+function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, opset: number): string | undefined {
   if (node.subgraphs().length > 0) return `${node.opType} has subgraphs, which are kept as they are`;
-  if (!spec) return `${node.qualifiedType} is not an operator this version knows`;
+  if (!spec) {
+    const newest = NEWEST_OPSETS.get(node.domain);
+    if (newest !== undefined && opset > newest)
+      return `opset ${opset} is newer than ${newest}, the newest whose operators this version has read`;
+    return `${node.qualifiedType} is not an operator this version knows`;
+  }
   if (!spec.axes) return `no axis rule is known for ${node.qualifiedType}`;
   for (const v of [...node.inputs, ...node.outputs]) {
     if (!v) continue;

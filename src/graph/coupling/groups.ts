@@ -86,7 +86,10 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
         for (const [clan, at] of clans) {
           // Where the sum runs over one factor of the axis, the other factors make channels.
           const isSummed = !summed || [...at.keys()].some((c) => summed.has(c));
-          const draft: Draft = { slot: { value, axis: i, role: isSummed ? role : "producer", uses, ...(piece.rows ? { rows: piece.rows } : {}) }, at };
+          const draft: Draft = {
+            slot: { value, axis: i, role: isSummed ? role : "producer", uses, ...(piece.rows ? { rows: piece.rows } : {}) },
+            at,
+          };
           const of = byClan.get(clan);
           if (of) of.push(draft);
           else byClan.set(clan, [draft]);

@@ -1,7 +1,7 @@
 /** The deed: a model without the removed choices. Deterministic; takes no decision. */
 import { internal, UnsupportedError } from "../../errors.js";
 import { cloneModel } from "../clone.js";
-import { type Dim, isKnown } from "../dim.js";
+import { type Dim, exactDiv, isKnown, product } from "../dim.js";
 import { captures, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { applyTypes, infer, type Types } from "../infer.js";
 import { Tensor } from "../tensor.js";
@@ -166,13 +166,20 @@ class Slicer {
     // Inference is run only where an operand is computed, and again once one was changed: order is topological.
     let types: Types | undefined;
     for (const { node, input, content } of this.#wanted) {
+      // -1 in the place of N must be known to be N: later size operands may be made of it.
+      const isWhatIsLeft = (open: Dim): boolean => {
+        const [data] = node.inputs;
+        const shape = data && types?.shape(data);
+        return !shape || exactDiv(product(shape), product(content.filter(isKnown))) === open;
+      };
       const have = node.inputs[input];
       const fixed = have?.constant;
       if (!fixed) types ??= infer(this.#model, { lenient: true });
       const now = fixed ? fixed.ints() : have && types?.content(have);
       if (now && now.length === content.length && now.every((d, k) => d === content[k])) continue;
       const symbolic = content.filter((d) => !isKnown(d));
-      const hasRoom = symbolic.length === 1 && node.opType === "Reshape" && !content.includes(-1);
+      const [open] = symbolic;
+      const hasRoom = symbolic.length === 1 && node.opType === "Reshape" && !content.includes(-1) && (!now || isWhatIsLeft(open as Dim));
       if (symbolic.length === 0 || hasRoom) {
         const values = content.map((d) => (isKnown(d) ? d : -1));
         const type = have && (types?.type(have) ?? have.type);
@@ -196,12 +203,15 @@ class Slicer {
 
   #patchElements(node: Node, have: Value, now: readonly Dim[], content: readonly Dim[]): Value {
     const pieces: Value[] = [];
+    // A Reshape finds one extent by itself.
+    const changed = content.flatMap((d, k) => (!isKnown(d) && now[k] !== d ? [k] : []));
+    const open = node.opType === "Reshape" && changed.length === 1 && !content.includes(-1) ? changed[0] : undefined;
     for (let k = 0; k < content.length; ) {
-      const changed = now[k] !== content[k];
+      const isNew = now[k] !== content[k];
       let end = k + 1;
-      while (end < content.length && (now[end] !== content[end]) === changed) end++;
-      if (changed) {
-        const run = content.slice(k, end);
+      while (end < content.length && (now[end] !== content[end]) === isNew) end++;
+      if (isNew) {
+        const run = content.slice(k, end).map((d, i) => (k + i === open ? -1 : d));
         if (!run.every(isKnown)) {
           throw new UnsupportedError(
             "SLICE_OPERAND",

@@ -77,6 +77,8 @@ function removalOf(coupling: Coupling, seed: number): Set<number> {
     return new Set(Array.from({ length: coupling.choices.count }, (_, c) => c).filter((c) => kept.isRemoved(c)));
   } catch (error) {
     if (error instanceof BudgetError && error.code === "BUDGET_NOTHING_TO_PRUNE") return new Set();
+    // So small a graph may not come near a half, or not at all.
+    if (error instanceof BudgetError) return randomRemoval(coupling, seed);
     throw error;
   }
 }
