@@ -166,20 +166,15 @@ class Slicer {
     // Inference is run only where an operand is computed, and again once one was changed: order is topological.
     let types: Types | undefined;
     for (const { node, input, content } of this.#wanted) {
-      // -1 in the place of N must be known to be N: later size operands may be made of it.
-      const isWhatIsLeft = (open: Dim): boolean => {
-        const [data] = node.inputs;
-        const shape = data && types?.shape(data);
-        return !shape || exactDiv(product(shape), product(content.filter(isKnown))) === open;
-      };
       const have = node.inputs[input];
       const fixed = have?.constant;
       if (!fixed) types ??= infer(this.#model, { lenient: true });
       const now = fixed ? fixed.ints() : have && types?.content(have);
       if (now && now.length === content.length && now.every((d, k) => d === content[k])) continue;
       const symbolic = content.filter((d) => !isKnown(d));
-      const [open] = symbolic;
-      const hasRoom = symbolic.length === 1 && node.opType === "Reshape" && !content.includes(-1) && (!now || isWhatIsLeft(open as Dim));
+      const isFree = symbolic.length === 1 && node.opType === "Reshape" && !content.includes(-1);
+      // -1 in the place of N should be known to be N: later size operands may be made of it.
+      const hasRoom = isFree && (!now || fixed !== undefined || isWhatIsLeft(node, content, types));
       if (symbolic.length === 0 || hasRoom) {
         const values = content.map((d) => (isKnown(d) ? d : -1));
         const type = have && (types?.type(have) ?? have.type);
@@ -265,6 +260,14 @@ class Slicer {
       }
     }
   }
+}
+
+/** Whether the one symbol of a Reshape's target is what dividing the data by the other extents gives. */
+function isWhatIsLeft(node: Node, target: readonly Dim[], types: Types | undefined): boolean {
+  const [data] = node.inputs;
+  const shape = data && types?.shape(data);
+  const left = shape && exactDiv(product(shape), product(target.filter(isKnown)));
+  return left !== undefined && left === target.find((d) => !isKnown(d));
 }
 
 /** `tensor` with only the kept positions of each axis; the same object when nothing leaves. */

@@ -109,6 +109,41 @@ describe("sizes and positions that follow a pruned extent", () => {
   });
 });
 
+describe("computed sizes of which one stays a symbol", () => {
+  const CHANNELS = "float[10,3,1,1] a = {...}, float[3,160] b = {...}, int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i10 = {10}, int64[1] i16 = {16}";
+
+  test("keep the symbol where -1 could not be told to be it", async () => {
+    // The batch became -1 of [N, C, H, W] in 10 and 16: another size computed from it could then not be rewritten.
+    await expectSound(
+      modelOf(`g (float[N,3,H,W] x) => (float[N,3] y) < ${CHANNELS}, float[3] c = {...}, int64[2] flat = {0, 320}, float[3,320] e = {...} > {
+        h = Conv (x, a)
+        s = Shape (h)  n = Gather (s, i0)  target = Concat <axis = 0> (n, i10, i16)
+        r = Reshape (h, target)
+        t = Shape (r)  m = Gather (t, i0)  again = Concat <axis = 0> (m, i10, i16)
+        z = ConstantOfShape <value = float[1] {0.25}> (again)
+        u = Concat <axis = 2> (z, r)
+        f = Reshape (u, flat)
+        y = Gemm <transB = 1> (f, e, c)
+      }`),
+      4,
+    );
+  });
+
+  test("leave to Reshape what follows a pruned extent and should not", async () => {
+    // 10·H where H·W was meant: right at W = 10 only, and 10 must not become what is left of it.
+    await expectSound(
+      modelOf(`g (float[N,3,H,W] x) => (float[N,P,2] y) < ${CHANNELS}, float[10,2] d = {...} > {
+        h = Conv (x, a)
+        s = Shape (h)  n = Gather (s, i0)  c = Gather (s, i1)  k = Gather (s, i2)  p = Mul (c, k)
+        target = Concat <axis = 0> (n, i10, p)
+        r = Reshape (h, target)  t = Transpose <perm = [0, 2, 1]> (r)
+        y = MatMul (t, d)
+      }`),
+      10,
+    );
+  });
+});
+
 test("a flip with 32-bit operands still goes to the front", async () => {
   // The end past the front was written as a number of 53 bits, which is 1 in 32.
   await expectSound(

@@ -1,0 +1,88 @@
+/** Moves: the order in which the channels of each pool leave, the widths a pool may take, and all steps between them in one row. */
+import type { Group } from "../graph/coupling/groups.js";
+import type { Ranking } from "./criterion.js";
+import type { Pool } from "./pools.js";
+import { type Width, widthsOf } from "./widths.js";
+
+/** One step of one pool to its next allowed width. */
+export interface Step {
+  readonly pool: PoolState;
+  /** Moves kept after the step. */
+  readonly keep: number;
+  readonly from: number;
+  /** When it happens: smaller first. */
+  readonly key: number;
+  readonly tie: number;
+}
+
+export interface PoolState {
+  readonly pool: Pool;
+  readonly index: number;
+  /** Per cell: its choices, first to leave first. */
+  readonly order: readonly (readonly number[])[];
+  /** Mean normalised score of the choices each move takes, in order. */
+  readonly scores: readonly number[];
+  readonly widths: readonly Width[];
+}
+
+/** Moves kept per pool, by pool index. */
+export type Levels = readonly number[];
+
+export interface StateOptions {
+  /** Whether scores of different groups may be compared as they are (Criterion.comparable). */
+  readonly comparable: boolean;
+  readonly align: number | "auto";
+}
+
+export function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ranking>, options: StateOptions): PoolState {
+  const value = new Map<number, number>();
+  const place = new Map<number, number>();
+  for (const g of pool.groups) {
+    const r = scores.get(g) as Ranking;
+    const mean = options.comparable ? 1 : r.scores.reduce((a, b) => a + b, 0) / r.scores.length || 1;
+    g.choices.forEach((c, k) => {
+      value.set(c, (r.scores[k] as number) / mean);
+    });
+    r.order?.forEach((k, at) => {
+      place.set(g.choices[k] as number, at);
+    });
+  }
+  const order = pool.cells.map((cell) =>
+    [...cell.choices].sort((a, b) => {
+      const p = place.get(a);
+      const q = place.get(b);
+      if (p !== undefined && q !== undefined) return p - q;
+      return (value.get(a) as number) - (value.get(b) as number) || a - b;
+    }),
+  );
+  const moves = pool.cells.length === 1 && pool.cells[0]?.step === 1 ? pool.cells[0].choices.length : pool.moves;
+  const perMove = Array.from({ length: moves }, (_, m) => {
+    const taken = pool.cells.flatMap((cell, i) => (order[i] as readonly number[]).slice(m * cell.step, (m + 1) * cell.step));
+    return taken.reduce((s, c) => s + (value.get(c) as number), 0) / Math.max(1, taken.length);
+  });
+  return { pool, index, order, scores: perMove, widths: widthsOf(pool, moves, options.align) };
+}
+
+/** All steps of all pools in the order they are taken. */
+export function stepsOf(states: readonly PoolState[], scope: "local" | "global"): Step[] {
+  const steps: Step[] = [];
+  for (const s of states) {
+    const n = s.scores.length;
+    let highest = Number.NEGATIVE_INFINITY;
+    for (let w = 0; w + 1 < s.widths.length; w++) {
+      const from = (s.widths[w] as Width).keep;
+      const keep = (s.widths[w + 1] as Width).keep;
+      const taken = s.scores.slice(n - from, n - keep);
+      const mean = taken.reduce((a, b) => a + b, 0) / taken.length;
+      highest = Math.max(highest, mean);
+      steps.push({ pool: s, from, keep, key: scope === "global" ? highest : 1 - (from + keep) / 2 / n, tie: mean });
+    }
+  }
+  return steps.sort((a, b) => a.key - b.key || a.tie - b.tie || a.pool.index - b.pool.index || b.keep - a.keep);
+}
+
+/** Choices of a pool that leave when `keep` moves stay. */
+export function leaving(s: PoolState, keep: number): number[] {
+  const gone = s.scores.length - keep;
+  return s.pool.cells.flatMap((cell, i) => (s.order[i] as readonly number[]).slice(0, gone * cell.step));
+}
