@@ -40,8 +40,7 @@ function byScales(op: OpContext, X: Shape, scales: ArrayLike<number>): Shape {
   return place(op, X, extents, "scales");
 }
 
-const policyOf = (op: OpContext): string =>
-  op.opset >= 18 ? op.node.string("keep_aspect_ratio_policy", "stretch") : "stretch";
+const policyOf = (op: OpContext): string => (op.opset >= 18 ? op.node.string("keep_aspect_ratio_policy", "stretch") : "stretch");
 
 /** Sizes of a Resize that has them; before opset 13 an absent operand is written as an empty tensor. */
 function sizesOf(op: OpContext): readonly Dim[] | undefined {
