@@ -7,10 +7,19 @@ import { parseArgs } from "node:util";
 import { readModel } from "../../dist/export/read.js";
 import { prune } from "../../dist/pipeline.js";
 
-const { values: flags } = parseArgs({ options: { shared: { type: "string", default: process.env.ONNX_PRUNE_SHARED }, only: { type: "string", default: "" } } });
+const { values: flags } = parseArgs({
+  options: { shared: { type: "string", default: process.env.ONNX_PRUNE_SHARED }, only: { type: "string", default: "" } },
+});
 if (!flags.shared) throw new Error("Give --shared, the folder with the models.");
 
-const names = ["cifar10_resnet56", "cifar10_vgg_slim", "cifar10_simplenet_slim", "imagenet_mobilenet_v2", "imagenet_squeezenet1_1", "mnist_vit_tiny"];
+const names = [
+  "cifar10_resnet56",
+  "cifar10_vgg_slim",
+  "cifar10_simplenet_slim",
+  "imagenet_mobilenet_v2",
+  "imagenet_squeezenet1_1",
+  "mnist_vit_tiny",
+];
 console.log(`commit ${execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim()}, --pass l2, one thread, batch 2`);
 console.log("| model | MACs kept | speed-up, widths aligned | speed-up, any width (`--align 1`) |\n| --- | --- | --- | --- |");
 for (const name of names.filter((n) => n.includes(flags.only))) {

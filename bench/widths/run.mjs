@@ -8,8 +8,8 @@ import { Graph, Model, Value } from "../../dist/graph/graph.js";
 import { random } from "../../dist/graph/random.js";
 import { Tensor } from "../../dist/graph/tensor.js";
 import { openRunner } from "../../dist/runtime/provider.js";
-import { compareLatency } from "../../dist/verify/latency.js";
 import { randomFeeds } from "../../dist/verify/feeds.js";
+import { compareLatency } from "../../dist/verify/latency.js";
 import { sourceOf } from "../../dist/verify/source.js";
 
 const { values: flags } = parseArgs({
@@ -27,7 +27,9 @@ console.log(`| C | time against C = ${flags.reference} | 95 % | MACs against it 
 for (const width of flags.widths.split(",").map(Number)) {
   const session = await runner.load(sourceOf(chain(width)));
   const { ratio } = await compareLatency(reference, session, feeds, { budget: 1500 });
-  console.log(`| ${width} | ${ratio.median.toFixed(2)} | ${ratio.low.toFixed(2)} – ${ratio.high.toFixed(2)} | ${((width / Number(flags.reference)) ** 2).toFixed(2)} |`);
+  console.log(
+    `| ${width} | ${ratio.median.toFixed(2)} | ${ratio.low.toFixed(2)} – ${ratio.high.toFixed(2)} | ${((width / Number(flags.reference)) ** 2).toFixed(2)} |`,
+  );
   await session.release();
 }
 await runner.close();
@@ -39,11 +41,21 @@ function chain(C) {
   model.opsets.set("", 13);
   model.irVersion = 7;
   const uniform = random(`widths/${C}`);
-  const floats = (name, dims) => graph.addInitializer(name, Tensor.floats(dims, Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => uniform() - 0.5)));
+  const floats = (name, dims) =>
+    graph.addInitializer(
+      name,
+      Tensor.floats(
+        dims,
+        Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => uniform() - 0.5),
+      ),
+    );
   let x = graph.addInput(new Value("x", { kind: "tensor", dtype: "float32", shape: [1, 3, side, side] }));
   for (let k = 0; k < 5; k++) {
     const from = k === 0 ? 3 : C;
-    const y = graph.insertNode("Conv", [x, floats(`w${k}`, [C, from, 3, 3]), floats(`b${k}`, [C])], { outputs: [`c${k}`], attributes: { pads: ints([1, 1, 1, 1]), group: int(1) } }).outputs[0];
+    const y = graph.insertNode("Conv", [x, floats(`w${k}`, [C, from, 3, 3]), floats(`b${k}`, [C])], {
+      outputs: [`c${k}`],
+      attributes: { pads: ints([1, 1, 1, 1]), group: int(1) },
+    }).outputs[0];
     x = graph.insertNode("Relu", [y], { outputs: [`r${k}`] }).outputs[0];
   }
   const y = graph.insertNode("GlobalAveragePool", [x], { outputs: ["y"] }).outputs[0];

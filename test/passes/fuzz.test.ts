@@ -16,7 +16,14 @@ import { run } from "../support/run.js";
 
 const SEEDS = Number(process.env["FUZZ_SEEDS"] ?? 60);
 const FROM = Number(process.env["FUZZ_FROM"] ?? 1);
-const passes: readonly Pass[] = [foldConstants, removeIdentity, foldBatchNorm, foldConstants, removeIdentity, removeDead] as readonly Pass[];
+const passes: readonly Pass[] = [
+  foldConstants,
+  removeIdentity,
+  foldBatchNorm,
+  foldConstants,
+  removeIdentity,
+  removeDead,
+] as readonly Pass[];
 
 test(`${SEEDS} random graphs compute the same after every cleaning pass`, { timeout: 60_000 + SEEDS * 1000 }, async () => {
   const changed = new Map<string, number>();

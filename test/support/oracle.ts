@@ -23,11 +23,7 @@ export interface Proof {
 }
 
 /** Removes `removed` (choice numbers) and runs sliced graph, oracle and original on the same random inputs. */
-export async function prove(
-  coupling: Coupling,
-  removed: Iterable<number>,
-  options: Omit<RunOptions, "jitter"> = {},
-): Promise<Proof> {
+export async function prove(coupling: Coupling, removed: Iterable<number>, options: Omit<RunOptions, "jitter"> = {}): Promise<Proof> {
   const { typing, choices } = coupling;
   const kept = new Kept(typing.system, choices, removed);
   const sliced = removeSlices(typing, kept);

@@ -14,10 +14,7 @@ export interface RunOptions {
 }
 
 /** Outputs of `model` by name; float inputs are standard normal, integers small and not negative; symbolic extents are `batch` (2). */
-export async function run(
-  model: Model,
-  options: RunOptions = {},
-): Promise<Record<string, Float32Array>> {
+export async function run(model: Model, options: RunOptions = {}): Promise<Record<string, Float32Array>> {
   const session = await InferenceSession.create(joinChunks(encode(model)), {
     graphOptimizationLevel: "disabled",
     intraOpNumThreads: 1,
@@ -31,15 +28,25 @@ export async function run(
     const data = randomFloats(`${options.seed ?? 0}:${v.name}`, size).map(
       (x, i) => x * (1 + (i % 2 === 0 ? 1 : -1) * (options.jitter ?? 0)),
     );
-    if (v.dtype === "bool") feeds[v.name] = new OrtTensor("bool", Uint8Array.from(data, (x) => Number(x > 0)), shape);
-    else if (v.dtype === "int64") feeds[v.name] = new OrtTensor("int64", BigInt64Array.from(data, (x) => BigInt(Math.floor(Math.abs(x) * 2))), shape);
-    else feeds[v.name] = new OrtTensor("float32", data, shape);
+    feeds[v.name] = tensorOf(v.dtype, data, shape);
   }
   const results = await session.run(feeds);
   const out: Record<string, Float32Array> = {};
   for (const [name, t] of Object.entries(results)) out[name] = Float32Array.from(t.data as Iterable<number | bigint>, Number);
   await session.release();
   return out;
+}
+
+function tensorOf(dtype: string | undefined, data: Float32Array, shape: readonly number[]): OrtTensor {
+  if (dtype === "bool") {
+    const bits = Uint8Array.from(data, (x) => Number(x > 0));
+    return new OrtTensor("bool", bits, shape);
+  }
+  if (dtype === "int64") {
+    const whole = BigInt64Array.from(data, (x) => BigInt(Math.floor(Math.abs(x) * 2)));
+    return new OrtTensor("int64", whole, shape);
+  }
+  return new OrtTensor("float32", data, shape);
 }
 
 /** The largest difference between the outputs of two runs, relative to the largest value of the first (at least 1). */

@@ -110,7 +110,8 @@ describe("sizes and positions that follow a pruned extent", () => {
 });
 
 describe("computed sizes of which one stays a symbol", () => {
-  const CHANNELS = "float[10,3,1,1] a = {...}, float[3,160] b = {...}, int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i10 = {10}, int64[1] i16 = {16}";
+  const CHANNELS =
+    "float[10,3,1,1] a = {...}, float[3,160] b = {...}, int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i10 = {10}, int64[1] i16 = {16}";
 
   test("keep the symbol where -1 could not be told to be it", async () => {
     // The batch became -1 of [N, C, H, W] in 10 and 16: another size computed from it could then not be rewritten.
