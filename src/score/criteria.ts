@@ -2,8 +2,7 @@
 import { bnScale } from "./bn-scale.js";
 import type { Criterion } from "./criterion.js";
 import { fpgm } from "./fpgm.js";
-import { l1 } from "./l1.js";
-import { l2 } from "./l2.js";
+import { l1, l2 } from "./norm.js";
 import { random } from "./random.js";
 import { similar } from "./similar.js";
 

@@ -1,8 +1,7 @@
 /** fpgm: channels whose filters lie in the middle of the others go first, however large they are. */
-import { z } from "zod";
 import { defineCriterion } from "./criterion.js";
 import type { SlotVectors } from "./folded-weights.js";
-import { noteNoProducer, relativeMean, weightsFor } from "./relative.js";
+import { biasOption, noteNoProducer, relativeMean, weightsFor } from "./relative.js";
 
 /**
  * g(k) = Σ_j ‖ŵ_k − ŵ_j‖₂ over the filters of each producer, BN folded; several producers are averaged as for l1.
@@ -16,9 +15,7 @@ export const fpgm = defineCriterion({
   name: "fpgm",
   summary: "the distance of their filters from all others of the layer (geometric median)",
   source: 'He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks Acceleration", CVPR 2019',
-  options: z.strictObject({
-    bias: z.boolean().default(false).describe("count the folded bias as one more weight of the filter"),
-  }),
+  options: biasOption,
   needs: ["weights"],
   comparable: false,
 

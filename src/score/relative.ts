@@ -1,4 +1,5 @@
 /** Per-producer figures of different scale made one score. */
+import { z } from "zod";
 import type { ScoringContext } from "./criterion.js";
 import { FoldedWeights, type SlotNorms } from "./folded-weights.js";
 
@@ -21,6 +22,11 @@ export function relativeMean(count: number, figures: readonly Float64Array[]): F
   }
   return total.map((t, k) => ((present[k] as number) > 0 ? t / (present[k] as number) : 1));
 }
+
+/** Options of criteria that look at filters one by one. */
+export const biasOption: z.ZodType<{ bias: boolean }> = z.strictObject({
+  bias: z.boolean().default(false).describe("count the folded bias as one more weight of the filter"),
+});
 
 export const norms = (all: readonly SlotNorms[]): Float64Array[] => all.map((s) => s.norms);
 
