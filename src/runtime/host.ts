@@ -273,8 +273,11 @@ function toWireModel(model: ModelSource): { wire: WireModel; move: ArrayBuffer[]
   if ("path" in model) return { wire: resolve(model.path), move: [] };
   // The wasm build answers with an error about its own memory.
   if (model.bytes.length === 0) throw new ModelError("MODEL_UNREADABLE", "The model is empty: it has no bytes.");
-  const bytes = new Uint8Array(model.bytes);
-  const external = (model.external ?? []).map((e) => ({ path: e.path, data: new Uint8Array(e.data) }));
+  // Only a view of all of its buffer can be moved.
+  const own = (b: Uint8Array) =>
+    model.handedOver && b.byteLength === b.buffer.byteLength ? (b as Uint8Array<ArrayBuffer>) : new Uint8Array(b);
+  const bytes = own(model.bytes);
+  const external = (model.external ?? []).map(({ path, data }) => ({ path, data: own(data) }));
   return { wire: { bytes, external }, move: [bytes.buffer, ...external.map((e) => e.data.buffer)] };
 }
 

@@ -6,10 +6,14 @@ export type Provider = "cpu" | "cuda" | "webgpu" | "wasm";
 
 /**
  * A model as bytes, with the external data it names (`path` as written in the model), or as a file.
- * Bytes are copied, never detached. External data beside a file is found by the native providers only.
+ * Bytes are copied, unless `handedOver` says that nobody else needs them: then they are detached. External data beside a file is found by the native providers only.
  */
 export type ModelSource =
-  | { readonly bytes: Uint8Array; readonly external?: readonly { readonly path: string; readonly data: Uint8Array }[] }
+  | {
+      readonly bytes: Uint8Array;
+      readonly external?: readonly { readonly path: string; readonly data: Uint8Array }[];
+      readonly handedOver?: boolean;
+    }
   | { readonly path: string };
 
 export interface LoadOptions {

@@ -6,9 +6,9 @@ import type { ModelSource } from "../runtime/runner.js";
 /** Protobuf messages end at 2 GiB; past this, weights travel as external data. */
 const LARGEST_MESSAGE = 1.9 * 2 ** 30;
 
-/** The bytes of `model`, with its large tensors beside it when one message cannot hold them. */
+/** The bytes of `model` for one load (they are handed over, not copied again), with its large tensors beside it when one message cannot hold them. */
 export function sourceOf(model: Model): ModelSource {
-  if (encodedSize(model) < LARGEST_MESSAGE) return { bytes: joinChunks(encode(model)) };
+  if (encodedSize(model) < LARGEST_MESSAGE) return { bytes: joinChunks(encode(model)), handedOver: true };
   const encoded = encode(model, { external: { location: "weights" } });
   const chunks = encoded.external ? [...encoded.external.chunks] : [];
   const data = new Uint8Array(chunks.reduce((n, c) => n + c.length, 0));
@@ -17,5 +17,5 @@ export function sourceOf(model: Model): ModelSource {
     data.set(c, at);
     at += c.length;
   }
-  return { bytes: joinChunks(encoded), external: [{ path: "weights", data }] };
+  return { bytes: joinChunks(encoded), external: [{ path: "weights", data }], handedOver: true };
 }

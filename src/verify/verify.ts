@@ -18,11 +18,10 @@ const OPTIMISER_TOLERANCE = 1e-3;
  * @throws what Runner.load throws when ONNX Runtime refuses the model: then the file is not fit to be written.
  */
 export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Promise<RunReport["loads"]> {
-  const source = sourceOf(model);
   const out: RunReport["loads"][number][] = [];
   let plain: Record<string, Tensor> | undefined;
   for (const level of LEVELS) {
-    const session = await runner.load(source, { optimization: level });
+    const session = await runner.load(sourceOf(model), { optimization: level });
     try {
       const run = await session.run(feeds);
       plain ??= run;
