@@ -42,6 +42,16 @@ export function applyMerges(model: Model, merges: readonly PlannedMerge[], coupl
     for (const slot of group.slots) {
       if (slot.role !== "consumer") continue;
       if (!isMergeable(slot)) throw quantised(merge, slot);
+      if (isScrambled(slot, group, coupling)) {
+        throw new PlanError(
+          "PLAN_MERGE",
+          `The plan merges channels of "${merge.group}", but their places in "${slot.value.name}" may come in any order.`,
+          {
+            at: { value: slot.value.name },
+            hint: "Which place of one belongs to which of the other cannot be told: plan without merging.",
+          },
+        );
+      }
       const edit = edits.get(slot.value) ?? {
         data: Float64Array.from((slot.value.constant as Tensor).numbers()),
         readers: readersOf(slot, coupling),
@@ -97,6 +107,25 @@ function addChannel(data: Float64Array, slot: ConstantSlot, { group, from, into,
       for (let i = 0; i < inner; i++) data[b + i] = (data[b + i] as number) + scale * (data[a + i] as number);
     }
   }
+}
+
+/**
+ * Whether the places of a channel in a consumer may come in any order: several of them, on an axis that was followed index by
+ * index (a Gather over flattened C·H·W). Position p of one channel then need not be position p of another.
+ */
+export function isScrambled(slot: ConstantSlot, group: Group, coupling: Coupling): boolean {
+  if (!group.choices.some((_, k) => slot.positions(k).length > 1)) return false;
+  const { system } = coupling.typing;
+  const stack = [...slot.uses.slice(0, 1).flatMap(({ node, index }) => coupling.typing.axesOfInput(node, index)?.[slot.axis] ?? [])];
+  for (let axis = stack.pop(); axis; axis = stack.pop()) {
+    const { form } = system.find(axis);
+    if (form?.kind === "units") {
+      // A product seen index by index repeats its units.
+      const roots = Array.from(form.ids, (id) => system.units.root(id)).filter((r) => !system.units.reason(r));
+      if (new Set(roots).size < roots.length) return true;
+    } else if (form) stack.push(...form.parts);
+  }
+  return false;
 }
 
 function groupNamed(name: string, coupling: Coupling): Group {

@@ -2,7 +2,7 @@
 import { ALWAYS } from "../graph/coupling/choices.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import type { Node, Value } from "../graph/graph.js";
-import { isMergeable } from "./merge.js";
+import { isMergeable, isScrambled } from "./merge.js";
 
 /**
  * Why adding outgoing weights would not make up for a channel; undefined when it does: every sum over the group's channels
@@ -14,6 +14,8 @@ export function mergeObstacle(group: Group, coupling: Coupling): string | undefi
     if (slot.role === "consumer" && !isMergeable(slot))
       return `the weights "${slot.value.name}" that read them are ${slot.value.constant?.dtype}`;
   }
+  const scrambled = group.slots.find((slot) => slot.role === "consumer" && isScrambled(slot, group, coupling));
+  if (scrambled) return `their places in "${scrambled.value.name}" may come in any order`;
   const readers = weightReaders(group);
   const mine = new Set(group.choices);
   for (const { node, slots } of typing.contractions) {

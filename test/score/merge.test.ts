@@ -4,6 +4,7 @@ import { findGroups } from "../../src/graph/coupling/groups.js";
 import type { Model } from "../../src/graph/graph.js";
 import { print } from "../../src/graph/print.js";
 import { applyMerges } from "../../src/score/merge.js";
+import { mergeObstacle } from "../../src/score/similar-obstacles.js";
 import { modelOf } from "../support/build.js";
 
 const merged = (model: Model, ...merges: { group: string; from: number; into: number; scale: number }[]) =>
@@ -80,4 +81,27 @@ test("quantised weights are refused", () => {
   const model = modelOf(`g (float[N, 2] x) => (float[] y) <float[2, 3] w = {...}, int8[3, 2] q = {1, 2, 3, 4, 5, 6}, float s = {0.5}> {
     c = MatMul (x, w) r = Relu (c) u = DequantizeLinear (q, s) y = MatMul (r, u) }`);
   expect(() => merged(model, { group: "w:1", from: 0, into: 1, scale: 1 })).toThrow(UnsupportedError);
+});
+
+test("channels whose places are permuted behind a Flatten are not merged, and a plan that does is refused", () => {
+  // Channel 0 has its four places in order, channel 1 back to front.
+  const model = modelOf(`g (float[N,3,2,2] x) => (float[N,2] y) <
+      float[2,3,1,1] w = {...}, float[2,8] v = {...}, int64[8] at = {0,1,2,3,7,6,5,4}, int64[2] last = {1,2}> {
+      h = Conv (x, w)
+      f = Flatten (h)
+      p = Gather <axis = 1> (f, at)
+      y = Gemm <transB = 1> (p, v)
+    }`);
+  const coupling = findGroups(model);
+  const group = coupling.groups[0] as (typeof coupling.groups)[number];
+  expect(mergeObstacle(group, coupling)).toBe('their places in "v" may come in any order');
+  expect(() => merged(model, { group: group.name, from: 0, into: 1, scale: 1 })).toThrow(PlanError);
+  // Without the permutation the places of both run alike.
+  const plain = modelOf(`g (float[N,3,2,2] x) => (float[N,2] y) < float[2,3,1,1] w = {...}, float[2,8] v = {...}> {
+      h = Conv (x, w)
+      f = Flatten (h)
+      y = Gemm <transB = 1> (f, v)
+    }`);
+  const found = findGroups(plain);
+  expect(mergeObstacle(found.groups[0] as (typeof found.groups)[number], found)).toBeUndefined();
 });
