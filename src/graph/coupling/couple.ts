@@ -138,7 +138,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
         else valueAxes.set(o, axes);
       },
       outShape: (i) => types.shape(outputs[i] as Value) ?? [],
-      atom: (size) => system.atom(size, `${outputs[0]?.name ?? node.label}:new`),
+      atom: (size) => system.atom(size, `${outputs[0]?.name ?? node.label}:added`),
       same: (a, b) => {
         system.unify(a, b, { ...at, text: `${node.opType} reads them as one axis` });
       },
@@ -299,6 +299,6 @@ function contextMethods(base: OpContext): OpContext {
 /** Atoms born inside a rule have no name of their own yet: they take the place where they first appear. */
 function nameOrigins(axes: readonly Axis[] | undefined, value: Value): void {
   axes?.forEach((a, i) => {
-    if (a.origin === "" || a.origin.endsWith(":new")) (a as { origin: string }).origin = `${value.name}:${i}`;
+    if (a.origin === "" || a.origin.endsWith(":added")) (a as { origin: string }).origin = `${value.name}:${i}`;
   });
 }
