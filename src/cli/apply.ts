@@ -1,7 +1,7 @@
 /** onnx-prune apply <in.onnx> <plan.json> <out.onnx>: the deed without the decision. */
 import { readModel } from "../export/read.js";
 import { applyOnly } from "../pipeline.js";
-import type { Command } from "./command.js";
+import { type Command, PROVING, REPORTING } from "./command.js";
 import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { readPlan, runOptions } from "./request.js";
@@ -11,22 +11,7 @@ export const applyCommand: Command = {
   name: "apply",
   takes: ["<in.onnx>", "<plan.json>", "<out.onnx>"],
   summary: "removes what a plan names, without scores",
-  flags: [
-    "data",
-    "preprocess",
-    "limit",
-    "max-drop",
-    "no-latency",
-    "input-shape",
-    "ep",
-    "threads",
-    "batch",
-    "verify-with",
-    "seed",
-    "json",
-    "quiet",
-    "config",
-  ],
+  flags: [...PROVING, ...REPORTING],
   examples: [["onnx-prune apply in.onnx plan.json out.onnx", "what `onnx-prune plan` decided"]],
 
   async run(run) {

@@ -23,3 +23,21 @@ export interface Run {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
 }
+
+/** Flags of commands that decide what leaves. */
+export const DECIDING: readonly FlagName[] = ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "exclude"];
+/** Flags of commands that prove and measure a result. */
+export const PROVING: readonly FlagName[] = [
+  "data",
+  "preprocess",
+  "limit",
+  "max-drop",
+  "no-latency",
+  "input-shape",
+  "ep",
+  "threads",
+  "batch",
+  "verify-with",
+];
+/** Flags that every command with a report takes. */
+export const REPORTING: readonly FlagName[] = ["seed", "json", "quiet", "config"];

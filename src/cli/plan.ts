@@ -3,7 +3,7 @@ import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { type PassRequest, planOnly } from "../pipeline.js";
 import { printPlan } from "../score/plan.js";
-import type { Command } from "./command.js";
+import { type Command, DECIDING, REPORTING } from "./command.js";
 import { writeText } from "./files.js";
 import { writeJson } from "./json.js";
 import { checkOutputs } from "./outputs.js";
@@ -15,7 +15,7 @@ export const planCommand: Command = {
   name: "plan",
   takes: ["<in.onnx>", "<plan.json>"],
   summary: "decides what to remove, and writes that down",
-  flags: ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "exclude", "seed", "input-shape", "json", "quiet", "config"],
+  flags: [...DECIDING, "input-shape", ...REPORTING],
   examples: [["onnx-prune plan in.onnx plan.json --pass l1 --macs 0.5", "then: onnx-prune apply in.onnx plan.json out.onnx"]],
 
   async run(run) {

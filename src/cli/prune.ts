@@ -2,7 +2,7 @@
 import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { prune } from "../pipeline.js";
-import type { Command } from "./command.js";
+import { type Command, DECIDING, PROVING, REPORTING } from "./command.js";
 import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { passRequests, runOptions } from "./request.js";
@@ -12,31 +12,7 @@ export const pruneCommand: Command = {
   name: "",
   takes: ["<in.onnx>", "<out.onnx>"],
   summary: "makes an ONNX file smaller and faster, and proves that the result is right",
-  flags: [
-    "pass",
-    "macs",
-    "params",
-    "bytes",
-    "ratio",
-    "scope",
-    "align",
-    "exclude",
-    "seed",
-    "data",
-    "preprocess",
-    "limit",
-    "max-drop",
-    "no-latency",
-    "input-shape",
-    "ep",
-    "threads",
-    "batch",
-    "verify-with",
-    "plan-out",
-    "json",
-    "quiet",
-    "config",
-  ],
+  flags: [...DECIDING, ...PROVING, "plan-out", ...REPORTING],
   examples: [
     ["onnx-prune in.onnx out.onnx --pass similar --macs 0.7", "no data needed"],
     ["onnx-prune in.onnx out.onnx --pass l1 --macs 0.5 --data val/ --max-drop 1", "written only if accuracy holds"],
