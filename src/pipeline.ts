@@ -13,7 +13,7 @@ import type { RunReport, StepReport } from "./report.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
 import type { PruningPlan } from "./score/plan.js";
 import type { Measure, Target } from "./score/target.js";
-import { type Claim, costOptions, type ProofOptions, prove } from "./verify/prove.js";
+import { type Claim, costOptions, type ProofOptions, prove, requireLabels } from "./verify/prove.js";
 
 export type { ProgressEvent, ProofOptions } from "./verify/prove.js";
 
@@ -53,12 +53,7 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     throw new ConfigError("PASS_NONE", "At least one --pass is expected.", {
       hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
     });
-  if (options.maxDrop !== undefined && !options.data?.labels) {
-    const came = options.data ? `${options.data.source} has none` : "no data were given";
-    throw new ConfigError("MAX_DROP_NEEDS_LABELS", `A highest loss of accuracy (${options.maxDrop} points) needs labels, but ${came}.`, {
-      hint: "Give --data with labels, held out: what the model was not trained or calibrated on.",
-    });
-  }
+  requireLabels(options);
   const steps: StepReport[] = [];
   const plans: PruningPlan[] = [];
   const claims: Claim[] = [];
@@ -84,6 +79,7 @@ async function requestOf(pass: PassRequest | string): Promise<PassRequest> {
 
 /** Carries out a plan made before: no scores, no decision. */
 export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<PruneOptions, "passes" | "target">): Promise<PruneResult> {
+  requireLabels(options);
   const claims: Claim[] = [];
   const started = performance.now();
   const { result, report } = removalStep(model, "remove-filters", plan, claims);

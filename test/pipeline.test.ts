@@ -143,6 +143,17 @@ describe("plan and apply", () => {
     expect(bytesOf(applied.model).equals(bytesOf(pruned.model))).toBe(true);
   });
 
+  it("apply needs labels for --max-drop, as prune does", async () => {
+    const model = await lenet();
+    const [first] = await request("l1");
+    const { plan } = planOnly(model, first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
+    const { labels, ...data } = await mnist(model);
+    expect(labels).toBeDefined();
+    const refused = { code: "MAX_DROP_NEEDS_LABELS", exitCode: 2 };
+    await expect(applyOnly(model, plan, { ...quick, maxDrop: 1 })).rejects.toMatchObject(refused);
+    await expect(applyOnly(model, plan, { ...quick, maxDrop: 1, data })).rejects.toMatchObject(refused);
+  });
+
   it("refuses a plan made for another model", async () => {
     const [first] = await request("l1");
     const { plan } = planOnly(await lenet(), first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });

@@ -1,6 +1,6 @@
 /** The proof of a run: every claim on ONNX Runtime, then loading, accuracy and speed of the result, as one report. */
 import type { Samples } from "../calibrate/samples.js";
-import { BudgetError } from "../errors.js";
+import { BudgetError, ConfigError } from "../errors.js";
 import { encodedSize } from "../graph/codec.js";
 import { cost } from "../graph/cost.js";
 import type { Model } from "../graph/graph.js";
@@ -119,6 +119,19 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
     return report;
   } finally {
     await runner.close();
+  }
+}
+
+/**
+ * Called before any work: a bound on accuracy that could not be checked at the end is refused, never ignored.
+ * @throws ConfigError MAX_DROP_NEEDS_LABELS.
+ */
+export function requireLabels(options: ProofOptions): void {
+  if (options.maxDrop !== undefined && !options.data?.labels) {
+    const came = options.data ? `${options.data.source} has none` : "no data were given";
+    throw new ConfigError("MAX_DROP_NEEDS_LABELS", `A highest loss of accuracy (${options.maxDrop} points) needs labels, but ${came}.`, {
+      hint: "Give --data with labels, held out: what the model was not trained or calibrated on.",
+    });
   }
 }
 
