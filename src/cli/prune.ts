@@ -1,12 +1,10 @@
 /** onnx-prune <in.onnx> <out.onnx> --pass …: the main job. */
 import { ConfigError } from "../errors.js";
-import { readModel } from "../export/read.js";
 import { prune } from "../pipeline.js";
 import { type Command, DECIDING, PROVING, REPORTING } from "./command.js";
 import { checkOutputs } from "./outputs.js";
-import { Progress } from "./progress.js";
-import { passRequests, runOptions } from "./request.js";
-import { writeRefusal, writeResult } from "./result.js";
+import { passRequests } from "./request.js";
+import { produce } from "./result.js";
 
 export const pruneCommand: Command = {
   name: "",
@@ -20,7 +18,7 @@ export const pruneCommand: Command = {
   ],
 
   async run(run) {
-    const { flags, terminal } = run;
+    const { flags } = run;
     const [input, output] = run.positionals as [string, string];
     const passes = await passRequests(run);
     const plans = passes.filter((p) => p.entry.kind === "criterion" || p.entry.pass.name === "remove-filters").length;
@@ -33,18 +31,6 @@ export const pruneCommand: Command = {
       { what: "--plan-out", path: flags["plan-out"] },
       { what: "--json", path: flags.json },
     ]);
-    const progress = new Progress(terminal.err);
-    try {
-      const model = await readModel(input);
-      const result = await prune(model, { ...(await runOptions(model, run, progress)), passes });
-      progress.clear();
-      await writeResult(result, input, output, run);
-    } catch (error) {
-      progress.clear();
-      await writeRefusal(error, input, run);
-      throw error;
-    } finally {
-      progress.clear();
-    }
+    await produce(input, output, run, (model, options) => prune(model, { ...options, passes }));
   },
 };
