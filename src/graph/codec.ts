@@ -88,11 +88,11 @@ export function encodedSize(model: Model, options: EncodeOptions = {}): number {
   return encodeModel(model, file).byteLength + (file?.byteLength ?? 0);
 }
 
-/** All of an encoded model in one array (the model file only). */
-export function joinChunks(encoded: Encoded): Uint8Array {
-  const out = new Uint8Array(encoded.byteLength);
+/** One of the files of an encoded model as one array: the model file, or its external data. */
+export function joinChunks({ chunks, byteLength }: { chunks: Iterable<Uint8Array>; byteLength: number }): Uint8Array {
+  const out = new Uint8Array(byteLength);
   let at = 0;
-  for (const c of encoded.chunks) {
+  for (const c of chunks) {
     out.set(c, at);
     at += c.length;
   }
@@ -108,7 +108,7 @@ export function decodeTensor(bytes: Uint8Array): { name: string; tensor: Tensor 
 export function encodeTensor(tensor: Tensor, name = ""): Uint8Array {
   const item = encodeTensorItem(tensor, name, undefined, undefined);
   if (item instanceof Uint8Array) return item;
-  return joinChunks({ chunks: [...(item as Chunks).bytes()], byteLength: (item as Chunks).byteLength });
+  return joinChunks({ chunks: (item as Chunks).bytes(), byteLength: (item as Chunks).byteLength });
 }
 
 function externalFile(options: EncodeOptions): ExternalFile | undefined {

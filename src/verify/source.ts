@@ -10,12 +10,6 @@ const LARGEST_MESSAGE = 1.9 * 2 ** 30;
 export function sourceOf(model: Model): ModelSource {
   if (encodedSize(model) < LARGEST_MESSAGE) return { bytes: joinChunks(encode(model)), handedOver: true };
   const encoded = encode(model, { external: { location: "weights" } });
-  const chunks = encoded.external ? [...encoded.external.chunks] : [];
-  const data = new Uint8Array(chunks.reduce((n, c) => n + c.length, 0));
-  let at = 0;
-  for (const c of chunks) {
-    data.set(c, at);
-    at += c.length;
-  }
+  const data = joinChunks(encoded.external ?? { chunks: [], byteLength: 0 });
   return { bytes: joinChunks(encoded), external: [{ path: "weights", data }], handedOver: true };
 }
