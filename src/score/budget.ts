@@ -20,7 +20,7 @@ export interface PlanRequest {
   readonly target: Target;
   /** local: the same share of every layer; global: one threshold over all. */
   readonly scope: "local" | "global";
-  /** Widths go to multiples of this (widths below it stay free); "auto" suits ONNX Runtime's kernels (widths.ts). */
+  /** Widths go to multiples of this, or to at most half of it; "auto" suits ONNX Runtime's kernels (widths.ts). */
   readonly align: number | "auto";
   readonly seed: number;
   /** Group names or node names left whole. */

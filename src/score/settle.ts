@@ -11,7 +11,7 @@ import { emptiedAxes } from "./plan.js";
 import type { Cell, Pool } from "./pools.js";
 import { blockOfConvs, isAllowed } from "./widths.js";
 
-/** A channel axis with choices of several pools, and how many of its indices are none. */
+/** A channel axis with choices of several pools, and its extent: indices without a choice always stay. */
 interface JoinedAxis {
   readonly choices: readonly number[];
   readonly size: number;

@@ -42,8 +42,6 @@ interface AxisNode extends Axis {
   pinned: Reason | undefined;
   /** Atoms cut from one atom, and units exploded from it, are one family of choices. */
   clan: number;
-  /** A single index cut out of a longer axis: removable, unlike an axis whose extent is 1 (which broadcasts). */
-  readonly single: boolean;
 }
 
 /** Exploding more indices than this pins instead: bounded time and memory on absurd shapes. */
@@ -574,8 +572,8 @@ export class AxisSystem {
     return this.#clans.root(this.#find(a).clan);
   }
 
-  #new(size: Dim, origin: string, clan: number, single = false): AxisNode {
-    const a: AxisNode = { id: this.#nodes.length, size, origin, parent: undefined, form: undefined, pinned: undefined, clan, single };
+  #new(size: Dim, origin: string, clan: number): AxisNode {
+    const a: AxisNode = { id: this.#nodes.length, size, origin, parent: undefined, form: undefined, pinned: undefined, clan };
     this.#nodes.push(a);
     return a;
   }
@@ -586,7 +584,8 @@ export class AxisSystem {
     return c;
   }
   #piece(a: AxisNode, size: number): Axis {
-    const p = this.#new(size, a.origin, a.clan, size === 1);
+    // A single index cut out of a longer axis can leave, unlike an axis whose extent is 1 (which broadcasts).
+    const p = this.#new(size, a.origin, a.clan);
     if (size === 0) p.pinned = { text: "its extent is 0" };
     return p;
   }
@@ -631,11 +630,6 @@ export class AxisSystem {
       if (r.form && r.form.kind !== "units") for (const p of r.form.parts) if (p.size === leaf.size) stack.push(p);
     }
     return false;
-  }
-
-  /** Parts of a sum, flattened, in order; the axis itself otherwise. */
-  partsOf(a: Axis): readonly Axis[] {
-    return this.#parts(this.#find(a));
   }
 
   /** Readable type: `conv1.weight:0(64)`, products as (a*b), sums as [a | b], pinned with "!". */

@@ -40,8 +40,6 @@ export interface AxisContext extends OpContext {
   pick(a: Axis, indices: readonly number[]): Axis;
   /** The dependent axis of a grouped weight: member b goes with block b of `rows`, the weight's axis 0. */
   family(parts: readonly Axis[], rows: Axis): Axis;
-  /** True when no index of the axis can leave. */
-  isFrozen(a: Axis): boolean;
 
   /**
    * The sum this node computes runs over these axes (one label of an einsum). Removing an index drops its terms: the

@@ -152,7 +152,6 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       cut: (a, offsets) => system.cut(a, offsets, { ...at, text: `${node.opType} cuts it in a way that cannot be followed` }),
       pick: (a, indices) => system.pick(a, indices, { ...at, text: `${node.opType} picks from it in a way that cannot be followed` }),
       family: (parts, rows) => system.family(parts, rows, outputs[0]?.name ?? ""),
-      isFrozen: (a) => system.reason(a) !== undefined,
       contract: (...slots) => {
         for (const { input, axis, over } of slots) {
           const a = over ?? ((axesOfInput(node, input) as readonly Axis[])[axis] as Axis);
