@@ -25,8 +25,7 @@ export function groupFacts(coupling: Coupling): GroupFacts[] {
   const why = new Map(declined.map((d) => [d.group, d.why]));
   const balance = new Map<Group, string>();
   for (const pool of pools) {
-    const most = Math.max(...pool.cells.map((c) => c.step));
-    if (pool.cells.length === 1 && most === 1 && pool.groups.length === 1) continue;
+    if (pool.cells.length === 1 && pool.cells[0]?.taken[1] === 1 && pool.groups.length === 1) continue;
     const together = pool.groups.length > 1 ? ` with ${pool.groups.length - 1} other groups` : "";
     for (const g of pool.groups) balance.set(g, `balanced: ${pool.cells.length} parts lose equally many${together}`);
   }

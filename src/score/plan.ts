@@ -153,7 +153,12 @@ export function emptiedAxes(coupling: Coupling, kept: Kept): ReturnType<Coupling
     const r = system.find(axis);
     if (seen.has(r) || r.size === 0) continue;
     seen.add(r);
-    if (kept.count(r) === 0) out.push(r);
+    for (const m of system.members(r)) {
+      const a = system.find(m.axis);
+      if (a !== r && seen.has(a)) continue;
+      seen.add(a);
+      if (kept.isAlive(m) && kept.count(a) === 0) out.push(a);
+    }
   }
   return out;
 }

@@ -20,11 +20,10 @@ export function mergeObstacle(group: Group, coupling: Coupling): string | undefi
   const mine = new Set(group.choices);
   for (const { node, slots } of typing.contractions) {
     if (readers.has(node)) continue;
-    for (const { input, axis, over } of slots) {
-      const a = over ?? typing.axesOfInput(node, input)?.[axis];
+    for (const { input, axis } of slots) {
+      const a = typing.axesOfInput(node, input)?.[axis];
       if (!a) continue;
-      const form = typing.system.find(a).form;
-      const parts = form?.kind === "family" ? form.parts : [a];
+      const parts = typing.system.members(a).map((m) => m.axis);
       const sumsOver = parts.some((p) => choices.layers(p).some((layer) => layer.some((c) => c !== ALWAYS && mine.has(c))));
       if (sumsOver) return `${node.opType} "${node.label}" sums over them without a weight of its own`;
     }

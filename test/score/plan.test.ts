@@ -126,7 +126,7 @@ describe("a plan is refused that", () => {
 
   test("removes an index of a product without saying which factor", () => {
     expect(resolving({ "t:1": [0] })).toMatchInlineSnapshot(
-      `"PLAN_AMBIGUOUS: "t:1"[0] belongs to several groups at once (b:1, b:1/2): name the group instead."`,
+      `"PLAN_AMBIGUOUS: "t:1"[0] belongs to several groups at once (b:1/2, b:1): name the group instead."`,
     );
   });
 

@@ -4,8 +4,9 @@ import { captures, type Model, type Node, type Value } from "../graph.js";
 import { infer, type Types } from "../infer.js";
 import type { OpContext, OpSpec } from "../op.js";
 import { NEWEST_OPSETS } from "../ops/index.js";
-import { type Axis, AxisSystem, type Reason } from "./axis.js";
+import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
 import type { AxisContext, Slot } from "./context.js";
+import { settleFamilies, type TypedTensor } from "./families.js";
 
 /** A sum over axes of a node's inputs: one record per summed label. */
 export interface Contraction {
@@ -13,10 +14,10 @@ export interface Contraction {
   readonly slots: readonly Slot[];
 }
 
-/** Parts that must keep equally many indices, e.g. the blocks of a grouped convolution. */
+/** Parts that must keep equally many indices while the rows they lie in stay, e.g. the channels of each group of a convolution. */
 export interface Balance {
-  readonly parts: readonly Axis[];
-  readonly node: Node;
+  readonly parts: readonly Member[];
+  readonly node: Node | undefined;
   readonly why: string;
 }
 
@@ -48,7 +49,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   const valueAxes = new Map<Value, readonly Axis[]>();
   const useAxes = new Map<Node, Map<number, readonly Axis[]>>();
   const contractions: Contraction[] = [];
-  const balances: Balance[] = [];
+  const balanced: { readonly axis: Axis; readonly node: Node | undefined; readonly why: string }[] = [];
   const barriers = new Map<Node, string>();
   const graph = model.graph;
 
@@ -152,17 +153,21 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       cut: (a, offsets) => system.cut(a, offsets, { ...at, text: `${node.opType} cuts it in a way that cannot be followed` }),
       pick: (a, indices) => system.pick(a, indices, { ...at, text: `${node.opType} picks from it in a way that cannot be followed` }),
       family: (parts, rows) => system.family(parts, rows, outputs[0]?.name ?? ""),
+      dependent: (rows, size) => system.dependent(rows, size, `${outputs[0]?.name ?? node.label}:added`),
+      dependsOn: (a, rows) => system.dependsOn(a, rows),
+      inRow: (a, rows, index) => system.inRow(a, rows, index),
+      major: (a, rows) => system.major(a, rows),
       contract: (...slots) => {
-        for (const { input, axis, over } of slots) {
-          const a = over ?? ((axesOfInput(node, input) as readonly Axis[])[axis] as Axis);
+        for (const { input, axis } of slots) {
+          const a = (axesOfInput(node, input) as readonly Axis[])[axis] as Axis;
           // A sum over an extent known only at run time cannot be gathered at fixed positions.
           if (!isKnown(a.size))
             system.pin(a, { ...at, text: `${node.opType} sums over it, and its extent ${a.size} is known only at run time` });
         }
         contractions.push({ node, slots });
       },
-      balance: (parts, text) => {
-        balances.push({ parts, node, why: text });
+      balance: (a, text) => {
+        balanced.push({ axis: a, node, why: text });
       },
       barrier: (text) => {
         blocked = true;
@@ -223,28 +228,31 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       for (const a of axesOf(v) ?? []) system.pin(a, { text: `a subgraph reads "${v.name}"`, node: node.label });
     }
   }
-  function* allShapes(): Iterable<readonly Axis[]> {
-    yield* valueAxes.values();
-    for (const of of useAxes.values()) yield* of.values();
+  function* allTensors(): Iterable<TypedTensor> {
+    for (const [value, axes] of valueAxes) yield { axes, isConstant: value.constant !== undefined };
+    for (const of of useAxes.values()) for (const axes of of.values()) yield { axes, isConstant: true };
   }
   function* allAxes(): Iterable<Axis> {
-    for (const axes of allShapes()) yield* axes;
+    for (const { axes } of allTensors()) yield* axes;
   }
-  if (system.hasFamilies) for (const axes of allShapes()) pinStrayFamilies(system, axes);
+  for (const { axis, value } of settleFamilies(system, allTensors))
+    balanced.push({ axis, node: undefined, why: `"${value}" has as many indices of it in every row` });
+  const balances = balancesOf(system, balanced);
   return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, barriers };
 }
 
-/**
- * The dependent axis of a grouped weight is read block by block, rows of axis 0 against positions of axis 1. Anywhere
- * else (the weight transposed, reshaped, concatenated, or read by another kind of node) its members are kept whole.
- */
-function pinStrayFamilies(system: AxisSystem, axes: readonly Axis[]): void {
-  axes.forEach((axis, k) => {
-    for (const { family, rows } of system.familiesIn(axis)) {
-      const isBlockwise = k === 1 && family === system.find(axis) && system.find(rows) === system.find(axes[0] as Axis);
-      if (!isBlockwise) system.pin(family, { text: "the input axis of a grouped weight is read other than block by block" });
-    }
-  });
+/** The balances of families that still are: once for the same members, with the first reason given. */
+function balancesOf(system: AxisSystem, stated: readonly { axis: Axis; node: Node | undefined; why: string }[]): Balance[] {
+  const seen = new Set<string>();
+  const out: Balance[] = [];
+  for (const { axis, node, why } of stated) {
+    const parts = system.members(axis);
+    const key = parts.map((p) => system.find(p.axis).id).join(",");
+    if (parts.length === 1 || system.reason(axis) || seen.has(key)) continue;
+    seen.add(key);
+    out.push({ parts, node, why });
+  }
+  return out;
 }
 
 /**

@@ -7,7 +7,7 @@ import type { ResizeContext } from "../coupling/resize.js";
 import { type Dim, isKnown, mul, product } from "../dim.js";
 import type { DType } from "../dtype.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
-import { convolutionBlocks, freezeAxes, groupForm, spatial } from "./axis-rules.js";
+import { convolutionBlocks, freezeAxes, groupsLeft, spatial } from "./axis-rules.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { readWindow, windowsAlong } from "./window.js";
 
@@ -47,26 +47,16 @@ function convAxes(op: AxisContext, x: number, w: number, b: number): void {
   freezeAxes(op, W.slice(2), "it is a kernel extent");
   if (op.has(b)) op.same(op.in(b)[0] as Axis, own);
   convolutionBlocks(op, group, own, inner, X[1] as Axis);
-  switch (groupForm(group, own.size, inner.size)) {
-    case "depthwise":
-      break;
-    case "mirror":
-      // Each group sums its own channels: the sum runs over `inner`, not over the groups.
-      op.contract({ input: x, axis: 1, over: op.prod([op.fixed(group, "groups"), inner]) }, { input: w, axis: 1 });
-      break;
-    default:
-      op.contract({ input: x, axis: 1 }, { input: w, axis: 1 });
-  }
+  // Within a group the sum runs over its channels; in a depthwise convolution there is none.
+  if (group === 1) op.contract({ input: x, axis: 1 }, { input: w, axis: 1 });
+  else if (inner.size !== 1) op.contract({ input: w, axis: 1, zero: true });
   op.out(0, [X[0] as Axis, own, ...spatial(op, X, 0)]);
 }
 
 /** Groups that lost all their channels are gone from `group`. */
 function convResize(op: ResizeContext, x: number, w: number): void {
-  const group = op.node.int("group", 1);
-  const W = op.shape(w) as Shape;
-  const form = groupForm(group, W[0] as Dim, W[1] as Dim);
-  const left = form === "depthwise" ? op.sizeIn(x, 1) : form === "mirror" ? op.sizeOut(0, 1) : group;
-  if (left !== group) op.setAttribute("group", int(left as number));
+  const left = groupsLeft(op.sizeIn(x, 1), op.sizeIn(w, 1));
+  if (left !== op.node.int("group", 1)) op.setAttribute("group", int(left));
 }
 
 function output(dtype: DType | undefined, shape: Shape | undefined) {

@@ -4,6 +4,7 @@ import { type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, sizeOf, stridesOf, unravel } from "../rearrange.js";
 import { Tensor } from "../tensor.js";
+import { followPick } from "./axis-rules.js";
 import { expectRank, frontAxis, knownContent, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const gather = defineOp({
@@ -37,16 +38,20 @@ const gather = defineOp({
     const shape = op.shape(1) as readonly Dim[];
     const at = isKnown(from.size) ? chosen(op, from.size) : undefined;
     let made: readonly Axis[];
-    if (at && shape.length === 1 && at.length > 0) made = [op.pick(from, at)];
-    else if (at) {
+    let others: readonly Axis[] = X;
+    if (at && shape.length === 1 && at.length > 0) {
+      made = [op.pick(from, at)];
+      others = followPick(op, X, axis, at, made[0]);
+    } else if (at) {
       // The chosen indices become places of other axes: they stay, the unread ones are free.
       for (const i of new Set(at)) op.freeze(op.pick(from, [i]), "Gather reads this index");
       made = shape.map((d) => op.fixed(d, "Gather makes it from indices"));
+      if (shape.length === 0) others = followPick(op, X, axis, at, undefined);
     } else {
       op.freeze(from, "Gather reads it by indices computed at run time");
       made = op.in(1);
     }
-    op.out(0, [...X.slice(0, axis), ...made, ...X.slice(axis + 1)]);
+    op.out(0, [...others.slice(0, axis), ...made, ...others.slice(axis + 1)]);
   },
   resize(op) {
     const rank = (op.shape(0) as readonly Dim[]).length;
