@@ -264,6 +264,7 @@ export class AxisSystem {
   #dependentProduct(sizes: readonly number[], make: (size: number, depth: number) => Axis, depth = 0): { axes: Axis[]; whole: Axis } {
     const [size = 1, ...rest] = sizes;
     const rows = make(size, depth);
+    if (rest.length > 0) this.#clans.markSwitch((rows as AxisNode).clan);
     if (rest.length === 0) return { axes: [rows], whole: rows };
     const inside = this.singles(rows).map((e) => ({ e, ...this.#dependentProduct(rest, make, depth + 1) }));
     const axes = rest.map((_, k) =>
@@ -279,6 +280,7 @@ export class AxisSystem {
   /** Rows × an axis of extent `size` in each row: the dependent axis, and the flattened product. */
   dependent(rows: Axis, size: number, origin: string): { readonly inner: Axis; readonly whole: Axis } {
     const clan = this.#clans.create();
+    this.#clans.markSwitch(this.#normal(rows).clan);
     const each = this.singles(rows);
     const members = each.map(() => this.#birth(size, origin, clan));
     return {

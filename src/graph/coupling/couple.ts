@@ -5,6 +5,7 @@ import { infer, type Types } from "../infer.js";
 import type { OpContext, OpSpec } from "../op.js";
 import { NEWEST_OPSETS } from "../ops/index.js";
 import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
+import { type Chain, findChains } from "./chains.js";
 import type { AxisContext, Slot } from "./context.js";
 import { settleFamilies, type TypedTensor } from "./families.js";
 
@@ -34,6 +35,8 @@ export interface Typing {
   allAxes(): Iterable<Axis>;
   readonly contractions: readonly Contraction[];
   readonly balances: readonly Balance[];
+  /** Nodes that are typed together, as a permutation of one axis; what lies between them has no axes of its own. */
+  readonly chains: readonly Chain[];
   /** Nodes that no rule covers, with the reason. */
   readonly barriers: ReadonlyMap<Node, string>;
 }
@@ -83,8 +86,19 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     return axes;
   };
 
+  const chains = findChains(graph, types);
+  const chainOf = new Map(chains.flatMap((c) => c.nodes.map((n) => [n, c] as const)));
   for (const node of graph.nodes) {
     const outputs = node.outputs;
+    const chain = chainOf.get(node);
+    if (chain) {
+      node.inputs.forEach((v, i) => {
+        if (i > 0 && v)
+          for (const a of axesOfInput(node, i) ?? []) system.pin(a, { text: `${node.opType} reads sizes from it`, node: node.label });
+      });
+      if (node === chain.nodes.at(-1)) valueAxes.set(chain.output, permuted(system, axesOf(chain.input) ?? [], chain));
+      continue;
+    }
     if (outputs.every((o) => !o || o.constant !== undefined)) continue;
     // Shape arithmetic says how long axes are, not what they hold: it couples nothing (slice.ts rewrites it).
     if (isShapeArithmetic(node, types)) {
@@ -238,7 +252,12 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   for (const { axis, value } of settleFamilies(system, allTensors))
     balanced.push({ axis, node: undefined, why: `"${value}" has as many indices of it in every row` });
   const balances = balancesOf(system, balanced);
-  return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, barriers };
+  return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, chains, barriers };
+}
+
+function permuted(system: AxisSystem, axes: readonly Axis[], { moved, nodes }: Chain): readonly Axis[] {
+  const at: Reason = { text: "it is permuted in a way that cannot be followed", node: nodes[0]?.label };
+  return axes.map((a, k) => (k === moved?.axis ? system.pick(a, moved.order, at) : a));
 }
 
 /** The balances of families that still are: once for the same members, with the first reason given. */

@@ -6,6 +6,7 @@ import { captures, type Graph, type Model, type Node, type Value } from "../grap
 import { applyTypes, infer, type Types } from "../infer.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
+import type { Chain } from "./chains.js";
 import type { Kept } from "./choices.js";
 import { isMeasure, isShapeArithmetic, isTypedPerUse, type Typing } from "./couple.js";
 import type { ResizeContext } from "./resize.js";
@@ -27,7 +28,9 @@ export function removeSlices(typing: Typing, kept: Kept): Model {
   const moving = freezeDataReads(typing, kept, target);
   for (const [i, node] of source.entries()) slicer.sliceConstants(node, target[i] as Node);
   slicer.finishConstants();
-  for (const [i, node] of source.entries()) slicer.resize(node, target[i] as Node, moving);
+  const twinOf = new Map(source.map((node, i) => [node, target[i] as Node]));
+  const gathered = new Set(typing.chains.filter((c) => slicer.replaceChain(c, twinOf)).flatMap((c) => c.nodes));
+  for (const [i, node] of source.entries()) if (!gathered.has(node)) slicer.resize(node, target[i] as Node, moving);
   for (const v of model.graph.values) {
     const mine = next.graph.value(v.name);
     const shape = slicer.expectedShape(v);
@@ -53,6 +56,8 @@ class Slicer {
   /** Small constants: value -> signature of what is kept -> uses. */
   readonly #perUse = new Map<Value, Signatures>();
   readonly #wanted: { node: Node; input: number; content: readonly Dim[] }[] = [];
+  /** Nodes typed as part of a chain: what lies between them has no axes that say anything. */
+  readonly #chained: ReadonlySet<Node>;
   /** Values of the original that subgraphs read, or return as they are. */
   readonly #captured: ReadonlySet<Value>;
 
@@ -61,6 +66,7 @@ class Slicer {
     this.#kept = kept;
     this.#model = model;
     this.#graph = model.graph;
+    this.#chained = new Set(typing.chains.flatMap((c) => c.nodes));
     this.#captured = new Set(typing.model.graph.nodes.flatMap((n) => (n.subgraphs().length > 0 ? captures(n) : [])));
   }
 
@@ -101,6 +107,31 @@ class Slicer {
     }
   }
 
+  /** A chain whose axis lost indices becomes the Gather that it amounts to, or nothing where what is left is in order. */
+  replaceChain({ input, output, moved, nodes }: Chain, twinOf: ReadonlyMap<Node, Node>): boolean {
+    if (!this.isCut(input) && !this.isCut(output)) return false;
+    const last = twinOf.get(nodes.at(-1) as Node) as Node;
+    const from = twinOf.get(nodes[0] as Node)?.inputs[0] as Value;
+    const to = last.outputs[0] as Value;
+    let made = from;
+    if (moved) {
+      const axes = this.#typing.axesOf(input) as readonly Axis[];
+      const place = new Map((this.#kept.indices(axes[moved.axis] as Axis) ?? moved.order.map((_, i) => i)).map((index, p) => [index, p]));
+      const order = moved.order.flatMap((index) => place.get(index) ?? []);
+      if (order.some((p, i) => p !== i)) {
+        const gather = this.#graph.insertNode("Gather", [from, this.#graph.addInitializer(`${to.name}_order`, Tensor.ints(order))], {
+          before: last,
+          outputs: [`${to.name}_permuted`],
+          attributes: { axis: { kind: "int", value: moved.axis } },
+        });
+        made = gather.outputs[0] as Value;
+      }
+    }
+    this.#graph.replaceUses(to, made);
+    this.#graph.removeNodes(nodes.map((n) => twinOf.get(n) as Node));
+    return true;
+  }
+
   /** Lets the op adjust to lost indices; also where only an extent that feeds its size operands moved. */
   resize(node: Node, target: Node, moving: ReadonlySet<Value>): void {
     const { types } = this.#typing;
@@ -139,7 +170,7 @@ class Slicer {
         insertGather(this.#graph, target, input, axis, indices);
       },
     };
-    spec.resize(context);
+    if (!this.#chained.has(node)) spec.resize(context);
     // A size or position that moves with a pruned extent, where the rule has nothing to adjust, keeps its value.
     for (const k of spec.sizeOperands ?? []) {
       const content = node.inputs[k] && moving.has(node.inputs[k]) && !written.has(k) ? base.content(k) : undefined;
