@@ -49,8 +49,9 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
   const linked = new Links();
   const balances = boundBalances(coupling, stuck);
   for (const { counts } of balances) {
-    const [first, ...rest] = new Set(counts.flatMap((n) => [...n.keys()]));
-    for (const c of rest) linked.join(first as number, c);
+    const all = new Set(counts.flatMap((n) => [...n.keys()]));
+    const [first] = all;
+    for (const c of all) linked.join(first as number, c);
   }
   const isBound = (c: number) => linked.has(c) && !stuck.has(c);
 
