@@ -23,6 +23,8 @@ import nets as zoo
 
 # The fused attention kernel of torch.nn has no ONNX form; without it the same modules compute the same from plain operators.
 torch.backends.mha.set_fastpath_enabled(False)
+# One thread: what is exported must not depend on the machine, and the zoo is made beside other work.
+torch.set_num_threads(1)
 
 # Beyond this, protobuf cannot hold the weights: they go to one file beside the model.
 LARGEST_FILE = 1_900_000_000

@@ -95,7 +95,7 @@ async function pruned() {
   const cpu = process.cpuUsage();
   const started = performance.now();
   const model = await readModel(file, { hash: false });
-  const { report } = await prune(model, { passes, target: { macs: 0.5 }, align: 1, latency: false, seed: 0 });
+  const { report } = await prune(model, { passes, target: { macs: 0.5 }, align: 1, latency: false, threads: 1, seed: 0 });
   const { before, after } = report.cost;
   return {
     ...spent(cpu, started),

@@ -7,7 +7,7 @@
 // once with --phase none) results.json and the tables of README.md are written from what there is for this version of src/.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -38,10 +38,11 @@ const RUNS = 5;
 
 const phases = options.phase.split(",");
 const nets = exported(options.cache).filter((n) => new RegExp(options.only).test(n.name));
+// Small nets first: a run that is cut short has seen most of them.
+const bySize = nets.filter((n) => n.ok && existsSync(modelFile(n.name))).sort((a, b) => sizeOf(a.name) - sizeOf(b.name));
 for (const phase of ["analyse", "prune"]) {
   if (!phases.includes(phase)) continue;
-  for (const net of nets) {
-    if (!net.ok) continue;
+  for (const net of bySize) {
     const file = resultFile(net.name, phase);
     if (existsSync(file) && !options.again) continue;
     const result = await (phase === "analyse" ? analysed(net.name) : measured([phase, modelFile(net.name), ...passesFor(net.name)]));
@@ -90,6 +91,10 @@ function exported(cache) {
 function modelFile(name) {
   return join(options.cache, name, "model.onnx");
 }
+function sizeOf(name) {
+  const folder = join(options.cache, name);
+  return readdirSync(folder).reduce((n, f) => n + (f.startsWith("model.onnx") ? statSync(join(folder, f)).size : 0), 0);
+}
 function resultFile(name, phase) {
   return join(options.cache, name, `${phase}-${version}.json`);
 }
@@ -104,12 +109,13 @@ function line(r) {
   return `MACs ${r.macs.toFixed(3)}, equal within ${Math.max(...r.equality.map((e) => e.maxRel)).toExponential(1)}, drift ${Math.max(...r.equality.map((e) => e.drift ?? 0)).toExponential(1)}, ${r.cpuSeconds.toFixed(0)} s`;
 }
 
-/** `folded`: what it would be after fold-constants, where that frees more. */
+/** `folded`: what it would be after fold-constants, where little is free and that frees more. */
 async function analysed(name) {
   const plain = await measured(["analyse", modelFile(name)]);
-  const folded = await measured(["folded", modelFile(name)]);
   const share = ({ weights, axes }) => weights.prunable / weights.all + axes.free / (axes.all || 1);
-  return plain.ok && folded.ok && share(folded) > share(plain) + 0.01 ? { ...plain, folded } : plain;
+  if (!plain.ok || share(plain) > 1.4) return plain;
+  const folded = await measured(["folded", modelFile(name)]);
+  return folded.ok && share(folded) > share(plain) + 0.01 ? { ...plain, folded } : plain;
 }
 
 /** Constant weights that are computed at every run are folded first, where the analysis found that it frees something. */
