@@ -68,6 +68,7 @@ const results = exported(options.cache).map((net) => ({
   prune: read(resultFile(net.name, "prune")),
   time: read(resultFile(net.name, "time")),
   rival: read(join(options.cache, net.name, "torch-pruning.json")),
+  rivalTime: read(join(options.cache, net.name, "torch-pruning-time.json")),
 }));
 const commit = git("rev-parse", "--short", "HEAD").trim() + (changes ? " with changes" : "");
 const text = tables(results, commit);
