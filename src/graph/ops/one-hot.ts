@@ -1,4 +1,5 @@
 /** OneHot (onnx/docs/Operators.md#OneHot). Not evaluated. */
+import type { Dim } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { elements } from "./content-algebra.js";
 import { frontAxis, noMacs, tensorOf } from "./shape-rules.js";
@@ -19,6 +20,13 @@ const oneHot = defineOp({
     return [tensorOf(values.dtype, [...indices.slice(0, axis), depth, ...indices.slice(axis)])];
   },
 
+  sizeOperands: [1],
+  axes(op) {
+    const I = op.in(0);
+    const axis = frontAxis(op.node, op.node.int("axis", -1), I.length + 1);
+    const depth = op.fixed(op.outShape(0)[axis] as Dim, "OneHot numbers it");
+    op.out(0, [...I.slice(0, axis), depth, ...I.slice(axis)]);
+  },
   macs: noMacs,
 });
 
