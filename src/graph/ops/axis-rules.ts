@@ -38,6 +38,14 @@ export function broadcastAxes(op: AxisContext, operands: readonly (readonly Axis
   });
 }
 
+/** An axis of an operand that broadcasts to `to`: the same axis where the extents are equal, kept whole where it is 1. */
+export function broadcastAxis(op: AxisContext, a: Axis, to: Axis): void {
+  if (a.size === to.size) op.same(a, to);
+  else op.freeze(a, "it broadcasts");
+  // What is not 1 for certain may be just as long in a run.
+  if (a.size !== to.size && a.size !== 1) op.freeze(to, `it meets an extent of ${a.size} that cannot be shown to be equal`);
+}
+
 /** Freezes axes of an input; `why` says what the op does with them. */
 export function freezeAxes(op: AxisContext, axes: readonly Axis[], why: string): void {
   for (const a of axes) op.freeze(a, why);

@@ -1,4 +1,5 @@
 /** OneHot (onnx/docs/Operators.md#OneHot). Exporters compute repeat counts with it: one symbolic count among ones. */
+import type { Dim } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, sizeOf } from "../rearrange.js";
 import { elements } from "./content-algebra.js";
@@ -37,6 +38,13 @@ const oneHot = defineOp({
     return [tensorOf(values.dtype, [...indices.slice(0, axis), depth, ...indices.slice(axis)])];
   },
 
+  sizeOperands: [1],
+  axes(op) {
+    const I = op.in(0);
+    const axis = frontAxis(op.node, op.node.int("axis", -1), I.length + 1);
+    const depth = op.fixed(op.outShape(0)[axis] as Dim, "OneHot numbers it");
+    op.out(0, [...I.slice(0, axis), depth, ...I.slice(axis)]);
+  },
   macs: noMacs,
 });
 
