@@ -14,6 +14,7 @@ import { specs as conv } from "./conv.js";
 import { specs as convTranspose } from "./conv-transpose.js";
 import { specs as cumSum } from "./cum-sum.js";
 import { specs as depthToSpace } from "./depth-to-space.js";
+import { specs as dynamicQuantizeLstm } from "./dynamic-quantize-lstm.js";
 import { specs as einsum } from "./einsum.js";
 import { specs as elementwiseBinary } from "./elementwise-binary.js";
 import { specs as elementwiseUnary } from "./elementwise-unary.js";
@@ -23,16 +24,25 @@ import { specs as flatten } from "./flatten.js";
 import { specs as gather } from "./gather.js";
 import { specs as gemm } from "./gemm.js";
 import { specs as globalPool } from "./global-pool.js";
+import { specs as gpuOnly } from "./gpu-only.js";
 import { specs as gridSample } from "./grid-sample.js";
+import { specs as groupQueryAttention } from "./group-query-attention.js";
+import { specs as inverse } from "./inverse.js";
 import { specs as matmul } from "./matmul.js";
+import { specs as matmulInteger } from "./matmul-integer.js";
+import { specs as matmulNBits } from "./matmul-n-bits.js";
 import { specs as maxUnpool } from "./max-unpool.js";
+import { specs as multiHeadAttention } from "./multi-head-attention.js";
 import { specs as nonMaxSuppression } from "./non-max-suppression.js";
 import { specs as nonZero } from "./non-zero.js";
 import { specs as normalization } from "./normalization.js";
 import { specs as oneHot } from "./one-hot.js";
+import { specs as packedAttention } from "./packed-attention.js";
 import { specs as pad } from "./pad.js";
 import { specs as pool } from "./pool.js";
 import { specs as prelu } from "./prelu.js";
+import { specs as qlinear } from "./qlinear.js";
+import { specs as qlinearPool } from "./qlinear-pool.js";
 import { specs as quantize } from "./quantize.js";
 import { specs as random } from "./random.js";
 import { specs as range } from "./range.js";
@@ -42,9 +52,11 @@ import { specs as reshape } from "./reshape.js";
 import { specs as resize } from "./resize.js";
 import { specs as reverseSequence } from "./reverse-sequence.js";
 import { specs as roiAlign } from "./roi-align.js";
+import { specs as rotaryEmbeddingContrib } from "./rotary-embedding-contrib.js";
 import { specs as scatter } from "./scatter.js";
 import { specs as sequence } from "./sequence.js";
 import { specs as shape } from "./shape.js";
+import { specs as skipNormalization } from "./skip-normalization.js";
 import { specs as slice } from "./slice.js";
 import { specs as softmax } from "./softmax.js";
 import { specs as split } from "./split.js";
@@ -80,6 +92,7 @@ const families: readonly (readonly OpSpec[])[] = [
   convTranspose,
   cumSum,
   depthToSpace,
+  dynamicQuantizeLstm,
   einsum,
   elementwiseBinary,
   elementwiseUnary,
@@ -89,16 +102,25 @@ const families: readonly (readonly OpSpec[])[] = [
   gather,
   gemm,
   globalPool,
+  gpuOnly,
   gridSample,
+  groupQueryAttention,
+  inverse,
   matmul,
+  matmulInteger,
+  matmulNBits,
   maxUnpool,
+  multiHeadAttention,
   nonMaxSuppression,
   nonZero,
   normalization,
   oneHot,
+  packedAttention,
   pad,
   pool,
   prelu,
+  qlinear,
+  qlinearPool,
   quantize,
   random,
   range,
@@ -108,9 +130,11 @@ const families: readonly (readonly OpSpec[])[] = [
   resize,
   reverseSequence,
   roiAlign,
+  rotaryEmbeddingContrib,
   scatter,
   sequence,
   shape,
+  skipNormalization,
   slice,
   softmax,
   split,
