@@ -61,6 +61,7 @@ function attentionAxes(op: AxisContext): void {
     op.same(here.dims, isKey ? q.dims : v.dims);
   }
   op.freeze(S, SEQUENCE);
+  if (isCache || op.has(6)) op.balance([q.dims, v.dims], "the caches of keys and values have heads of one size");
 
   const part = dimsOf(op, q);
   const rest = (n: number) => op.fixed(n, "another part of the bias");

@@ -85,6 +85,8 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
   const W = op.in(1);
   const count = op.node.int("num_heads", 0);
   const sizes = hiddenSizes(op);
+  if (op.node.int("do_rotary", 0) !== 0)
+    return op.barrier("ONNX Runtime turns pairs of dims inside it on GPUs only: a removal could not be proven");
   if (!sizes?.every(isKnown)) return op.barrier("the hidden sizes of Q, K and V are unknown");
   const [nQ, nK, nV] = sizes as readonly [number, number, number];
   op.same(X[2] as Axis, W[0] as Axis);
@@ -101,7 +103,6 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
   op.same(q.heads, k.heads);
   op.same(q.heads, v.heads);
   op.same(q.dims, k.dims);
-  if (op.node.int("do_rotary", 0) !== 0) op.freeze(q.dims, `${op.node.opType} rotates pairs of them by their position`);
   if (op.has(past) || op.node.outputs[1]) op.same(k.dims, v.dims);
   else if (quantisation) op.balance([k.dims, v.dims], `${op.node.opType} has Q, K and V of one size`);
 
@@ -110,7 +111,7 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
   const silenced = silencedInputs(op, operands);
   if (silenced)
     op.contract(...parts.flatMap((over) => silenced.map((input): Slot => ({ input, axis: input === 1 ? 1 : 0, over, zero: true }))));
-  else op.freeze(q.dims, "the zero point of its weights is not known to be 0");
+  else freezeAxes(op, [q.dims, v.dims], "the zero point of its weights is not known to be 0");
 
   freezeInputs(op, [mask], "it is a mask");
   if (attentionBias !== undefined) biasAxes(op, attentionBias, q.heads);
