@@ -99,7 +99,7 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
     const feeds = await feedsOf(before, options);
     const equality = await proveClaims(runner, claims, feeds, options);
     options.signal?.throwIfAborted();
-    const loads = await checkLoads(runner, after, feeds[0] as Feeds);
+    const loads = await checkLoads(runner, after, feeds[0] as Feeds, before);
     requireLoads(loads);
     const accuracy = options.data ? await measureAccuracy(runner, before, after, options.data, options) : undefined;
     const latency = (options.latency ?? true) ? await measureLatency(runner, before, after, feeds[0] as Feeds, options) : undefined;

@@ -216,11 +216,18 @@ export class AxisSystem {
   #sumOfFamilies(r: AxisNode, parts: readonly AxisNode[]): AxisNode {
     const lead = parts.find((p) => this.#isDependent(p)) as AxisNode;
     const { rows, parts: members } = lead.form as { parts: readonly Axis[]; rows: Axis };
+    this.#collapseOthers(parts, rows);
     return this.family(
       members.map((_, b) => this.sum(parts.map((p) => this.inRow(p, rows, b)))),
       rows,
       r.origin,
     ) as AxisNode;
+  }
+
+  /** Parts that depend on other rows than these would depend on every pair of both: too many to follow. */
+  #collapseOthers(parts: readonly AxisNode[], rows: Axis): void {
+    for (const p of parts)
+      if (this.#isDependent(p) && !this.dependsOn(p, rows)) this.collapse(p, { text: "its parts depend on different axes" });
   }
 
   #productOfFamilies(r: AxisNode, factors: readonly AxisNode[], at: number): AxisNode {
@@ -233,6 +240,7 @@ export class AxisSystem {
       this.collapse(lead, { text: "it is flattened outside its rows" });
       return this.prod(factors, r.origin) as AxisNode;
     }
+    this.#collapseOthers(factors.slice(place + 1), rows);
     if (place < 0)
       return this.family(
         members.map((_, b) => this.prod(factors.map((f) => this.inRow(f, rows, b)))),

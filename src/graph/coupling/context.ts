@@ -56,8 +56,8 @@ export interface AxisContext extends OpContext {
    * oracle gathers here, and weights on these axes are consumers.
    */
   contract(...slots: readonly Slot[]): void;
-  /** Every index of `a` is read by position: the rows that stay keep equally many indices of `a`. `why` names the constraint. */
-  balance(a: Axis, why: string): void;
+  /** The rows that stay keep equally many indices of what depends on them, and all `axes` as many as each other. `why` names the constraint. */
+  balance(axes: readonly Axis[], why: string): void;
   /** Freezes every axis of every input and output. */
   barrier(why: string): void;
 }

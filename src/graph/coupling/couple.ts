@@ -52,7 +52,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   const valueAxes = new Map<Value, readonly Axis[]>();
   const useAxes = new Map<Node, Map<number, readonly Axis[]>>();
   const contractions: Contraction[] = [];
-  const balanced: { readonly axis: Axis; readonly node: Node | undefined; readonly why: string }[] = [];
+  const balanced: { readonly axes: readonly Axis[]; readonly node: Node | undefined; readonly why: string }[] = [];
   const barriers = new Map<Node, string>();
   const graph = model.graph;
 
@@ -180,8 +180,8 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
         }
         contractions.push({ node, slots });
       },
-      balance: (a, text) => {
-        balanced.push({ axis: a, node, why: text });
+      balance: (axes, text) => {
+        balanced.push({ axes, node, why: text });
       },
       barrier: (text) => {
         blocked = true;
@@ -250,7 +250,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     for (const { axes } of allTensors()) yield* axes;
   }
   for (const { axis, value } of settleFamilies(system, allTensors))
-    balanced.push({ axis, node: undefined, why: `"${value}" has as many indices of it in every row` });
+    balanced.push({ axes: [axis], node: undefined, why: `"${value}" has as many indices of it in every row` });
   const balances = balancesOf(system, balanced);
   return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, chains, barriers };
 }
@@ -261,13 +261,13 @@ function permuted(system: AxisSystem, axes: readonly Axis[], { moved, nodes }: C
 }
 
 /** The balances of families that still are: once for the same members, with the first reason given. */
-function balancesOf(system: AxisSystem, stated: readonly { axis: Axis; node: Node | undefined; why: string }[]): Balance[] {
+function balancesOf(system: AxisSystem, stated: readonly { axes: readonly Axis[]; node: Node | undefined; why: string }[]): Balance[] {
   const seen = new Set<string>();
   const out: Balance[] = [];
-  for (const { axis, node, why } of stated) {
-    const parts = system.members(axis);
+  for (const { axes, node, why } of stated) {
+    const parts = axes.flatMap((a) => system.members(a));
     const key = parts.map((p) => system.find(p.axis).id).join(",");
-    if (parts.length === 1 || system.reason(axis) || seen.has(key)) continue;
+    if (parts.length === 1 || axes.every((a) => system.reason(a)) || seen.has(key)) continue;
     seen.add(key);
     out.push({ parts, node, why });
   }

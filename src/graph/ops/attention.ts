@@ -73,6 +73,7 @@ function attentionAxes(op: AxisContext): void {
   if (queries === undefined) freezeAxes(op, [qHeads, kvHeads], "its heads are shared in a way that cannot be followed");
   else op.same(qHeads, queries === 1 ? kvHeads : op.prod([kvHeads, op.atom(queries)]));
   op.same(qDims, kDims);
+  for (const dims of [qDims, vDims]) op.balance([dims], "the heads of Attention have equally many dims");
   const summed = (heads: Dim, dims: Axis): Axis => (packed ? op.prod([op.fixed(heads, "heads"), dims]) : dims);
   // The default scale is 1/√d of the whole head: the oracle sets what left to 0 rather than take it out.
   const axis = packed ? 2 : 3;

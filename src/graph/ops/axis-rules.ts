@@ -191,7 +191,7 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     const side = op.dependent(groups, c);
     op.same(far, side.whole);
     op.same(inner, side.inner);
-    op.balance(side.inner, `the ${group} groups of a convolution read equally many channels`);
+    op.balance([side.inner], `the ${group} groups of a convolution read equally many channels`);
   }
   op.major(own, groups);
   if (m === 1) {
@@ -200,13 +200,14 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
   }
   const side = op.dependent(groups, m);
   op.same(own, side.whole);
-  op.balance(side.inner, `the ${group} groups of a convolution make equally many channels`);
+  op.balance([side.inner], `the ${group} groups of a convolution make equally many channels`);
   return side.inner;
 }
 
-/** The number of groups that stay: the channels over those of one group. */
-export function groupsLeft(channels: Dim, perGroup: Dim): number {
+/** The number of groups that stay: the channels over those of one group. undefined for channels that only a run can count, all of which stay. */
+export function groupsLeft(channels: Dim, perGroup: Dim): number | undefined {
   const groups = exactDiv(channels, perGroup);
-  if (groups === undefined || !isKnown(groups)) throw internal(`${channels} channels are not groups of ${perGroup}.`);
-  return groups;
+  if (isKnown(channels) && (groups === undefined || !isKnown(groups)))
+    throw internal(`${channels} channels are not groups of ${perGroup}.`);
+  return groups !== undefined && isKnown(groups) ? groups : undefined;
 }

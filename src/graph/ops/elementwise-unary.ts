@@ -113,6 +113,15 @@ const rows: readonly Row[] = [
   { type: "Gelu", since: [20], f: (node) => (node.string("approximate", "none") === "tanh" ? geluTanh : gelu) },
   { type: "Gelu", domain: "com.microsoft", since: [1], f: plain(gelu) },
   {
+    type: "QuickGelu",
+    domain: "com.microsoft",
+    since: [1],
+    f(node) {
+      const alpha = attribute(node, "alpha", 1.702);
+      return (x) => x * sigmoid(alpha * x);
+    },
+  },
+  {
     type: "Swish",
     since: [24],
     f(node) {
@@ -182,6 +191,29 @@ function unary(row: Row): OpSpec {
       return y && [y];
     },
     axes: passThrough,
+    macs: noMacs,
+  });
+}
+
+/** A function of com.microsoft on the sum of a tensor and a vector along its last axis. */
+function biased(type: string, inputs: readonly string[], f: Scalar, output = "Y"): OpSpec {
+  return defineOp({
+    type,
+    domain: "com.microsoft",
+    since: [1],
+    inputs,
+    outputs: [output],
+    remark: NO_MACS,
+    infer: (op) => [likeInput(op)],
+    evaluate(_, [x, bias]) {
+      const numbers = x && isFloat(x.dtype) && exactNumbers(x);
+      const b = bias && exactNumbers(bias);
+      if (!x || !numbers || !isNumeric(x.dtype) || (bias && !b)) return undefined;
+      const sum = b ? numbers.map((v, i) => v + (b[i % b.length] as number)) : numbers;
+      const y = mapElements(Tensor.fromNumbers(x.dtype, x.dims, sum), x.dtype, f);
+      return y && [y];
+    },
+    axes: elementwise,
     macs: noMacs,
   });
 }
@@ -263,26 +295,6 @@ export const specs: readonly OpSpec[] = [
     axes: passThrough,
     macs: noMacs,
   }),
-  defineOp({
-    type: "FastGelu",
-    domain: "com.microsoft",
-    since: [1],
-    inputs: ["X", "bias?"],
-    outputs: ["Y"],
-    remark: NO_MACS,
-    infer: (op) => [likeInput(op)],
-    evaluate(_, [x, bias]) {
-      const numbers = x && isFloat(x.dtype) && exactNumbers(x);
-      const b = bias && exactNumbers(bias);
-      if (!x || !numbers || !isNumeric(x.dtype) || (bias && !b)) return undefined;
-      const y = mapElements(
-        Tensor.fromNumbers(x.dtype, x.dims, b ? numbers.map((v, i) => v + (b[i % b.length] as number)) : numbers),
-        x.dtype,
-        geluTanh,
-      );
-      return y && [y];
-    },
-    axes: elementwise,
-    macs: noMacs,
-  }),
+  biased("FastGelu", ["X", "bias?"], geluTanh),
+  biased("BiasGelu", ["A", "B"], gelu, "C"),
 ];

@@ -19,6 +19,7 @@ import { specs as cumSum } from "./cum-sum.js";
 import { specs as deformConv } from "./deform-conv.js";
 import { specs as depthToSpace } from "./depth-to-space.js";
 import { specs as det } from "./det.js";
+import { specs as dynamicQuantizeLstm } from "./dynamic-quantize-lstm.js";
 import { specs as einsum } from "./einsum.js";
 import { specs as elementwiseBinary } from "./elementwise-binary.js";
 import { specs as elementwiseUnary } from "./elementwise-unary.js";
@@ -28,18 +29,27 @@ import { specs as flatten } from "./flatten.js";
 import { specs as gather } from "./gather.js";
 import { specs as gemm } from "./gemm.js";
 import { specs as globalPool } from "./global-pool.js";
+import { specs as gpuOnly } from "./gpu-only.js";
 import { specs as gridSample } from "./grid-sample.js";
+import { specs as groupQueryAttention } from "./group-query-attention.js";
+import { specs as inverse } from "./inverse.js";
 import { specs as losses } from "./losses.js";
 import { specs as matmul } from "./matmul.js";
+import { specs as matmulInteger } from "./matmul-integer.js";
+import { specs as matmulNBits } from "./matmul-n-bits.js";
 import { specs as maxUnpool } from "./max-unpool.js";
+import { specs as multiHeadAttention } from "./multi-head-attention.js";
 import { specs as nonMaxSuppression } from "./non-max-suppression.js";
 import { specs as nonZero } from "./non-zero.js";
 import { specs as normalization } from "./normalization.js";
 import { specs as oneHot } from "./one-hot.js";
 import { specs as optional } from "./optional.js";
+import { specs as packedAttention } from "./packed-attention.js";
 import { specs as pad } from "./pad.js";
 import { specs as pool } from "./pool.js";
 import { specs as prelu } from "./prelu.js";
+import { specs as qlinear } from "./qlinear.js";
+import { specs as qlinearPool } from "./qlinear-pool.js";
 import { specs as quantize } from "./quantize.js";
 import { specs as random } from "./random.js";
 import { specs as range } from "./range.js";
@@ -50,10 +60,12 @@ import { specs as resize } from "./resize.js";
 import { specs as reverseSequence } from "./reverse-sequence.js";
 import { specs as roiAlign } from "./roi-align.js";
 import { specs as rotaryEmbedding } from "./rotary-embedding.js";
+import { specs as rotaryEmbeddingContrib } from "./rotary-embedding-contrib.js";
 import { specs as scatter } from "./scatter.js";
 import { specs as sequence } from "./sequence.js";
 import { specs as shape } from "./shape.js";
 import { specs as signal } from "./signal.js";
+import { specs as skipNormalization } from "./skip-normalization.js";
 import { specs as slice } from "./slice.js";
 import { specs as softmax } from "./softmax.js";
 import { specs as split } from "./split.js";
@@ -100,6 +112,7 @@ const families: readonly (readonly OpSpec[])[] = [
   deformConv,
   depthToSpace,
   det,
+  dynamicQuantizeLstm,
   einsum,
   elementwiseBinary,
   elementwiseUnary,
@@ -109,18 +122,27 @@ const families: readonly (readonly OpSpec[])[] = [
   gather,
   gemm,
   globalPool,
+  gpuOnly,
   gridSample,
   losses,
+  groupQueryAttention,
+  inverse,
   matmul,
+  matmulInteger,
+  matmulNBits,
   maxUnpool,
+  multiHeadAttention,
   nonMaxSuppression,
   nonZero,
   normalization,
   oneHot,
   optional,
+  packedAttention,
   pad,
   pool,
   prelu,
+  qlinear,
+  qlinearPool,
   quantize,
   random,
   range,
@@ -135,6 +157,8 @@ const families: readonly (readonly OpSpec[])[] = [
   sequence,
   shape,
   signal,
+  rotaryEmbeddingContrib,
+  skipNormalization,
   slice,
   softmax,
   split,

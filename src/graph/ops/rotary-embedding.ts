@@ -46,6 +46,7 @@ function rotaryAxes(op: AxisContext): void {
   const [cos, sin] = [op.in(1), op.in(2)];
   const last = X[X.length - 1] as Axis;
   const dims = heads === undefined ? last : (op.split(last, [heads, size])[1] as Axis);
+  if (heads !== undefined) op.balance([dims], "the heads of RotaryEmbedding have equally many dims");
   const pairs = exactDiv(rotated, 2);
   if (!isKnown(size) || !isKnown(rotated) || pairs === undefined) return op.barrier("the dims it rotates are known only at run time");
   const turned = rotated < size ? (op.cut(dims, [rotated])[0] as Axis) : dims;
