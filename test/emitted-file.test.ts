@@ -18,7 +18,7 @@ function weights(name: string, ...dims: number[]): Record<string, unknown> {
 
 const about = (key: string) => [{ key, value: "kept" }];
 
-/** x·a → Relu → Reshape to a column → Reshape back → ·b, with everything a file can say about it. */
+/** x·a → Relu → Reshape to a column → Abs → Reshape back → ·b, with everything a file can say about it. */
 function original(): Uint8Array {
   return message("ModelProto", {
     irVersion: 10,
@@ -60,7 +60,8 @@ function original(): Uint8Array {
           output: ["p"],
           attribute: [{ name: "allowzero", type: 2, i: 0, docString: "an attribute" }],
         },
-        { opType: "Reshape", name: "together", input: ["p", "flat"], output: ["q"] },
+        { opType: "Abs", name: "positive", input: ["p"], output: ["s"] },
+        { opType: "Reshape", name: "together", input: ["s", "flat"], output: ["q"] },
         { opType: "MatMul", name: "last", input: ["q", "b"], output: ["y"] },
       ],
     },
