@@ -281,7 +281,7 @@ export const specs: readonly OpSpec[] = [
     since: [7, 10, 12, 13, 22],
     inputs: ["data", "ratio?", "training_mode?"],
     outputs: ["output", "mask?"],
-    remark: `${NO_MACS} Random under training_mode, and then never folded.`,
+    remark: `${NO_MACS} Random under training_mode: then never folded, and kept whole.`,
     infer(op) {
       const mask = op.opset < 10 ? op.type(0)?.dtype : "bool";
       return [likeInput(op), mask && tensorOf(mask, op.shape(0))];
@@ -292,7 +292,11 @@ export const specs: readonly OpSpec[] = [
       // What the mask holds outside training is defined since opset 12 only.
       return opset < 12 ? undefined : [data, Tensor.fromNumbers("bool", data.dims, new Uint8Array(data.size).fill(1))];
     },
-    axes: passThrough,
+    axes(op) {
+      // The numbers drawn for the elements that stay depend on how many there are.
+      if (op.has(2) && op.constant(2)?.scalar() !== 0) op.barrier("Dropout may draw a random number for each element (training_mode)");
+      else passThrough(op);
+    },
     macs: noMacs,
   }),
   biased("FastGelu", ["X", "bias?"], geluTanh),
