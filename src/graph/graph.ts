@@ -290,6 +290,20 @@ export class Graph {
   }
 }
 
+/** Every node of `graph` and its subgraphs, outer to inner: a node, then the nodes of its bodies, then the node after it. */
+export function* everyNode(graph: Graph): Iterable<Node> {
+  for (const node of graph.nodes) {
+    yield node;
+    for (const body of node.subgraphs()) yield* everyNode(body);
+  }
+}
+
+/** `graph` and its subgraphs at any depth, outer to inner. */
+export function* everyGraph(graph: Graph): Iterable<Graph> {
+  yield graph;
+  for (const node of graph.nodes) for (const body of node.subgraphs()) yield* everyGraph(body);
+}
+
 /** Outer values that the subgraphs of `node` read, at any depth, each once. */
 export function captures(node: Node): Value[] {
   const found = new Set<Value>();
