@@ -4,7 +4,7 @@ import { encodedSize } from "../graph/codec.js";
 import { type Cost, cost } from "../graph/cost.js";
 import { couple } from "../graph/coupling/couple.js";
 import { type Coupling, findGroups } from "../graph/coupling/groups.js";
-import type { Model } from "../graph/graph.js";
+import { everyGraph, everyNode, type Model } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
 import { typeText } from "../graph/print.js";
 import type { Command } from "./command.js";
@@ -55,7 +55,7 @@ interface Facts {
   };
   readonly inputs: Readonly<Record<string, string>>;
   readonly outputs: Readonly<Record<string, string>>;
-  /** Nodes of the main graph by operator, most frequent first. */
+  /** Nodes of all graphs by operator, most frequent first. */
   readonly operators: Readonly<Record<string, number>>;
   readonly cost: {
     readonly macs: number;
@@ -76,7 +76,7 @@ function inspect(model: Model, path: string, coupling: Coupling, c: Cost): Facts
   const { graph } = model;
   const types = coupling.typing.types;
   const counts = new Map<string, number>();
-  for (const n of graph.nodes) counts.set(n.qualifiedType, (counts.get(n.qualifiedType) ?? 0) + 1);
+  for (const n of everyNode(graph)) counts.set(n.qualifiedType, (counts.get(n.qualifiedType) ?? 0) + 1);
   const named = (values: typeof graph.inputs) => Object.fromEntries(values.map((v) => [v.name, typeText(types.type(v))]));
   const groups = groupFacts(coupling);
   return {
@@ -105,7 +105,9 @@ function inspect(model: Model, path: string, coupling: Coupling, c: Cost): Facts
 }
 
 function typesOf(model: Model, types: Types): Record<string, string> {
-  return Object.fromEntries([...model.graph.values].map((v) => [v.name, typeText(types.type(v))]));
+  // A name that several bodies give to a value of theirs is told with the type of the first.
+  const values = [...everyGraph(model.graph)].reverse().flatMap((g) => [...g.values]);
+  return Object.fromEntries(values.map((v) => [v.name, typeText(types.type(v))]));
 }
 
 /** Reasons shown; --json has all. */

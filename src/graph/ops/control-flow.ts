@@ -4,7 +4,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown } from "../dim.js";
 import type { Graph, Node, ValueType } from "../graph.js";
-import { defineOp, type InferContext, type Inferred, type OpSpec } from "../op.js";
+import { defineOp, type InferContext, type Inferred, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
 import { frontAxis, hasInput } from "./shape-rules.js";
 
@@ -22,7 +22,7 @@ const conditional = defineOp({
   infer(op) {
     const [yes, no] = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")].map((g) => g && possible(op, g));
     if (!yes || !no) return [];
-    const known = op.constant(0)?.ints()[0];
+    const known = conditionOf(op);
     // A branch whose nodes contradict the shapes at hand is never taken with them: exporters guard cases so.
     const taken = known !== undefined ? (known ? yes : no) : no instanceof ModelError ? yes : yes instanceof ModelError ? no : undefined;
     if (taken instanceof ModelError) throw taken;
@@ -35,7 +35,7 @@ const conditional = defineOp({
     const bodies = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")];
     if (!bodies.every((g) => g !== undefined)) return op.barrier("If lacks a branch");
     const results = bodies.map((g) => op.body(g, []));
-    const known = op.constant(0)?.ints()[0];
+    const known = conditionOf(op);
     op.node.outputs.forEach((o, i) => {
       if (!o) return;
       const [yes, no] = results.map((r) => r[i]);
@@ -44,6 +44,12 @@ const conditional = defineOp({
     });
   },
 });
+
+/** The condition of an If where it is the same in every run: a constant, or a question about extents that are numbers. */
+export function conditionOf(op: Pick<OpContext, "content">): number | undefined {
+  const known = op.content(0)?.[0];
+  return known !== undefined && isKnown(known) ? known : undefined;
+}
 
 /** Types of the outputs of a branch, or the contradiction that keeps it from being taken. */
 function possible(op: InferContext, branch: Graph): readonly (ValueType | undefined)[] | ModelError {
