@@ -7,6 +7,7 @@ import { type Coupling, findGroups } from "../graph/coupling/groups.js";
 import { everyGraph, everyNode, type Model } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
 import { typeText } from "../graph/print.js";
+import { prepare } from "../passes/prepare.js";
 import type { Command } from "./command.js";
 import { type FrozenReason, frozenReasons, type GroupFacts, groupFacts, prunableShare } from "./inspect-groups.js";
 import { explain, explainText } from "./inspect-why.js";
@@ -27,7 +28,7 @@ export const inspectCommand: Command = {
 
   async run({ positionals, flags, terminal: { out } }) {
     const path = positionals[0] as string;
-    const model = await readModel(path);
+    const { model } = prepare(await readModel(path));
     const inputShapes = inputShapesOf(flags, model);
     const types = infer(model, inputShapes ? { bind: inputShapes } : {});
     const coupling = findGroups(model, couple(model, types));

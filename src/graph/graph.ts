@@ -166,6 +166,18 @@ export class Graph {
     return node;
   }
 
+  /** Puts `nodes`, which have taken over the outputs of `node` that anyone reads, in its place. */
+  replaceNode(node: Node, nodes: readonly Node[]): void {
+    const at = this.#nodes.indexOf(node);
+    if (at < 0) throw internal(`Node "${node.label}" is not in graph "${this.name}".`);
+    for (const g of node.subgraphs()) releaseCaptures(g);
+    node.truncateInputs(0);
+    this.#controlFlow.delete(node);
+    node._graph = undefined;
+    for (const n of nodes) this.#own(n);
+    this.#nodes.splice(at, 1, ...nodes);
+  }
+
   /** Every reader of `of`, graph outputs included, reads `by` instead. */
   replaceUses(of: Value, by: Value): void {
     for (const { node, index } of of.uses()) node.setInput(index, by);
@@ -319,7 +331,8 @@ export function captures(node: Node): Value[] {
   return [...found];
 }
 
-function releaseCaptures(g: Graph): void {
+/** Takes back every read that nodes of `g`, a subgraph about to be dropped, make. */
+export function releaseCaptures(g: Graph): void {
   for (const n of g.nodes) {
     for (const s of n.subgraphs()) releaseCaptures(s);
     n.truncateInputs(0);

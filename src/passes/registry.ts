@@ -8,6 +8,8 @@ import type { Criterion } from "../score/criterion.js";
 import { closest } from "../suggest.js";
 import { foldBatchNorm } from "./fold-batch-norm.js";
 import { foldConstants } from "./fold-constants.js";
+import { inlineBranches } from "./inline-branches.js";
+import { inlineFunctions } from "./inline-functions.js";
 import { mergeChannels } from "./merge-channels.js";
 import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
@@ -21,6 +23,8 @@ export type Entry = { readonly kind: "pass"; readonly pass: Pass } | { readonly 
 export const passes: readonly Pass[] = [
   foldBatchNorm,
   foldConstants,
+  inlineFunctions,
+  inlineBranches,
   removeIdentity,
   removeDead,
   removeFilters,
