@@ -8,6 +8,7 @@ import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
 import { type Chain, findChains } from "./chains.js";
 import type { AxisContext, Slot } from "./context.js";
 import { settleFamilies, type TypedTensor } from "./families.js";
+import { isMeasure, isShapeArithmetic, type Measured, Measures, Rulers } from "./measures.js";
 
 /** A sum over axes of a node's inputs: one record per summed label. */
 export interface Contraction {
@@ -37,6 +38,9 @@ export interface Typing {
   readonly balances: readonly Balance[];
   /** Nodes that are typed together, as a permutation of one axis; what lies between them has no axes of its own. */
   readonly chains: readonly Chain[];
+  /** What shape arithmetic is computed from, and where extents can be read. */
+  readonly measures: Measures;
+  readonly rulers: Rulers;
   /** Nodes that no rule covers, with the reason. */
   readonly barriers: ReadonlyMap<Node, string>;
 }
@@ -251,18 +255,43 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
 
   for (const node of graph.nodes) typeNode(node);
 
+  const measures = new Measures(types);
+  const pinAll = (measured: readonly Measured[], why: Reason) => {
+    for (const { value, axis } of measured) {
+      const a = axesOf(value)?.[axis];
+      if (a) system.pin(a, { node: value.uses().find((u) => isMeasure(u.node))?.node.label, ...why });
+    }
+  };
   /** Pins the axes whose extents shape arithmetic puts into `value`. */
   const pinMeasured = (value: Value, text: string) => {
-    const stack: Value[] = [value];
-    const seen = new Set<Node>();
-    while (stack.length > 0) {
-      const node = (stack.pop() as Value).producer;
-      if (!node || seen.has(node) || !isShapeArithmetic(node, types)) continue;
-      seen.add(node);
-      const [measured] = node.inputs;
-      if (isMeasure(node) && measured) {
-        for (const a of axesOf(measured) ?? []) system.pin(a, { text, node: node.label });
-      } else for (const v of node.inputs) if (v) stack.push(v);
+    pinAll(measures.of(value).flat(), { text });
+  };
+
+  /**
+   * A size of symbols that changes with a free axis is written anew from the extents its symbols name (slice.ts). Where no
+   * place in the model has one of them, the axis stays.
+   */
+  const rulers = new Rulers(graph, types);
+  const isWhole = ({ value, axis }: Measured) => system.reason(axesOf(value)?.[axis] as Axis) !== undefined;
+  const pinUntold = (node: Node, sizes: readonly number[]) => {
+    const at = (d: Dim): Reason => ({
+      text: `${node.opType} has a size that changes with it, and ${d} in it cannot be told`,
+      node: node.label,
+    });
+    for (const k of sizes) {
+      const v = node.inputs[k];
+      const content = (v && types.content(v)) ?? [];
+      const measured = v ? measures.of(v) : [];
+      content.forEach((d, e) => {
+        if (!rulers.canTell(d, node, isWhole)) pinAll(measured[e] ?? [], at(d));
+      });
+    }
+    // What lies inside a chain has no axes.
+    if (chainOf.has(node)) return;
+    const touched = [...node.inputs.map((_, i) => axesOfInput(node, i)), ...node.outputs.map((o) => o && axesOf(o))];
+    for (const a of touched.flatMap((axes) => axes ?? [])) {
+      const { size } = system.find(a);
+      if (!isKnown(size) && !system.reason(a) && !rulers.canTell(size, node, isWhole)) system.pin(a, at(size));
     }
   };
 
@@ -282,6 +311,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       if (v && !sizes.includes(k) && (isOpaque || !types.content(v)?.every(isKnown)))
         pinMeasured(v, `${node.opType} "${node.label}" computes with its extent`);
     });
+    if (sizes.length > 0) pinUntold(node, sizes);
   }
   function* allTensors(): Iterable<TypedTensor> {
     for (const [value, axes] of valueAxes) yield { axes, isConstant: value.constant !== undefined };
@@ -293,7 +323,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   for (const { axis, value } of settleFamilies(system, allTensors))
     balanced.push({ axis, node: undefined, why: `"${value}" has as many indices of it in every row` });
   const balances = balancesOf(system, balanced);
-  return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, chains, barriers };
+  return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, chains, measures, rulers, barriers };
 }
 
 function permuted(system: AxisSystem, axes: readonly Axis[], { moved, nodes }: Chain): readonly Axis[] {
@@ -323,17 +353,6 @@ export function isTypedPerUse(value: Value): boolean {
   const c = value.constant;
   // What a body returns has its name in the body's list of outputs: it cannot be cloned for one reader.
   return c !== undefined && c.dims.length <= 1 && !(value.isOutput && value.graph?.owner !== undefined);
-}
-
-/** A node that tells extents: of its input only the shape matters. */
-export function isMeasure(node: Node): boolean {
-  return node.isStandard && (node.opType === "Shape" || node.opType === "Size");
-}
-
-/** A node whose outputs are all small integer tensors with known (possibly symbolic) contents, made from shapes. */
-export function isShapeArithmetic(node: Node, types: Types): boolean {
-  if (node.outputs.length === 0) return false;
-  return node.outputs.every((o) => !o || types.content(o) !== undefined);
 }
 
 function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, opset: number): string | undefined {

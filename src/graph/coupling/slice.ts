@@ -1,14 +1,16 @@
 /** The deed: a model without the removed choices. Deterministic; takes no decision. */
-import { internal, UnsupportedError } from "../../errors.js";
+import { internal } from "../../errors.js";
+import { int } from "../attribute.js";
 import { Copies, cloneModel } from "../clone.js";
-import { type Dim, exactDiv, isKnown, product } from "../dim.js";
+import { type Dim, exactDiv, isKnown, product, terms } from "../dim.js";
 import { everyGraph, everyNode, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { applyTypes, infer, type Types } from "../infer.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
 import type { Chain } from "./chains.js";
 import type { Kept } from "./choices.js";
-import { isMeasure, isShapeArithmetic, isTypedPerUse, type Typing } from "./couple.js";
+import { isTypedPerUse, type Typing } from "./couple.js";
+import { isShapeArithmetic, type Measured } from "./measures.js";
 import type { ResizeContext } from "./resize.js";
 
 /**
@@ -53,6 +55,8 @@ class Slicer {
   readonly #done = new Set<Value>();
   /** Small constants: value -> signature of what is kept -> uses. */
   readonly #perUse = new Map<Value, Signatures>();
+  /** Nodes of the copy with operands to patch -> their originals. */
+  readonly #originals = new Map<Node, Node>();
   readonly #wanted: { node: Node; input: number; content: readonly Dim[] }[] = [];
   /** Nodes typed as part of a chain: what lies between them has no axes that say anything. */
   readonly #chained: ReadonlySet<Node>;
@@ -145,6 +149,7 @@ class Slicer {
     if (isShapeArithmetic(node, types)) return;
     const spec = types.spec(node);
     if (!spec?.resize || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
+    this.#originals.set(target, node);
     const base = types.context(node);
     const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
     const outAxis = (i: number, a: number) => this.#typing.axesOf(node.outputs[i] as Value)?.[a] as Axis;
@@ -221,57 +226,80 @@ class Slicer {
         const tensor = Tensor.fromNumbers(dtype, rank0 ? [] : [values.length], values);
         node.setInput(input, graphOf(node).addInitializer(`${have?.name ?? node.label}_resized`, tensor));
       } else {
-        if (!have || !now || now.length !== content.length) {
-          throw new UnsupportedError(
-            "SLICE_OPERAND",
-            `Operand ${input} of ${node.opType} "${node.label}" must become [${content.join(", ")}], but it is computed in a way that cannot be rewritten.`,
-            { at: { node: node.label }, hint: "Fix the dynamic input sizes of the model first, or exclude this layer." },
-          );
-        }
-        node.setInput(input, this.#patchElements(node, have, now, content));
+        node.setInput(input, this.#patchElements(node, input, now?.length === content.length ? now : [], content));
       }
       types = undefined;
     }
   }
 
-  #patchElements(node: Node, have: Value, now: readonly Dim[], content: readonly Dim[]): Value {
+  /** An operand of runs: elements of the old one where it says what it should, new ones elsewhere. */
+  #patchElements(node: Node, input: number, now: readonly Dim[], content: readonly Dim[]): Value {
+    const have = node.inputs[input];
+    const name = have?.name ?? node.label;
     const pieces: Value[] = [];
     const graph = graphOf(node);
+    const original = this.#originals.get(node)?.inputs[input];
+    const type = original && this.#typing.types.type(original);
+    // Pieces are int64; starts and ends of a Slice may be int32.
+    const [narrow, wide] = type?.kind === "tensor" && type.dtype === "int32" ? [INT32, INT64] : [];
+    const cast = (v: Value, to: number | undefined) =>
+      to ? only(graph.insertNode("Cast", [v], { before: node, outputs: [`${name}_cast`], attributes: { to: int(to) } })) : v;
     // A Reshape finds one extent by itself.
     const changed = content.flatMap((d, k) => (!isKnown(d) && now[k] !== d ? [k] : []));
     const open = node.opType === "Reshape" && changed.length === 1 && !content.includes(-1) ? changed[0] : undefined;
     for (let k = 0; k < content.length; ) {
-      const isNew = now[k] !== content[k];
+      const d = k === open ? -1 : (content[k] as Dim);
+      const isOld = have !== undefined && now[k] === content[k];
       let end = k + 1;
-      while (end < content.length && (now[end] !== content[end]) === isNew) end++;
-      if (isNew) {
-        const run = content.slice(k, end).map((d, i) => (k + i === open ? -1 : d));
-        if (!run.every(isKnown)) {
-          throw new UnsupportedError(
-            "SLICE_OPERAND",
-            `A symbolic element of the size operand "${have.name}" of "${node.label}" changed from [${now.slice(k, end)}] to [${run}].`,
-            { at: { node: node.label } },
-          );
-        }
-        pieces.push(graph.addInitializer(`${have.name}_resized`, Tensor.ints(run)));
-      } else {
-        const indices = graph.addInitializer(`${have.name}_positions`, Tensor.ints(Array.from({ length: end - k }, (_, i) => k + i)));
-        const g = graph.insertNode("Gather", [have, indices], {
-          before: node,
-          outputs: [`${have.name}_kept`],
-          attributes: { axis: { kind: "int", value: 0 } },
-        });
-        pieces.push(g.outputs[0] as Value);
-      }
+      if (isOld) {
+        while (end < content.length && now[end] === content[end]) end++;
+        const indices = graph.addInitializer(`${name}_positions`, Tensor.ints(Array.from({ length: end - k }, (_, i) => k + i)));
+        const run = graph.insertNode("Gather", [have, indices], { before: node, outputs: [`${name}_kept`], attributes: { axis: int(0) } });
+        pieces.push(cast(only(run), wide));
+      } else if (isKnown(d)) {
+        const run = [d];
+        for (; end < content.length && end !== open && isKnown(content[end] as Dim) && now[end] !== content[end]; end++)
+          run.push(content[end] as number);
+        pieces.push(graph.addInitializer(`${name}_resized`, Tensor.ints(run)));
+      } else pieces.push(this.#told(d, node));
       k = end;
     }
-    if (pieces.length === 1) return pieces[0] as Value;
-    const c = graph.insertNode("Concat", pieces, {
-      before: node,
-      outputs: [`${have.name}_resized`],
-      attributes: { axis: { kind: "int", value: 0 } },
+    if (pieces.length === 1) return cast(pieces[0] as Value, narrow);
+    const all = graph.insertNode("Concat", pieces, { before: node, outputs: [`${name}_resized`], attributes: { axis: int(0) } });
+    return cast(only(all), narrow);
+  }
+
+  /** A vector of one element: an extent of symbols, computed before `reader` from the places that have them. */
+  #told(d: Dim, reader: Node): Value {
+    const graph = graphOf(reader);
+    const make = (op: string, inputs: readonly Value[], attributes = {}) =>
+      only(graph.insertNode(op, inputs, { before: reader, attributes }));
+    const constant = (x: number) => graph.addInitializer("extent", Tensor.ints([x]));
+    // The reader itself may be new: places are known by the original it stands for.
+    const read = (text: string): Value | undefined => {
+      const place = this.#typing.rulers.find(text, this.#originals.get(reader) as Node, ({ value, axis }) => {
+        const axes = this.#typing.axesOf(value);
+        return axes !== undefined && this.#typing.system.reason(axes[axis] as Axis) !== undefined;
+      });
+      if (!place) return undefined;
+      return make("Gather", [make("Shape", [this.#copies.value(place.value)]), constant(place.axis)], { axis: int(0) });
+    };
+    const whole = isKnown(d) ? constant(d) : read(d);
+    if (whole) return whole;
+    const sum = terms(d).map(({ coefficient, factors }) => {
+      const parts = factors.map((f) => {
+        const extent = read(f);
+        // couple.ts keeps whatever a size that cannot be told depends on.
+        if (!extent)
+          throw internal(`A size of ${reader.opType} "${reader.label}" must become ${d}, but no extent of the model is ${f}.`, {
+            node: reader.label,
+          });
+        return extent;
+      });
+      if (coefficient !== 1 || parts.length === 0) parts.push(constant(coefficient));
+      return parts.reduce((a, b) => make("Mul", [a, b]));
     });
-    return c.outputs[0] as Value;
+    return sum.reduce((a, b) => make("Add", [a, b]));
   }
 
   isCut(value: Value): boolean {
@@ -307,6 +335,14 @@ function* everyValue(graph: Graph): Iterable<Value> {
 /** The graph a node or value of the copy lives in. */
 function graphOf(part: Node | Value): Graph {
   return part.graph as Graph;
+}
+
+/** TensorProto.DataType, for Cast. */
+const INT32 = 6;
+const INT64 = 7;
+
+function only(node: Node): Value {
+  return node.outputs[0] as Value;
 }
 
 function setKept(constant: Value, tensor: Tensor): void {
@@ -391,11 +427,8 @@ function freezeDataReads(typing: Typing, kept: Kept, copies: Copies): ReadonlySe
   const moving = new Set<Value>();
   for (const node of everyNode(model.graph)) {
     if (isShapeArithmetic(node, types)) {
-      const [measured] = node.inputs;
-      const moves = isMeasure(node)
-        ? measured && typing.axesOf(measured)?.some((a) => kept.isCut(a))
-        : node.inputs.some((v) => v && moving.has(v));
-      if (moves) for (const o of node.outputs) if (o) moving.add(o);
+      const isCut = ({ value, axis }: Measured) => kept.isCut(typing.axesOf(value)?.[axis] as Axis);
+      for (const o of node.outputs) if (o && typing.measures.of(o).some((list) => list.some(isCut))) moving.add(o);
       continue;
     }
     const spec = types.spec(node);
