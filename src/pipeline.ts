@@ -1,5 +1,6 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
 import { ConfigError } from "./errors.js";
+import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
 import type { Model } from "./graph/graph.js";
@@ -10,6 +11,7 @@ import { type Entry, findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
+import { retie, type Untying } from "./passes/untie.js";
 import type { RunReport, StepReport } from "./report.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
 import type { PruningPlan } from "./score/plan.js";
@@ -31,6 +33,8 @@ export interface PruneOptions extends ProofOptions {
   readonly target?: Target;
   readonly scope?: "local" | "global";
   readonly align?: number | "auto";
+  /** Shared matrices that get a copy per reader (passes/untie.ts). Default "auto". */
+  readonly untie?: Untying;
   /** Groups or nodes left whole. */
   readonly exclude?: readonly string[];
 }
@@ -110,7 +114,7 @@ export function planOnly(
       hint: "Give one of --ratio, --macs, --params, --bytes.",
     });
   const notes: Note[] = [];
-  const prepared = prepare(model);
+  const prepared = prepare(model, options.untie ?? "auto");
   const result = makePlan(prepared.model, {
     criterion,
     options: parseOptions(criterion, request.options),
@@ -123,7 +127,7 @@ export function planOnly(
     measure: (m, what) => measured(m, what, options),
     note: (n) => notes.push(n),
   });
-  return { ...result, notes: [...prepared.notes, ...notes] };
+  return { ...result, plan: { ...result.plan, untied: [...prepared.untied] }, notes: [...prepared.notes, ...notes] };
 }
 
 function runStep(
@@ -169,7 +173,7 @@ function removalStep(
   const { model: prepared, notes } = removal.prepared;
   if (prepared !== model)
     claims.push({
-      what: "functions and branches put in place: after against before",
+      what: "functions, branches and untied matrices put in place: after against before",
       candidate: prepared,
       original: model,
       reference: () => model,
@@ -195,7 +199,8 @@ function removalStep(
 
 /** What the file made from a model costs: dead nodes and weights do not reach it. */
 function measured(model: Model, what: Exclude<Measure, "ratio">, options: PruneOptions): number {
-  const clean = runPass(removeDead, withoutFunctions(model).model).model;
+  const clean = cloneModel(runPass(removeDead, withoutFunctions(model).model).model);
+  if ((options.untie ?? "auto") !== "none") retie(clean);
   if (what === "bytes") return encodedSize(clean);
   const c = cost(clean, options.inputShapes ? undefined : infer(clean), costOptions(options));
   return what === "macs" ? c.macs : c.parameters;

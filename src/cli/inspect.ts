@@ -20,7 +20,7 @@ export const inspectCommand: Command = {
   name: "inspect",
   takes: ["<in.onnx>"],
   summary: "shows what is in a model, its channel groups, and what is frozen and why",
-  flags: ["why", "types", "input-shape", "json", "quiet", "config"],
+  flags: ["why", "types", "untie", "input-shape", "json", "quiet", "config"],
   examples: [
     ["onnx-prune inspect in.onnx", "summary, groups, what is frozen"],
     ["onnx-prune inspect in.onnx --why conv1", "every axis of one node or value"],
@@ -28,7 +28,7 @@ export const inspectCommand: Command = {
 
   async run({ positionals, flags, terminal: { out } }) {
     const path = positionals[0] as string;
-    const { model } = prepare(await readModel(path));
+    const { model } = prepare(await readModel(path), flags.untie ?? "auto");
     const inputShapes = inputShapesOf(flags, model);
     const types = infer(model, inputShapes ? { bind: inputShapes } : {});
     const coupling = findGroups(model, couple(model, types));

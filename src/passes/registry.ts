@@ -15,6 +15,7 @@ import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
 import { removeFilters } from "./remove-filters.js";
 import { removeIdentity } from "./remove-identity.js";
+import { untie } from "./untie.js";
 
 /** A criterion plans a removal and carries it out; a pass rewrites. */
 export type Entry = { readonly kind: "pass"; readonly pass: Pass } | { readonly kind: "criterion"; readonly criterion: Criterion };
@@ -25,6 +26,7 @@ export const passes: readonly Pass[] = [
   foldConstants,
   inlineFunctions,
   inlineBranches,
+  untie,
   removeIdentity,
   removeDead,
   removeFilters,

@@ -9,6 +9,7 @@ import { applyMerges } from "../score/merge.js";
 import { type PruningPlan, planSchema, requireSameModel, resolvePlan } from "../score/plan.js";
 import { definePass } from "./pass.js";
 import { type Prepared, prepare } from "./prepare.js";
+import { retie } from "./untie.js";
 
 /** A removal, and what it takes to prove it. */
 export interface Removal {
@@ -30,12 +31,14 @@ export interface Removal {
 export function applyPlan(model: Model, plan: PruningPlan): Removal {
   // First: merges of another model's plan would fail on its channels, which tells the user less.
   requireSameModel(plan, model.sha256);
-  const prepared = prepare(model);
+  const prepared = prepare(model, plan.untied);
   const before = findGroups(prepared.model);
   const source = plan.merges.length > 0 ? applyMerges(prepared.model, plan.merges, before) : prepared.model;
   const coupling = source === prepared.model ? before : findGroups(source);
   const kept = resolvePlan(plan, coupling, model.sha256);
-  return { prepared, source, coupling, kept, result: removeSlices(coupling.typing, kept), oracle: () => oracleOf(coupling.typing, kept) };
+  const result = removeSlices(coupling.typing, kept);
+  if (plan.untied.length > 0) retie(result);
+  return { prepared, source, coupling, kept, result, oracle: () => oracleOf(coupling.typing, kept) };
 }
 
 /** The deed alone: no scores, no decision. */

@@ -23,6 +23,8 @@ export const planSchema = z.strictObject({
   model: z.string(),
   /** group name, or "value:axis" -> indices to remove. */
   remove: z.record(z.string(), z.array(z.int().min(0))),
+  /** Shared matrices of which each reader gets its own before anything else, by name. */
+  untied: z.array(z.string()).default([]),
   /** Weight edits made on the whole model before anything is removed, in order. */
   merges: z.array(mergeSchema).default([]),
   /** How the plan came to be: criterion, options, target; free form. */

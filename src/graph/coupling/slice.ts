@@ -53,6 +53,7 @@ class Slicer {
   readonly #model: Model;
   readonly #copies: Copies;
   readonly #done = new Set<Value>();
+  readonly #taken = new Map<Tensor, Map<string, Tensor>>();
   /** Small constants: value -> signature of what is kept -> uses. */
   readonly #perUse = new Map<Value, Signatures>();
   /** Nodes of the copy with operands to patch -> their originals. */
@@ -79,7 +80,7 @@ class Slicer {
       const axes = this.#typing.axesOfInput(node, index);
       if (!axes) return;
       if (isTypedPerUse(value)) {
-        const key = axes.map((a) => this.#kept.indices(a)?.join(",") ?? "all").join(";");
+        const key = axes.map((a) => this.#indicesText(a)).join(";");
         const of: Signatures = this.#perUse.get(value) ?? new Map();
         this.#perUse.set(value, of);
         const entry = of.get(key);
@@ -92,10 +93,23 @@ class Slicer {
       for (const o of body.outputs) if (o.constant && !isTypedPerUse(o)) this.#sliceShared(o, this.#typing.axesOf(o) ?? []);
   }
 
+  /** What is kept of a tensor: one tensor for all values that hold it and keep the same. */
+  #take(tensor: Tensor, axes: readonly Axis[]): Tensor {
+    const key = axes.map((a) => this.#kept.familyIndices(a)?.join(";") ?? this.#indicesText(a)).join("|");
+    const of = this.#taken.get(tensor) ?? new Map<string, Tensor>();
+    this.#taken.set(tensor, of);
+    const made = of.get(key) ?? takeKept(tensor, axes, this.#kept);
+    of.set(key, made);
+    return made;
+  }
+  #indicesText(axis: Axis): string {
+    return (this.#kept.isFamily(axis) ? undefined : this.#kept.indices(axis)?.join(",")) ?? "all";
+  }
+
   #sliceShared(value: Value, axes: readonly Axis[]): void {
     if (this.#done.has(value)) return;
     this.#done.add(value);
-    setKept(this.#copies.value(value), takeKept(value.constant as Tensor, axes, this.#kept));
+    setKept(this.#copies.value(value), this.#take(value.constant as Tensor, axes));
   }
 
   /** Small constants whose readers keep different indices are cloned: what a graph returns stays whole. */
@@ -104,7 +118,7 @@ class Slicer {
       const isAlone = signatures.size === 1 && !this.#returned.has(value);
       const mine = this.#copies.value(value);
       for (const { axes, uses } of signatures.values()) {
-        const tensor = takeKept(value.constant as Tensor, axes, this.#kept);
+        const tensor = this.#take(value.constant as Tensor, axes);
         if (tensor === value.constant) continue;
         if (isAlone) setKept(mine, tensor);
         else {
