@@ -5,6 +5,7 @@ import { encodedSize } from "../graph/codec.js";
 import { cost } from "../graph/cost.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
+import { withoutFunctions } from "../passes/prepare.js";
 import type { Removal } from "../passes/remove-filters.js";
 import type { AccuracyFigures, CostFigures, Equality, RunReport, StepReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
@@ -253,7 +254,7 @@ async function withBoth<T>(runner: Runner, before: Model, after: Model, work: (b
 }
 
 function figures(model: Model, options: ProofOptions): CostFigures {
-  const c = cost(model, undefined, costOptions(options));
+  const c = cost(withoutFunctions(model).model, undefined, costOptions(options));
   return { macs: c.macs, parameters: c.parameters, bytes: encodedSize(model), activationBytes: c.activationBytes, nodes: c.nodes };
 }
 

@@ -199,6 +199,13 @@ export function specOf(node: Node, opset: number): OpSpec | undefined {
   return opset < first || opset > newest || (spec.until !== undefined && opset >= spec.until) ? undefined : spec;
 }
 
+/** Whether an operator we know is defined alike at two versions of its domain. */
+export function isSameOperator(node: Node, a: number, b: number): boolean {
+  const spec = a === b ? undefined : byName.get(qualified(node.domain, node.opType));
+  const definition = (opset: number) => spec?.since.filter((v) => v <= opset).at(-1);
+  return a === b || (specOf(node, a) !== undefined && specOf(node, b) !== undefined && definition(a) === definition(b));
+}
+
 function qualified(domain: string, type: string): string {
   return domain === "" ? type : `${domain}.${type}`;
 }
