@@ -11,8 +11,6 @@ import { frontAxis, hasInput } from "./shape-rules.js";
 /** Rounds of widening: one to see which extents change, one to see what that changes in turn, one to confirm. */
 const ROUNDS = 3;
 
-const BODIES = "it has subgraphs, which are kept as they are";
-
 const SCALAR = { kind: "tensor", shape: [] } as const;
 
 const conditional = defineOp({
@@ -20,7 +18,6 @@ const conditional = defineOp({
   since: [1, 11, 13, 16, 19, 21, 23, 24, 25],
   inputs: ["cond"],
   outputs: ["outputs..."],
-  barrier: BODIES,
 
   infer(op) {
     const [yes, no] = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")].map((g) => g && possible(op, g));
@@ -69,7 +66,6 @@ const loop = defineOp({
   since: [1, 11, 13, 16, 19, 21, 23, 24, 25],
   inputs: ["M?", "cond?", "v_initial..."],
   outputs: ["v_final_and_scan_outputs..."],
-  barrier: BODIES,
   remark: "Multiply-accumulates are counted for a known trip count, else for one iteration.",
 
   infer(op) {
@@ -107,7 +103,6 @@ const scan = defineOp({
   since: [9, 11, 16, 19, 21, 23, 24, 25],
   inputs: ["initial_state_and_scan_inputs..."],
   outputs: ["final_state_and_scan_outputs..."],
-  barrier: BODIES,
   remark: "Multiply-accumulates are counted for a known length, else for one iteration.",
 
   infer(op) {
