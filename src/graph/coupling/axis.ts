@@ -453,8 +453,14 @@ export class AxisSystem {
     work.push([family, other]);
   }
 
+  /** Makes a free atom depend on `rows`: in every row it has other choices. false, and nothing done, where it cannot. */
+  depend(a: Axis, rows: Axis): boolean {
+    const [atom, r] = [this.#normal(a), this.#normal(rows)];
+    return atom.form === undefined && this.#lift(atom, r, atom.id === r.id ? r : undefined);
+  }
+
   /** Makes every free atom of `term` depend on `rows`; false where it holds indices that cannot. */
-  #lift(term: AxisNode, rows: AxisNode, family: AxisNode): boolean {
+  #lift(term: AxisNode, rows: AxisNode, family: AxisNode | undefined): boolean {
     const leaves = new Set<AxisNode>();
     const stack: Axis[] = [term];
     while (stack.length > 0) {

@@ -7,7 +7,7 @@ import { NEWEST_OPSETS } from "../ops/index.js";
 import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
 import { type Chain, findChains } from "./chains.js";
 import type { AxisContext, Slot } from "./context.js";
-import { settleFamilies, type TypedTensor } from "./families.js";
+import { settleFamilies, spreadProducts, type TypedTensor } from "./families.js";
 import { isMeasure, isShapeArithmetic, type Measured, Measures, Rulers } from "./measures.js";
 
 /** A sum over axes of a node's inputs: one record per summed label. */
@@ -320,6 +320,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   function* allAxes(): Iterable<Axis> {
     for (const { axes } of allTensors()) yield* axes;
   }
+  spreadProducts(system, allTensors);
   for (const { axis, value } of settleFamilies(system, allTensors))
     balanced.push({ axes: [axis], node: undefined, why: `"${value}" has as many indices of it in every row` });
   const balances = balancesOf(system, balanced);
