@@ -164,6 +164,12 @@ export class AxisSystem {
     return parts.flatMap((p, index) => this.members(p).map((m) => ({ axis: m.axis, rows: [{ axis: rows, index }, ...m.rows] })));
   }
 
+  /** `a` with one member for all rows. */
+  uniform(a: Axis, at: Reason): Axis {
+    while (this.#isDependent(this.#normal(a))) this.collapse(a, at);
+    return a;
+  }
+
   /** The axis without its dependence: the members are one and the same. */
   collapse(a: Axis, at: Reason): void {
     const r = this.#normal(a);

@@ -205,7 +205,10 @@ class Slicer {
   }
 
   #keptIndices(axis: Axis): readonly number[] | undefined {
-    return isKnown(axis.size) && !this.#kept.isFamily(axis) ? this.#kept.indices(axis) : undefined;
+    if (!isKnown(axis.size)) return undefined;
+    if (!this.#kept.isFamily(axis)) return this.#kept.indices(axis);
+    if (this.#kept.familyIndices(axis)) throw internal("Positions are asked of an axis that keeps others in every row.");
+    return undefined;
   }
 
   #touches(node: Node): boolean {

@@ -71,6 +71,7 @@ const pad = defineOp({
           op.freeze(a, isConstant ? "Pad grows it as a run decides" : "Pad mirrors or repeats it at the border");
           return op.fixed(op.outShape(0)[k] as Dim, "Pad grows it");
         }
+        op.uniform(a);
         const from = Math.max(0, -begin);
         const to = a.size - Math.max(0, -end);
         const inside = op.cut(
