@@ -100,7 +100,7 @@ export class FoldedWeights {
     return this.#reads(group, role).map(({ slot, read }) => {
       // A producer's scale is one number per position and leaves the sum; a consumer's differs from row to row.
       const scale = role === "producer" ? read.chain?.scale : undefined;
-      const data = scale ? read.raw : this.#data(slot.value, read);
+      const data = scale ? read.raw() : this.#data(slot.value, read);
       const biases = bias ? biasesOf(group, slot, read) : undefined;
       const dims = (slot.value.constant as Tensor).dims;
       const norms = Float64Array.from(group.choices, (_, k) => {
@@ -137,9 +137,9 @@ export class FoldedWeights {
 
   #data(value: Value, read: Read): ArrayLike<number> {
     const { chain, linear } = read;
-    if (!chain || !linear || chain.scale.every((s) => s === 1)) return read.raw;
+    if (!chain || !linear || chain.scale.every((s) => s === 1)) return read.raw();
     if (this.#last?.value === value && this.#last.node === linear.node) return this.#last.data;
-    const data = scaleChannels(read.raw, (value.constant as Tensor).dims, read.axis, linear.groups, chain.scale);
+    const data = scaleChannels(read.raw(), (value.constant as Tensor).dims, read.axis, linear.groups, chain.scale);
     this.#last = { value, node: linear.node, data };
     return data;
   }
@@ -149,7 +149,8 @@ const NOTHING = new Float64Array(0);
 
 /** One read of a constant: the numbers it stands for and, when a linear node reads it, what becomes of them. */
 interface Read {
-  readonly raw: ArrayLike<number>;
+  /** Reads anew each time: a group may have more weights than there is memory. */
+  readonly raw: () => ArrayLike<number>;
   readonly linear: Linear | undefined;
   readonly chain: Chain | undefined;
   /** Axis of the stored tensor that makes output channels of `linear`. */
@@ -181,9 +182,9 @@ function roleOf(slot: ConstantSlot, read: Read): Role {
 function follow(
   tensor: Tensor,
   from: Use,
-): { readonly use: Use; readonly numbers: ArrayLike<number>; readonly perm: readonly number[] | undefined } {
+): { readonly use: Use; readonly numbers: () => ArrayLike<number>; readonly perm: readonly number[] | undefined } {
   let use = from;
-  let numbers: ArrayLike<number> = tensor.numbers();
+  let numbers = (): ArrayLike<number> => tensor.numbers();
   let perm: readonly number[] | undefined;
   for (;;) {
     const { node, index } = use;
@@ -197,9 +198,10 @@ function follow(
       const before = perm;
       perm = before ? step.map((a) => before[a] as number) : step;
     } else if (node.opType === "DequantizeLinear") {
-      const real = perm ? undefined : dequantized(node, tensor, numbers);
+      const real = perm ? undefined : dequantizer(node, tensor);
       if (!real) break;
-      numbers = real;
+      const quantised = numbers;
+      numbers = () => real(quantised());
     } else if (node.opType !== "Identity" && !(node.opType === "Cast" && isFloat(tensor.dtype))) break;
     use = next.uses()[0] as Use;
   }
@@ -207,7 +209,7 @@ function follow(
 }
 
 /** (q − z)·s per tensor or per index of one axis; undefined when scale or zero point is something else. */
-function dequantized(node: Node, tensor: Tensor, q: ArrayLike<number>): Float64Array | undefined {
+function dequantizer(node: Node, tensor: Tensor): ((q: ArrayLike<number>) => Float64Array) | undefined {
   const [s, zero] = [node.inputs[1]?.constant, node.inputs[2]?.constant];
   if (!s || (node.inputs[2] && !zero) || node.int("block_size", 0) !== 0) return undefined;
   const scale = s.numbers();
@@ -217,10 +219,11 @@ function dequantized(node: Node, tensor: Tensor, q: ArrayLike<number>): Float64A
   const n = s.size === 1 ? 1 : (tensor.dims[axis] as number);
   if (s.size !== n || (z && z.length !== n)) return undefined;
   const inner = tensor.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
-  return Float64Array.from(q, (x, i) => {
-    const k = n === 1 ? 0 : Math.floor(i / inner) % n;
-    return (x - (z ? (z[k] as number) : 0)) * (scale[k] as number);
-  });
+  return (q) =>
+    Float64Array.from(q, (x, i) => {
+      const k = n === 1 ? 0 : Math.floor(i / inner) % n;
+      return (x - (z ? (z[k] as number) : 0)) * (scale[k] as number);
+    });
 }
 
 /** Output channel of the linear node that position `at` of a producer slot makes. */

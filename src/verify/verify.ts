@@ -6,7 +6,7 @@ import type { Tensor } from "../graph/tensor.js";
 import type { Equality, RunReport } from "../report.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { preActivation, relative } from "./equality.js";
-import { sourceOf } from "./source.js";
+import { runAll } from "./pieces.js";
 
 const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 
@@ -14,22 +14,17 @@ const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 const OPTIMISER_TOLERANCE = 1e-3;
 
 /**
- * Loads and runs `model` at every optimisation level.
+ * Loads and runs `model` at every optimisation level; a large one in pieces, so that the optimiser sees one at a time.
  * @throws what Runner.load throws when ONNX Runtime refuses the model: then the file is not fit to be written.
  */
 export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Promise<RunReport["loads"]> {
   const out: RunReport["loads"][number][] = [];
   let plain: Record<string, Tensor> | undefined;
   for (const level of LEVELS) {
-    const session = await runner.load(sourceOf(model), { optimization: level });
-    try {
-      const run = await session.run(feeds);
-      plain ??= run;
-      const maxRel = Math.max(0, ...Object.entries(run).map(([name, t]) => relative(t, plain?.[name] as Tensor, scaleOf(model, name))));
-      out.push({ level, ok: maxRel <= OPTIMISER_TOLERANCE, maxRel });
-    } finally {
-      await session.release();
-    }
+    const [run] = (await runAll(runner, model, [feeds], { optimization: level, constant: true })) as [Record<string, Tensor>];
+    plain ??= run;
+    const maxRel = Math.max(0, ...Object.entries(run).map(([name, t]) => relative(t, plain?.[name] as Tensor, scaleOf(model, name))));
+    out.push({ level, ok: maxRel <= OPTIMISER_TOLERANCE, maxRel });
   }
   return out;
 }

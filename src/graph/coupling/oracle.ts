@@ -90,10 +90,10 @@ function maskInput(graph: Graph, node: Node, input: number, type: ValueType | un
 
 /** `tensor` with every position of `axis` outside `kept` set to zero. */
 function zeroed(tensor: Tensor, axis: number, kept: readonly number[]): Tensor {
-  return Tensor.lazy(tensor.dtype, tensor.dims, () => {
+  return tensor.derive(tensor.dims, (whole) => {
     const n = tensor.dims[axis] as number;
     const row = (tensor.dims.slice(axis + 1).reduce((a, b) => a * b, 1) * bitsOf(tensor.dtype)) / 8;
-    const bytes = tensor.bytes.slice();
+    const bytes = whole.slice();
     const keep = new Set(kept);
     for (let at = 0; at * row < bytes.length; at++) if (!keep.has(at % n)) bytes.fill(0, at * row, (at + 1) * row);
     return bytes;

@@ -296,10 +296,11 @@ export function takeBlocks(tensor: Tensor, axis: number, blocks: readonly (reado
   if (blocks.some((b) => b.length !== width))
     throw internal(`Blocks of a grouped weight keep ${blocks.map((b) => b.length).join(", ")} positions.`);
   const dims = tensor.dims.map((d, a) => (a === axis ? width : d));
-  return Tensor.lazy(tensor.dtype, dims, () => {
+  return tensor.derive(dims, (bytes) => {
+    const whole = Tensor.ofBytes(tensor.dtype, tensor.dims, bytes);
     const parts = blocks.map(
       (indices, b) =>
-        tensor
+        whole
           .take(
             0,
             Array.from({ length: per }, (_, i) => b * per + i),
