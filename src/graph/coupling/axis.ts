@@ -59,6 +59,7 @@ export class AxisSystem {
     if (!isKnown(size)) a.pinned = { text: `its extent ${size} is known only at run time` };
     else if (size === 1) a.pinned = { text: "an axis of extent 1 broadcasts and cannot lose its only index" };
     else if (size <= 0) a.pinned = { text: `its extent is ${size}` };
+    else if (size > EXPLODE_LIMIT) a.pinned = { text: `an extent of ${size} is more than is followed index by index` };
     return a;
   }
 

@@ -131,10 +131,14 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     op.same(far, op.prod([own, inner]));
     return undefined;
   }
-  if (!isKnown(own.size) || !isKnown(far.size)) {
-    op.freeze(own, "a grouped convolution of unknown extents");
-    op.freeze(far, "a grouped convolution of unknown extents");
-    op.freeze(inner, "a grouped convolution of unknown extents");
+  const why =
+    !isKnown(own.size) || !isKnown(far.size)
+      ? "a grouped convolution of unknown extents"
+      : group > MOST_GROUPS
+        ? `a convolution of ${group} groups`
+        : undefined;
+  if (why !== undefined) {
+    freezeAxes(op, [own, far, inner], why);
     return undefined;
   }
   const blocks = (a: Axis): Axis[] =>
@@ -149,6 +153,9 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
   op.balance(own_, `the ${group} groups of a convolution make equally many channels`);
   return undefined;
 }
+
+/** Blocks of more groups are not followed: a file can claim any number. */
+const MOST_GROUPS = 2 ** 16;
 
 /** Whether a grouped convolution has one inner channel per group, one own channel per group, or blocks. */
 export function groupForm(group: number, own: Dim, inner: Dim): "plain" | "depthwise" | "mirror" | "blocks" {

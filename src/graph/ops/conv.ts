@@ -9,7 +9,7 @@ import type { DType } from "../dtype.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
 import { convolutionBlocks, freezeAxes, groupForm, spatial } from "./axis-rules.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
-import { readWindow, windowsAlong } from "./window.js";
+import { groupsOf, readWindow, windowsAlong } from "./window.js";
 
 /** [N, M, windows…] for X [N, C, …] and W [M, C/group, kernel…]. */
 function convShape(op: OpContext, x: number, w: number): Shape | undefined {
@@ -19,7 +19,9 @@ function convShape(op: OpContext, x: number, w: number): Shape | undefined {
   if (!X || !W) return undefined;
   if (X.length < 3) throw mismatch(node, `X should be [N, C, spatial…], but is [${X.join(", ")}].`);
   expectRank(node, W, "W", X.length);
-  const group = node.int("group", 1);
+  const B = op.node.opType === "Conv" ? op.shape(2) : undefined;
+  if (B) expectRank(node, B, "B", 1);
+  const group = groupsOf(node);
   const [N, C] = X as [Dim, Dim];
   const [M, perGroup] = W as [Dim, Dim];
   sameExtent(node, C, mul(perGroup, group), "channels of X and W's input channels times group");
