@@ -1,6 +1,6 @@
 /** Model files from disk: the model at once, its external tensors one by one and only when needed. */
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync, realpathSync, type Stats } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, realpathSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { ModelError } from "../errors.js";
@@ -25,6 +25,31 @@ export async function readModel(path: string, options: ReadOptions = {}): Promis
   const model = within(path, () => decode(bytes, { external: (data) => folder.read(data), onExternal: (data) => folder.check(data) }));
   if (options.hash ?? true) model.sha256 = sha256(bytes);
   return model;
+}
+
+/** A model whose weights are elsewhere is small; a large one is not worth its memory. */
+const LARGEST_LOOKED_INTO = 2 ** 26;
+
+/**
+ * Paths of the files in which the model at `path` keeps its weights, as far as they are below its folder; none when there
+ * is no such model.
+ */
+export async function dataFilesOf(path: string): Promise<string[]> {
+  try {
+    if (statSync(path).size > LARGEST_LOOKED_INTO) return [];
+    const found = new Set<string>();
+    const folder = new ModelFolder(path);
+    decode(await readWhole(path), {
+      onExternal: (data) => {
+        folder.check(data);
+        found.add(resolve(dirname(path), data.location));
+      },
+    });
+    return [...found];
+  } catch {
+    // What is there is no model, or names what it must not: nothing to tell.
+    return [];
+  }
 }
 
 /** One read() takes at most 2 GiB; smaller pieces keep the event loop alive. */

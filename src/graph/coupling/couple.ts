@@ -208,7 +208,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   for (const node of graph.nodes) {
     if (isShapeArithmetic(node, types)) continue;
     const spec = types.spec(node);
-    const sizes = spec?.resize ? (spec.sizeOperands ?? []) : [];
+    const sizes = spec?.resize && !barriers.has(node) ? (spec.sizeOperands ?? []) : [];
     node.inputs.forEach((v, k) => {
       // An extent read as data keeps its value (slice.ts), which needs it to be a number.
       if (v && !sizes.includes(k) && !types.content(v)?.every(isKnown))

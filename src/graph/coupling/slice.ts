@@ -106,7 +106,8 @@ class Slicer {
     const { types } = this.#typing;
     if (isShapeArithmetic(node, types)) return;
     const spec = types.spec(node);
-    if (!spec?.resize || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
+    // A barrier keeps all of its axes: its size operands keep their values (freezeDataReads).
+    if (!spec?.resize || this.#typing.barriers.has(node) || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
     const base = types.context(node);
     const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
     const outAxis = (i: number, a: number) => this.#typing.axesOf(node.outputs[i] as Value)?.[a] as Axis;
@@ -350,7 +351,7 @@ function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): R
     }
     const spec = types.spec(node);
     node.inputs.forEach((v, k) => {
-      if (!v || !moving.has(v) || (spec?.resize && spec.sizeOperands?.includes(k))) return;
+      if (!v || !moving.has(v) || (spec?.resize && !typing.barriers.has(node) && spec.sizeOperands?.includes(k))) return;
       const content = types.content(v) ?? [];
       const type = types.type(v);
       // couple.ts pins the axes behind contents that are not plain numbers.
