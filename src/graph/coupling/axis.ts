@@ -46,6 +46,8 @@ interface AxisNode extends Axis {
 
 /** Exploding more indices than this pins instead: bounded time and memory on absurd shapes. */
 const EXPLODE_LIMIT = 1 << 20;
+/** Products and concatenations of more indices are kept whole. */
+const LIST_LIMIT = 1 << 24;
 
 export class AxisSystem {
   readonly #nodes: AxisNode[] = [];
@@ -77,6 +79,7 @@ export class AxisSystem {
     if (parts.length === 1) return parts[0] as Axis;
     const a = this.#new(product(parts.map((p) => p.size)), origin || parts.map((p) => p.origin).find((o) => o) || "", 0);
     a.form = { kind: "prod", parts };
+    this.#pinUnlistable(a);
     return a;
   }
 
@@ -87,7 +90,13 @@ export class AxisSystem {
     const flat = parts.flatMap((p) => this.#parts(this.#find(p)));
     const a = this.#new(size, origin, 0);
     a.form = { kind: "sum", parts: flat };
+    this.#pinUnlistable(a);
     return a;
+  }
+
+  /** What is kept of an axis is a list of indices, which must fit in memory. */
+  #pinUnlistable(a: AxisNode): void {
+    if (isKnown(a.size) && a.size > LIST_LIMIT) this.pin(a, { text: `an extent of ${a.size} is more than is followed index by index` });
   }
 
   /** The dependent axis of a grouped weight: member b belongs to block b of `rows`. All members must have one extent. */
