@@ -168,8 +168,11 @@ class Host implements Runner {
       doing,
       [...move, ...buffersOf(fixed)],
     );
-    for (const name of Object.keys(fixed))
-      if (!inputs.some((i) => i.name === name)) throw unknownName("FEED_UNKNOWN", "input", name, inputs.map(port));
+    const surplus = Object.keys(fixed).find((name) => !inputs.some((i) => i.name === name));
+    if (surplus !== undefined) {
+      await this.call("release", { session }, doing);
+      throw unknownName("FEED_UNKNOWN", "input", surplus, inputs.map(port));
+    }
     const open = inputs.filter((i) => fixed[i.name] === undefined);
     return new HostSession(this, session, open.map(port), outputs.map(port), { ...doing, what: "run" });
   }
