@@ -7,7 +7,7 @@
 // W2 makes. Weights are random. Peaks are those of the whole process with its threads (VmHWM of /proc/<pid>/status, so Linux
 // only); the largest anonymous and file-backed parts seen are given too, which need not be of the same moment.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,8 +33,7 @@ process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
 const input = join(folder, "in.onnx");
 const output = join(folder, "out.onnx");
-await makeModel(input, Math.max(1, Math.round(Number(values.gib) * 2)));
-const size = statSync(input).size + (values.inline ? 0 : statSync(`${input}.data`).size);
+const size = await makeModel(input, Math.max(1, Math.round(Number(values.gib) * 2)));
 console.log(`model of ${(size / 2 ** 30).toFixed(2)} GiB, weights ${values.inline ? "inside" : "in external data"}`);
 const runs = {
   inspect: ["inspect", input],
@@ -42,8 +41,7 @@ const runs = {
   l1: [input, output, "--pass", "l1", "--ratio", "0.5", "--quiet"],
 };
 for (const name of values.only.split(",")) {
-  rmSync(output, { force: true });
-  rmSync(`${output}.data`, { force: true });
+  for (const f of readdirSync(folder)) if (f.startsWith("out.onnx")) rmSync(join(folder, f));
   const run = await measured(runs[name]);
   const mib = (kib) => `${(kib / 1024).toFixed(0)} MiB`;
   console.log(
@@ -117,7 +115,7 @@ async function makeModel(path, blocks) {
   const y = graph.insertNode("MatMul", [x, weight("head", [WIDTH, 1000], 0)], { outputs: ["y"] }).outputs[0];
   y.type = { kind: "tensor", dtype: "float32", shape: ["N", 1000] };
   graph.addOutput(y);
-  await writeModel(path, model, { external: !values.inline });
+  return (await writeModel(path, model, { external: !values.inline })).byteLength;
 }
 
 /** `n` floats in ±scale, xorshift32. */
