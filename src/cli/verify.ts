@@ -47,7 +47,7 @@ export const verifyCommand: Command = {
       const runner = await openRunner(ep, { ...threads, ...(flags.quiet ? {} : { onNote: (text) => err.write(`${text}\n`) }) });
       try {
         equality.push(await checkEquality(runner, request));
-        if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds);
+        if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds, original);
       } finally {
         await runner.close();
       }

@@ -33,6 +33,8 @@ export interface Types {
   /** The meaning of `node` at this model's opset; undefined for unknown operators and calls of local functions. */
   spec(node: Node): OpSpec | undefined;
   readonly conflicts: readonly TypeConflict[];
+  /** What keeps the nodes of a subgraph from having types, where it contradicts what it is given. */
+  contradiction(body: Graph): ModelError | undefined;
 }
 
 export interface InferOptions {
@@ -121,6 +123,7 @@ class Inference implements Types {
   readonly #symbols = new Map<Value, string>();
   readonly #taken = new Set<string>();
   readonly #visited = new Set<Graph>();
+  readonly #contradictions = new Map<Graph, ModelError>();
 
   constructor(model: Model, { bind = {}, lenient = false }: InferOptions) {
     this.#model = model;
@@ -149,6 +152,10 @@ class Inference implements Types {
     return specOf(node, this.#opset(node));
   }
 
+  contradiction(body: Graph): ModelError | undefined {
+    return this.#contradictions.get(body);
+  }
+
   context(node: Node): InferContext & CostContext {
     const tensorType = (v: Value | undefined): TensorType | undefined => {
       const type = v && this.#types.get(v);
@@ -171,7 +178,13 @@ class Inference implements Types {
         return v ? this.#fresh(v, axis) : `?unused_${output}_${axis}`;
       },
       body: (graph, inputs) => {
-        this.#graph(graph, inputs);
+        this.#contradictions.delete(graph);
+        try {
+          this.#graph(graph, inputs);
+        } catch (error) {
+          if (error instanceof ModelError) this.#contradictions.set(graph, error);
+          throw error;
+        }
         return graph.outputs.map((v) => this.#types.get(v));
       },
     };

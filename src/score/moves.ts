@@ -1,7 +1,7 @@
 /** Moves: the order in which the channels of each pool leave, the widths a pool may take, and all steps between them in one row. */
 import type { Group } from "../graph/coupling/groups.js";
 import type { Ranking } from "./criterion.js";
-import type { Pool } from "./pools.js";
+import { type Pool, takenOf } from "./pools.js";
 import { type Width, widthsOf } from "./widths.js";
 
 /** One step of one pool to its next allowed width. */
@@ -55,9 +55,9 @@ export function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ra
       return (value.get(a) as number) - (value.get(b) as number) || a - b;
     }),
   );
-  const moves = pool.cells.length === 1 && pool.cells[0]?.step === 1 ? pool.cells[0].choices.length : pool.moves;
+  const { moves } = pool;
   const perMove = Array.from({ length: moves }, (_, m) => {
-    const taken = pool.cells.flatMap((cell, i) => (order[i] as readonly number[]).slice(m * cell.step, (m + 1) * cell.step));
+    const taken = pool.cells.flatMap((cell, i) => (order[i] as readonly number[]).slice(takenOf(cell, m), takenOf(cell, m + 1)));
     return taken.reduce((s, c) => s + (value.get(c) as number), 0) / Math.max(1, taken.length);
   });
   return { pool, index, order, scores: perMove, widths: widthsOf(pool, moves, options.align) };
@@ -84,5 +84,5 @@ export function stepsOf(states: readonly PoolState[], scope: "local" | "global")
 /** Choices of a pool that leave when `keep` moves stay. */
 export function leaving(s: PoolState, keep: number): number[] {
   const gone = s.scores.length - keep;
-  return s.pool.cells.flatMap((cell, i) => (s.order[i] as readonly number[]).slice(0, gone * cell.step));
+  return s.pool.cells.flatMap((cell, i) => (s.order[i] as readonly number[]).slice(0, takenOf(cell, gone)));
 }

@@ -2,24 +2,31 @@
  * Pools: what the planner may remove in one move.
  *
  * An ordinary group is a pool of its own, one channel a move. Where parts must keep equally many (the groups of a
- * convolution), channels with the same duties are *cells*, and a move takes the same share of every cell: then every
- * balance that holds before holds after, however constraints chain from layer to layer.
+ * convolution, the dims of each head), channels with the same duties are *cells*, and a move takes so many of each that
+ * every balance that held before holds after (balanced-moves.ts).
  */
 import { ALWAYS, type Kept } from "../graph/coupling/choices.js";
+import type { Balance } from "../graph/coupling/couple.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
+import { balancedMoves, type Part } from "./balanced-moves.js";
 
 export interface Cell {
   readonly choices: readonly number[];
-  /** Choices that leave per move. */
-  readonly step: number;
+  /** How many of them have left after 0, 1, 2 … moves. */
+  readonly taken: readonly number[];
 }
 
 export interface Pool {
   /** Groups with a share in it, in graph order; the first names it. */
   readonly groups: readonly Group[];
   readonly cells: readonly Cell[];
-  /** Number of moves if everything left; at least one must stay. */
+  /** One more than can be taken: after so many nothing, or nothing that may leave, would be left. */
   readonly moves: number;
+}
+
+/** How many choices of a cell have left after so many moves. */
+export function takenOf(cell: Cell, moves: number): number {
+  return cell.taken[Math.min(moves, cell.taken.length - 1)] as number;
 }
 
 export interface Declined {
@@ -27,76 +34,166 @@ export interface Declined {
   readonly why: string;
 }
 
+/** A balance over the choices that do not count the same in all of its parts. */
+interface Bound {
+  readonly balance: Balance;
+  /** Per part: choice -> positions. */
+  readonly counts: readonly ReadonlyMap<number, number>[];
+  readonly extents: readonly number[];
+}
+
 /** The pools of a coupling, in graph order, and the groups whose balance cannot be kept by any move. */
 export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]; readonly declined: readonly Declined[] } {
-  const { typing, choices, groups } = coupling;
-  // Duty of a choice: how often it counts in each part of each balance, unless it counts the same in all parts.
-  const duties = new Map<number, string[]>();
+  const { groups } = coupling;
   const stuck = new Map<number, string>();
   const linked = new Links();
-  typing.balances.forEach((balance, b) => {
-    const parts = balance.parts.map((p) => (typing.system.reason(p) ? [] : choices.layers(p)));
-    const counts = parts.map((layers) => {
-      const n = new Map<number, number>();
-      for (const layer of layers) for (const c of layer) if (c !== ALWAYS) n.set(c, (n.get(c) ?? 0) + 1);
-      return n;
-    });
+  const balances = boundBalances(coupling, stuck);
+  for (const { counts } of balances) {
     const all = new Set(counts.flatMap((n) => [...n.keys()]));
-    const bound = [...all].filter((c) => counts.some((n) => n.get(c) !== counts[0]?.get(c)));
-    if (bound.length === 0) return;
-    for (const c of bound) {
-      const duty = `${b}:${counts.map((n) => n.get(c) ?? 0).join(",")}`;
-      duties.set(c, [...(duties.get(c) ?? []), duty]);
-      linked.join(bound[0] as number, c);
-    }
-    // The same share of every cell takes equally many from all parts only where these are made alike.
-    const sizes = balance.parts.map((p) => typing.system.find(p).size as number);
-    const kinds = parts.map((layers, i) => kindOf(layers, sizes[i] as number, new Set(bound), choices));
-    if (kinds.some((k) => k === undefined || k !== kinds[0])) {
-      const isFrozen = parts.some((layers, i) => isRigid(sizes[i] as number, layers));
-      const text = isFrozen ? "some of them are frozen" : "some have more that can leave than others";
-      for (const c of bound) stuck.set(c, `${balance.why} (node "${balance.node.label}"), and ${text}`);
-    }
-  });
-
-  const components = new Map<number, Set<Group>>();
-  for (const group of groups) for (const c of group.choices) if (duties.has(c)) add(components, linked.root(c), group);
-  // One pool for all groups that share a component, however many components a group has a share in.
-  const owner = new Map<Group, Group>();
-  const lead = (g: Group): Group => {
-    let r = g;
-    while (owner.has(r) && owner.get(r) !== r) r = owner.get(r) as Group;
-    return r;
-  };
-  for (const members of components.values()) {
-    const [first, ...rest] = members;
-    for (const g of rest) if (lead(g) !== lead(first as Group)) owner.set(lead(g), lead(first as Group));
+    const [first] = all;
+    for (const c of all) linked.join(first as number, c);
   }
-  const members = new Map<Group, Group[]>();
-  for (const g of groups) members.set(lead(g), [...(members.get(lead(g)) ?? []), g]);
+  const isBound = (c: number) => linked.has(c) && !stuck.has(c);
 
   const pools: Pool[] = [];
   const declined: Declined[] = [];
-  for (const list of members.values()) {
-    const all = list.flatMap((g) => g.choices);
-    const bound = all.filter((c) => duties.has(c));
-    const free = all.filter((c) => !duties.has(c));
-    if (bound.length === 0) {
-      for (const g of list) pools.push({ groups: [g], cells: [{ choices: g.choices, step: 1 }], moves: g.choices.length });
-      continue;
+  const decline = (list: Iterable<Group>, why: string) => {
+    for (const group of list) if (!declined.some((d) => d.group === group)) declined.push({ group, why });
+  };
+  const seen = new Set<number>();
+  for (const group of groups) {
+    const free = group.choices.filter((c) => !isBound(c) && !stuck.has(c));
+    if (free.length > 1 || (free.length === 1 && leavesSome(group, free[0] as number)))
+      pools.push({
+        groups: [group],
+        cells: [{ choices: free, taken: free.map((_, m) => m).concat(free.length) }],
+        moves: Math.max(2, free.length),
+      });
+    else if (free.length === 1) decline([group], "it has one channel, which must stay");
+    for (const c of group.choices) if (stuck.has(c)) decline([group], stuck.get(c) as string);
+    for (const root of new Set(group.choices.filter(isBound).map((c) => linked.root(c)))) {
+      if (seen.has(root)) continue;
+      seen.add(root);
+      const mine = groups.filter((g) => g.choices.some((c) => isBound(c) && linked.root(c) === root));
+      const bound = mine.flatMap((g) => g.choices.filter((c) => isBound(c) && linked.root(c) === root));
+      const here = balances.filter(({ counts }) => counts.some((n) => bound.some((c) => n.has(c))));
+      const pool = poolOf(mine, bound, here);
+      if (typeof pool === "string") decline(mine, pool);
+      else pools.push(pool);
     }
-    // Unbound choices of the same groups (rare: a part of an axis lies outside every balance) are a pool of their own.
-    if (free.length > 0) pools.push({ groups: list, cells: [{ choices: free, step: 1 }], moves: free.length + 1 });
-    const why = bound.map((c) => stuck.get(c)).find((w) => w !== undefined);
-    const cells = cellsOf(bound, duties);
-    const moves = cells.reduce((g, c) => gcd(g, c.length), 0);
-    if (why !== undefined || moves < 2) {
-      const text =
-        why ?? `its ${cells.length} balanced parts of ${cells.map((c) => c.length).join(", ")} channels have no common share to remove`;
-      for (const g of list) declined.push({ group: g, why: text });
-    } else pools.push({ groups: list, cells: cells.map((c) => ({ choices: c, step: c.length / moves })), moves });
   }
   return { pools, declined };
+}
+
+/** Whether anything is left of every axis that channel `choice` of `group` lies on, when it alone leaves. */
+function leavesSome(group: Group, choice: number): boolean {
+  const k = group.choices.indexOf(choice);
+  return group.slots.every((s) => s.rows !== undefined || s.positions(k).length < (s.value.constant?.dims[s.axis] ?? 0));
+}
+
+/** Balances that say something, each once; `stuck` is told the choices that no counting of channels can balance. */
+function boundBalances({ typing, choices }: Coupling, stuck: Map<number, string>): Bound[] {
+  const out = new Map<string, Bound>();
+  for (const balance of typing.balances) {
+    const extents = balance.parts.map((p) => typing.system.find(p.axis).size as number);
+    const layers = balance.parts.map((p) => (typing.system.reason(p.axis) ? [] : choices.layers(p.axis)));
+    const why = `${balance.why}${at(balance)}, and some have more that can leave than others`;
+    const clans = clansIn(layers, choices);
+    // Where channels of one kind stand in the way (switches of some of the positions), they stay, and the others may leave.
+    const without = [undefined, ...clans].find((clan) => countsOf(layers, extents, choices, clan) !== undefined);
+    const found = countsOf(layers, extents, choices, without);
+    const held = found && without === undefined ? [] : layers.flat().flatMap((l) => [...l]);
+    const all = found ? undefined : boundIn(layers, choices, undefined);
+    for (const c of held) if (c !== ALWAYS && (all ? all.has(c) : choices.clanOf(c) === without)) stuck.set(c, why);
+    if (!found || found.every((n) => n.size === 0)) continue;
+    out.set(found.map((n) => [...n].map((e) => e.join("*")).join(",")).join(";"), { balance, counts: found, extents });
+  }
+  return [...out.values()];
+}
+
+/** Kinds of channels, the one with fewest first: what switches others is fewer than they are. */
+function clansIn(layers: Layers, choices: Coupling["choices"]): number[] {
+  const sizes = new Map<number, Set<number>>();
+  for (const layer of layers.flat()) {
+    for (const c of layer) {
+      if (c === ALWAYS) continue;
+      const clan = choices.clanOf(c);
+      sizes.set(clan, (sizes.get(clan) ?? new Set()).add(c));
+    }
+  }
+  return [...sizes].sort(([, a], [, b]) => a.size - b.size).map(([clan]) => clan);
+}
+
+type Layers = readonly (readonly Int32Array[])[];
+
+/** Positions per choice in each part, those of `clan` aside. */
+function tally(layers: Layers, choices: Coupling["choices"], clan: number | undefined): Map<number, number>[] {
+  return layers.map((of) => {
+    const n = new Map<number, number>();
+    for (const layer of of) for (const c of layer) if (c !== ALWAYS && choices.clanOf(c) !== clan) n.set(c, (n.get(c) ?? 0) + 1);
+    return n;
+  });
+}
+
+/** The choices that do not count the same in all parts. */
+function boundIn(layers: Layers, choices: Coupling["choices"], clan: number | undefined): Set<number> {
+  const all = tally(layers, choices, clan);
+  return new Set(all.flatMap((n) => [...n.keys()]).filter((c) => all.some((n) => n.get(c) !== all[0]?.get(c))));
+}
+
+/**
+ * Positions that each part has of each bound choice, those of `clan` left as they are; undefined where losing equally
+ * many choices is not losing equally many positions. It is where every position is one choice's own, and where all parts
+ * are made alike.
+ */
+function countsOf(
+  layers: Layers,
+  extents: readonly number[],
+  choices: Coupling["choices"],
+  clan: number | undefined,
+): Map<number, number>[] | undefined {
+  const bound = boundIn(layers, choices, clan);
+  const counts = tally(layers, choices, clan).map((n) => new Map([...n].filter(([c]) => bound.has(c))));
+  const rest = layers.map((of) => of.map((l) => l.map((c) => (c !== ALWAYS && choices.clanOf(c) === clan ? ALWAYS : c))));
+  const isPlain =
+    rest.every((of) => of.filter((l) => l.some((c) => c !== ALWAYS)).length <= 1) &&
+    counts.every((n) => [...n.values()].every((k) => k === 1));
+  const kinds = rest.map((of, i) => kindOf(of, extents[i] as number, bound, choices));
+  return isPlain || kinds.every((k) => k !== undefined && k === kinds[0]) ? counts : undefined;
+}
+
+/** The pool of the choices of one component of balances, or why there is none. */
+function poolOf(groups: readonly Group[], bound: readonly number[], balances: readonly Bound[]): Pool | string {
+  const cells = new Map<string, number[]>();
+  for (const c of bound) {
+    const key = balances.map(({ counts }) => counts.map((n) => n.get(c) ?? 0).join(",")).join(";");
+    const of = cells.get(key);
+    if (of) of.push(c);
+    else cells.set(key, [c]);
+  }
+  const list = [...cells.values()];
+  const parts = balances.map(({ counts, extents }) =>
+    counts.map(
+      (n, p): Part => ({
+        times: new Map(list.flatMap((cell, i) => (n.has(cell[0] as number) ? [[i, n.get(cell[0] as number) as number] as const] : []))),
+        extent: extents[p] as number,
+      }),
+    ),
+  );
+  for (const { balance, counts } of balances)
+    if (counts.some((n) => n.size === 0)) return `${balance.why}${at(balance)}, and some of them are frozen`;
+  const taken = balancedMoves({ sizes: list.map((c) => c.length), balances: parts });
+  if (!taken) {
+    const sizes = list.map((c) => c.length).join(", ");
+    return `its ${list.length} balanced parts of ${sizes} channels cannot lose some of them and stay balanced`;
+  }
+  const moves = (taken[0] as readonly number[]).length - 1;
+  const takesAll = list.every((c, i) => (taken[i] as readonly number[])[moves] === c.length);
+  return {
+    groups,
+    cells: list.map((choices, i) => ({ choices, taken: taken[i] as readonly number[] })),
+    moves: takesAll ? moves : moves + 1,
+  };
 }
 
 /**
@@ -128,39 +225,14 @@ function kindOf(layers: readonly Int32Array[], size: number, bound: ReadonlySet<
     .join(";");
 }
 
-/** Whether some position of a part has no choice in any layer. */
-function isRigid(size: number, layers: readonly Int32Array[]): boolean {
-  for (let p = 0; p < size; p++) if (layers.every((l) => l[p] === ALWAYS)) return true;
-  return false;
-}
-
-function cellsOf(bound: readonly number[], duties: ReadonlyMap<number, readonly string[]>): number[][] {
-  const cells = new Map<string, number[]>();
-  for (const c of bound) {
-    const key = (duties.get(c) as readonly string[]).join(";");
-    const of = cells.get(key);
-    if (of) of.push(c);
-    else cells.set(key, [c]);
-  }
-  return [...cells.values()];
-}
-
-function gcd(a: number, b: number): number {
-  return b === 0 ? a : gcd(b, a % b);
-}
-
-function add<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
-  const s = map.get(key);
-  if (s) s.add(value);
-  else map.set(key, new Set([value]));
-}
+const at = ({ node }: Balance) => (node ? ` (node "${node.label}")` : "");
 
 /** The balances that `kept` breaks, as sentences; empty when all hold. */
 export function brokenBalances(coupling: Coupling, kept: Kept): string[] {
   const out: string[] = [];
   for (const b of coupling.typing.balances) {
-    const counts = b.parts.map((p) => kept.count(p));
-    if (counts.some((n) => n !== counts[0])) out.push(`${b.why}, but they would keep ${counts.join(", ")} (node "${b.node.label}")`);
+    const counts = b.parts.filter((p) => kept.isAlive(p)).map((p) => kept.count(p.axis));
+    if (counts.some((n) => n !== counts[0])) out.push(`${b.why}, but they would keep ${counts.join(", ")}${at(b)}`);
   }
   return out;
 }
@@ -168,6 +240,9 @@ export function brokenBalances(coupling: Coupling, kept: Kept): string[] {
 /** Union-find over choice numbers. */
 class Links {
   readonly #parent = new Map<number, number>();
+  has(x: number): boolean {
+    return this.#parent.has(x);
+  }
   root(x: number): number {
     let r = x;
     for (let p = this.#parent.get(r); p !== undefined && p !== r; p = this.#parent.get(r)) r = p;
@@ -176,6 +251,7 @@ class Links {
   join(x: number, y: number): void {
     const a = this.root(x);
     const b = this.root(y);
+    for (const k of [x, y, a, b]) if (!this.#parent.has(k)) this.#parent.set(k, k);
     if (a !== b) this.#parent.set(Math.max(a, b), Math.min(a, b));
   }
 }

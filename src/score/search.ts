@@ -5,6 +5,7 @@ import type { Coupling } from "../graph/coupling/groups.js";
 import { removeSlices } from "../graph/coupling/slice.js";
 import type { Model } from "../graph/graph.js";
 import { type Levels, leaving, type PoolState, type Step } from "./moves.js";
+import { takenOf } from "./pools.js";
 import type { Settling } from "./settle.js";
 import type { Measure } from "./target.js";
 
@@ -49,7 +50,7 @@ export class Search {
     this.#whole = measure === "ratio" ? 1 : request.measure(request.original ?? model, measure);
     this.#tolerance = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
     // A share of channels is rounded to whole ones: half a channel (of the least move there is) either way is met.
-    const least = Math.min(...states.map((s) => s.pool.cells.reduce((n, c) => n + c.step, 0)));
+    const least = Math.min(...states.map((s) => s.pool.cells.reduce((n, c) => n + takenOf(c, 1), 0)));
     this.#rounding = measure === "ratio" ? least / 2 / this.#channels() + 1e-9 : 0;
   }
 

@@ -6,7 +6,7 @@
  * 32). Widths below the block go through another kernel, linear in the width and as dear at 12 as the whole block: only up
  * to half of it is there something to gain. Matrix products show no such cliff. (bench/widths; docs/widths.md.)
  */
-import type { Pool } from "./pools.js";
+import { type Pool, takenOf } from "./pools.js";
 
 export interface Width {
   /** Moves kept at this width. */
@@ -33,7 +33,8 @@ export function widthsOf(pool: Pool, moves: number, align: number | "auto"): Wid
   const block = align !== "auto" || touchesConv(pool) ? blockOfConvs(align) : 1;
   const out: Width[] = [];
   for (let keep = moves; keep >= 1; keep--) {
-    if (pool.cells.every((c) => isAllowed(keep * c.step, moves * c.step, block))) out.push({ keep, isAligned: block > 1 });
+    const isFit = pool.cells.every((c) => isAllowed(c.choices.length - takenOf(c, moves - keep), c.choices.length, block));
+    if (isFit) out.push({ keep, isAligned: block > 1 });
   }
   return out;
 }

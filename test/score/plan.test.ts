@@ -5,7 +5,15 @@ import { findGroups } from "../../src/graph/coupling/groups.js";
 import { type PruningPlan, parsePlan, printPlan, resolvePlan } from "../../src/score/plan.js";
 import { modelOf } from "../support/build.js";
 
-const plan = (over: Partial<PruningPlan> = {}): PruningPlan => ({ format: 1, model: "", remove: {}, merges: [], why: {}, ...over });
+const plan = (over: Partial<PruningPlan> = {}): PruningPlan => ({
+  format: 1,
+  model: "",
+  remove: {},
+  untied: [],
+  merges: [],
+  why: {},
+  ...over,
+});
 
 /** A layer of 6, and heads × dims of 2 × 3 in one weight, and a grouped convolution would need balance: see `grouped`. */
 const coupling = () =>
@@ -126,7 +134,7 @@ describe("a plan is refused that", () => {
 
   test("removes an index of a product without saying which factor", () => {
     expect(resolving({ "t:1": [0] })).toMatchInlineSnapshot(
-      `"PLAN_AMBIGUOUS: "t:1"[0] belongs to several groups at once (b:1, b:1/2): name the group instead."`,
+      `"PLAN_AMBIGUOUS: "t:1"[0] belongs to several groups at once (b:1/2, b:1): name the group instead."`,
     );
   });
 

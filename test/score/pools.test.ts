@@ -2,9 +2,10 @@
 import { describe, expect, test } from "vitest";
 import { Kept } from "../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../src/graph/coupling/groups.js";
-import { brokenBalances, findPools } from "../../src/score/pools.js";
+import { brokenBalances, findPools, takenOf } from "../../src/score/pools.js";
 import { widthsOf } from "../../src/score/widths.js";
 import { modelOf } from "../support/build.js";
+import { movesText } from "../support/groups-text.js";
 
 /** Convolutions 1×1, each of [filters, input channels, groups], between a first of 3 and a last of 3 channels. */
 function chain(width: number, ...layers: readonly (readonly [number, number])[]): Coupling {
@@ -26,12 +27,12 @@ function chain(width: number, ...layers: readonly (readonly [number, number])[])
 
 const text = (c: Coupling) =>
   findPools(c).pools.map(
-    (p) => `${p.groups.map((g) => g.name).join("+")} ${p.cells.map((x) => `${x.step}/${x.choices.length}`).join(" ")}`,
+    (p) => `${p.groups.map((g) => g.name).join("+")} ${p.cells.map((x) => movesText(x).replace(" of ", "/")).join(" ")}`,
   );
 
 /** Takes `moves` moves of every pool. */
 function taken(c: Coupling, moves: number): Kept {
-  const removed = findPools(c).pools.flatMap((p) => p.cells.flatMap((x) => x.choices.slice(0, moves * x.step)));
+  const removed = findPools(c).pools.flatMap((p) => p.cells.flatMap((x) => x.choices.slice(0, takenOf(x, moves))));
   return new Kept(c.typing.system, c.choices, removed);
 }
 
@@ -41,7 +42,7 @@ describe("pools", () => {
   });
 
   test("of a grouped convolution take one channel of every block", () => {
-    expect(text(chain(8, [12, 2]))).toEqual(["w0:0 1/4 1/4", "w1:0 1/6 1/6"]);
+    expect(text(chain(8, [12, 2]))).toEqual(["w0:0 1/4 1/4", "w0:0/2 1/2", "w1:0 1/6 1/6"]);
   });
 
   test("of a depthwise convolution are one group with its channels", () => {
@@ -64,12 +65,40 @@ describe("pools", () => {
     `);
   });
 
-  test("whose parts have no common share are declined with the reason", () => {
+  test("whose parts have no common share lose rounded ones", () => {
     // 15 channels in blocks of 3 for one reader and of 5 for the other: cells of 3, 2, 1, 3, 1, 2, 3.
     const c = chain(15, [15, 5], [15, 3]);
-    const { declined } = findPools(c);
-    expect(declined.map((d) => d.group.name)).toEqual(["w1:0"]);
-    expect(declined[0]?.why).toMatchInlineSnapshot(`"its 7 balanced parts of 3, 2, 1, 3, 1, 2, 3 channels have no common share to remove"`);
+    expect(text(c)).toMatchInlineSnapshot(`
+      [
+        "w0:0 1/3 1/3 1/3 1/3 1/3",
+        "w2:0 1/5 1/5 1/5",
+      ]
+    `);
+    // One of each of the 5 blocks, and 5/3 of each of the 3, is no whole number: only all 3 moves together would do.
+    expect(findPools(c).declined.map((d) => [d.group.name, d.why])).toMatchInlineSnapshot(`
+      [
+        [
+          "w0:0/2",
+          "it has one channel, which must stay",
+        ],
+        [
+          "w1:0",
+          "its 7 balanced parts of 3, 2, 1, 3, 1, 2, 3 channels cannot lose some of them and stay balanced",
+        ],
+      ]
+    `);
+    const even = chain(24, [24, 6], [24, 4]);
+    expect(text(even)).toMatchInlineSnapshot(`
+      [
+        "w0:0 1/4 1/4 1/4 1/4 1/4 1/4",
+        "w0:0/2 1/2",
+        "w1:0 2/4 1/2 1/2 2/4 2/4 1/2 1/2 2/4",
+        "w2:0 1/6 1/6 1/6 1/6",
+      ]
+    `);
+    const { moves = 0 } = findPools(even).pools.find((p) => p.groups[0]?.name === "w1:0") ?? {};
+    expect(moves).toBeGreaterThan(1);
+    for (let m = 1; m < moves; m++) expect(brokenBalances(even, taken(even, m))).toEqual([]);
   });
 
   test("with a frozen part are declined with the reason", () => {
@@ -89,6 +118,10 @@ describe("pools", () => {
         [
           "a:0",
           "the 2 groups of a convolution read equally many channels (node "v"), and some of them are frozen",
+        ],
+        [
+          "a:0/2",
+          "it has one channel, which must stay",
         ],
       ]
     `);
@@ -113,18 +146,18 @@ describe("pools of products", () => {
       [
         [
           "a:0",
-          "the 3 groups of a convolution read equally many channels (node "z"), and some have more that can leave than others",
+          "the 15 groups of a convolution read equally many channels (node "v"), and some have more that can leave than others",
         ],
       ]
     `);
     expect(pools.flatMap((p) => p.groups.map((g) => `${g.name} ${g.choices.length}`))).toMatchInlineSnapshot(`
       [
-        "t:1 3",
+        "t:1 45",
         "w:0 9",
       ]
     `);
     for (let moves = 1; moves < 3; moves++) {
-      const removed = pools.flatMap((p) => (moves < p.moves ? p.cells.flatMap((x) => x.choices.slice(0, moves * x.step)) : []));
+      const removed = pools.flatMap((p) => (moves < p.moves ? p.cells.flatMap((x) => x.choices.slice(0, takenOf(x, moves))) : []));
       expect(brokenBalances(c, new Kept(c.typing.system, c.choices, removed))).toEqual([]);
     }
   });

@@ -1,6 +1,6 @@
 /** The groups of a model as text for golden files: every slice that leaves with a channel, and what holds the rest. */
 import type { ConstantSlot, Coupling, Group } from "../../src/graph/coupling/groups.js";
-import { findPools } from "../../src/score/pools.js";
+import { type Cell, findPools } from "../../src/score/pools.js";
 
 /**
  *   free channels: 8
@@ -21,13 +21,16 @@ export function groupsText(coupling: Coupling): string {
   }
   const balanced = pools.filter((p) => p.cells.length > 1);
   if (balanced.length > 0) lines.push("");
-  for (const p of balanced)
-    lines.push(
-      `balanced: ${p.groups.map((g) => g.name).join(", ")}: ${p.cells.map((c) => `${c.step} of ${c.choices.length}`).join(" + ")} a move`,
-    );
+  for (const p of balanced) lines.push(`balanced: ${p.groups.map((g) => g.name).join(", ")}: ${p.cells.map(movesText).join(" + ")}`);
   if (declined.length > 0) lines.push("");
   for (const d of declined) lines.push(`declined: ${d.group.name}: ${d.why}`);
   return `${lines.join("\n")}\n`;
+}
+
+/** "1 of 4": so many of so many leave in each move; where moves differ, "1,0,1 of 2". */
+export function movesText({ taken, choices }: Cell): string {
+  const each = taken.slice(1).map((n, m) => n - (taken[m] as number));
+  return `${new Set(each).size === 1 ? each[0] : each.join(",")} of ${choices.length}`;
 }
 
 function where(slot: ConstantSlot): string {

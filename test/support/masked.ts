@@ -3,10 +3,12 @@
  * that averages or normalises there, and says it sums, would make both it and the slicer wrong in the same way. Here one
  * operand of each sum keeps its extents, and the removed positions are multiplied by 0: what a sum drops, a mean does not.
  */
-import { cloneModel } from "../../src/graph/clone.js";
+import { Copies, cloneModel } from "../../src/graph/clone.js";
+import type { Axis } from "../../src/graph/coupling/axis.js";
 import type { Kept } from "../../src/graph/coupling/choices.js";
 import type { Slot } from "../../src/graph/coupling/context.js";
 import type { Typing } from "../../src/graph/coupling/couple.js";
+import { keptMask } from "../../src/graph/coupling/oracle.js";
 import { isKnown } from "../../src/graph/dim.js";
 import type { Graph, Model, Node, Value } from "../../src/graph/graph.js";
 import { Tensor } from "../../src/graph/tensor.js";
@@ -16,46 +18,29 @@ import { Tensor } from "../../src/graph/tensor.js";
  * `operand` "last", in its last. Undefined where an operand has no numeric extents or holds no numbers to multiply.
  */
 export function maskedOf(typing: Typing, kept: Kept, operand: "first" | "last" = "first"): Model | undefined {
-  const next = cloneModel(typing.model);
-  const twin = new Map<Node, Node>();
-  typing.model.graph.nodes.forEach((n, i) => {
-    twin.set(n, next.graph.nodes[i] as Node);
-  });
+  const copies = new Copies();
+  const next = cloneModel(typing.model, copies);
   for (const { node, slots } of typing.contractions) {
     const slot = (operand === "first" ? slots[0] : slots.at(-1)) as Slot;
     const mask = maskOf(typing, kept, node, slot);
     if (mask === "unknown") return undefined;
-    if (mask) multiply(next.graph, twin.get(node) as Node, slot.input, mask);
+    if (mask) multiply(copies.node(node), slot.input, mask);
   }
   return next;
 }
 
-/** 0 and 1 per position of the slot's axis (per block of rows for a grouped weight); undefined when nothing is dropped. */
-function maskOf(typing: Typing, kept: Kept, node: Node, { input, axis, over }: Slot): Tensor | undefined | "unknown" {
+/** 0 and 1 per position of the slot's axis, in each row it depends on; undefined when nothing is dropped. */
+function maskOf(typing: Typing, kept: Kept, node: Node, { input, axis }: Slot): Tensor | undefined | "unknown" {
   const value = node.inputs[input] as Value;
   const type = typing.types.type(value);
-  const term = over ?? typing.axesOfInput(node, input)?.[axis];
-  if (!term || type?.kind !== "tensor" || !type.shape) return "unknown";
-  const ones = (indices: readonly number[], n: number) => Array.from({ length: n }, (_, i) => Number(indices.includes(i)));
-  const blocks = kept.familyIndices(term);
-  if (blocks) {
-    const [rows, width] = [type.shape[0], type.shape[axis]];
-    if (rows === undefined || width === undefined || !isKnown(rows) || !isKnown(width) || axis !== 1) return "unknown";
-    const each = blocks.flatMap((b) => Array.from({ length: rows / blocks.length }, () => ones(b, width)));
-    return Tensor.fromNumbers(type.dtype, [rows, width, ...type.shape.slice(2).map(() => 1)], each.flat());
-  }
-  const indices = kept.isFamily(term) ? undefined : kept.indices(term);
-  if (!indices) return undefined;
-  const extent = type.shape[axis];
-  if (extent === undefined || !isKnown(extent)) return "unknown";
-  return Tensor.fromNumbers(
-    type.dtype,
-    type.shape.map((_, a) => (a === axis ? extent : 1)),
-    ones(indices, extent),
-  );
+  const axes = typing.axesOfInput(node, input);
+  if (!axes || type?.kind !== "tensor" || !isKnown((axes[axis] as Axis).size)) return "unknown";
+  const mask = keptMask(typing.system, kept, axes, axis);
+  return mask && Tensor.fromNumbers(type.dtype, mask.dims, mask.kept);
 }
 
-function multiply(graph: Graph, node: Node, input: number, mask: Tensor): void {
+function multiply(node: Node, input: number, mask: Tensor): void {
+  const graph = node.graph as Graph;
   const value = node.inputs[input] as Value;
   const by = graph.addInitializer(`${value.name}_mask`, mask);
   const masked = graph.insertNode("Mul", [value, by], { before: node, outputs: [`${value.name}_masked`] });

@@ -6,7 +6,7 @@ import { removeSlices } from "../../src/graph/coupling/slice.js";
 import type { Model } from "../../src/graph/graph.js";
 import { random } from "../../src/graph/random.js";
 import { emptiedAxes } from "../../src/score/plan.js";
-import { brokenBalances, findPools } from "../../src/score/pools.js";
+import { brokenBalances, findPools, takenOf } from "../../src/score/pools.js";
 import { type RunOptions, run } from "./run.js";
 
 export interface Proof {
@@ -73,7 +73,7 @@ export function randomRemoval(coupling: Coupling, seed: number | string, ratio?:
     const gone = Math.min(pool.moves - 1, Math.round(pool.moves * (1 - share)));
     const orders = pool.cells.map((cell) => shuffled(cell.choices, uniform));
     pool.cells.forEach((cell, i) => {
-      for (const c of (orders[i] as number[]).slice(0, Math.max(0, gone) * cell.step)) removed.add(c);
+      for (const c of (orders[i] as number[]).slice(0, takenOf(cell, Math.max(0, gone)))) removed.add(c);
     });
   }
   restoreEmptied(coupling, removed);

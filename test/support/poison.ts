@@ -1,5 +1,5 @@
 /** Makes removed parameters huge: if one of them still reaches an output, the output shows it. */
-import { cloneModel } from "../../src/graph/clone.js";
+import { Copies, cloneModel } from "../../src/graph/clone.js";
 import type { Kept } from "../../src/graph/coupling/choices.js";
 import type { Coupling } from "../../src/graph/coupling/groups.js";
 import type { Model } from "../../src/graph/graph.js";
@@ -10,15 +10,16 @@ const HUGE = 1e6;
 
 /** A copy of the model in which every parameter on a removed channel is huge; `count` of them. */
 export function poison(coupling: Coupling, kept: Kept): { readonly model: Model; readonly count: number } {
-  const model = cloneModel(coupling.typing.model);
+  const copies = new Copies();
+  const model = cloneModel(coupling.typing.model, copies);
   let count = 0;
   for (const group of coupling.groups) {
     for (const slot of group.slots) {
-      const mine = model.graph.value(slot.value.name);
-      const tensor = mine?.constant;
+      const mine = copies.value(slot.value);
+      const tensor = mine.constant;
       // Another use of a shared small constant may keep what this one loses.
       const isShared = (slot.value.constant?.dims.length ?? 0) <= 1 && slot.value.useCount > 1;
-      if (!mine || tensor?.dtype !== "float32" || isShared) continue;
+      if (tensor?.dtype !== "float32" || isShared) continue;
       const gone = new Set(group.choices.flatMap((c, k) => (kept.isRemoved(c) ? slot.positions(k) : [])));
       const inner = tensor.dims.slice(slot.axis + 1).reduce((a, b) => a * b, 1);
       const extent = tensor.dims[slot.axis] as number;
@@ -29,7 +30,7 @@ export function poison(coupling: Coupling, kept: Kept): { readonly model: Model;
         count++;
         return HUGE;
       });
-      model.graph.setConstant(mine, Tensor.floats(tensor.dims, data));
+      mine.graph?.setConstant(mine, Tensor.floats(tensor.dims, data));
     }
   }
   return { model, count };

@@ -8,8 +8,10 @@
  * - A *sum* is a concatenation (Concat, Split, Slice, the blocks of a grouped convolution).
  * - *units* is the index-level leaf: one union-find id per index, for permutations, strides and repeats. A unit may be
  *   defined as the AND of others (a product seen index by index).
- * - A *family* is the dependent axis of a grouped weight: block b of another axis uses member b. Members have one
- *   extent and keep equally many (a balance constraint), but not the same indices.
+ * - A *family* is an axis whose choices depend on another axis of the same tensor, its *rows*: row b has member b. The dims
+ *   inside each head, the input channels of each group of a convolution, the hidden units of each direction. Members have
+ *   one extent and keep equally many (a balance constraint), but not the same indices. Where rows and family are flattened
+ *   into one axis it is the sum over b of (row b × member b); where the rows are not at hand the members are one.
  *
  * Refinement is in place: an atom that meets a product or a cut takes that form wherever it occurs, so equations may
  * come in any order. What cannot be expressed is pinned (kept whole) with a reason: never guessed.
@@ -40,14 +42,25 @@ interface AxisNode extends Axis {
   parent: AxisNode | undefined;
   form: Form | undefined;
   pinned: Reason | undefined;
+  /** #epoch at which no family was hidden inside the form. */
+  normal: number;
   /** Atoms cut from one atom, and units exploded from it, are one family of choices. */
   clan: number;
+}
+
+/** One member of a family, with the rows it lies in, outermost first: it is there while all of them are. */
+export interface Member {
+  readonly axis: Axis;
+  readonly rows: readonly { readonly axis: Axis; readonly index: number }[];
 }
 
 /** Exploding more indices than this pins instead: bounded time and memory on absurd shapes. */
 const EXPLODE_LIMIT = 1 << 20;
 /** Products and concatenations of more indices are kept whole. */
 const LIST_LIMIT = 1 << 24;
+
+/** Splits with more rows than this are products, in which every row keeps the same inner indices. */
+const MOST_ROWS = 256;
 
 export class AxisSystem {
   readonly #nodes: AxisNode[] = [];
@@ -99,32 +112,204 @@ export class AxisSystem {
     if (isKnown(a.size) && a.size > LIST_LIMIT) this.pin(a, { text: `an extent of ${a.size} is more than is followed index by index` });
   }
 
-  /** The dependent axis of a grouped weight: member b belongs to block b of `rows`. All members must have one extent. */
+  /** The axis whose index in row b of `rows` is an index of member b. All members must have one extent. */
   family(parts: readonly Axis[], rows: Axis, origin: string): Axis {
-    const a = this.#new((parts[0] as Axis).size, origin, 0);
+    const [first] = parts;
+    if (!first || parts.length === 1) return first ?? this.atom(0, origin);
+    const a = this.#new(first.size, origin, 0);
     a.form = { kind: "family", parts, rows };
-    this.#hasFamilies = true;
+    this.#epoch++;
     return a;
   }
-  #hasFamilies = false;
-  get hasFamilies(): boolean {
-    return this.#hasFamilies;
+  /** Counts what may have put a family inside a form: at 0 there is none. */
+  #epoch = 0;
+  readonly #majors: { readonly axis: Axis; readonly rows: Axis }[] = [];
+
+  /** States that `axis` runs over `rows` first: it is as many equal blocks as there are rows, and block b lies in row b. */
+  major(axis: Axis, rows: Axis): void {
+    this.#majors.push({ axis, rows });
   }
-  /** The families `a` is, or has inside a product or a sum, each with the axis whose blocks its members go with. */
-  familiesIn(a: Axis): { readonly family: Axis; readonly rows: Axis }[] {
-    const out: { family: Axis; rows: Axis }[] = [];
-    const stack: Axis[] = [a];
-    while (stack.length > 0) {
-      const r = this.#find(stack.pop() as Axis);
-      if (r.form?.kind === "family") out.push({ family: r, rows: r.form.rows });
-      else if (r.form && r.form.kind !== "units") stack.push(...r.form.parts);
+  /** The place among `axes` that says which row an element of the family `a` lies in; undefined unless there is just one. */
+  rowsAt(axes: readonly Axis[], a: Axis): number | undefined {
+    const r = this.#normal(a);
+    if (r.form?.kind !== "family") return undefined;
+    const rows = this.#normal(r.form.rows);
+    let found: number | undefined;
+    for (const [j, other] of axes.entries()) {
+      const o = this.#normal(other);
+      if (o === r || (o !== rows && !this.#isMajor(o, rows))) continue;
+      if (found !== undefined) return undefined;
+      found = j;
     }
-    return out;
+    return found;
+  }
+  #isMajor(axis: AxisNode, rows: AxisNode): boolean {
+    return this.#majors.some((m) => this.#normal(m.rows) === rows && this.#normal(m.axis) === axis);
+  }
+
+  /** `a` in row `b` of `rows`: the member, where it depends on them. */
+  inRow(a: Axis, rows: Axis, b: number): Axis {
+    const r = this.#normal(a);
+    if (r.form?.kind !== "family") return r;
+    if (this.#normal(r.form.rows) === this.#normal(rows)) return r.form.parts[b] as Axis;
+    return this.family(
+      r.form.parts.map((p) => this.inRow(p, rows, b)),
+      this.inRow(r.form.rows, rows, b),
+      r.origin,
+    );
+  }
+
+  /** Whether `a` has other members in other rows of `rows`. */
+  dependsOn(a: Axis, rows: Axis): boolean {
+    const r = this.#normal(a);
+    if (r.form?.kind !== "family" || this.reason(r)) return false;
+    return this.#normal(r.form.rows) === this.#normal(rows) || r.form.parts.some((p) => this.dependsOn(p, rows));
+  }
+
+  /** All members of a family, through families of families, with the rows they lie in; `a` itself when it is none. */
+  members(a: Axis): Member[] {
+    const r = this.#normal(a);
+    if (r.form?.kind !== "family") return [{ axis: r, rows: [] }];
+    const { parts, rows } = r.form;
+    return parts.flatMap((p, index) => this.members(p).map((m) => ({ axis: m.axis, rows: [{ axis: rows, index }, ...m.rows] })));
+  }
+
+  /** The axis without its dependence: the members are one and the same. */
+  collapse(a: Axis, at: Reason): void {
+    const r = this.#normal(a);
+    if (r.form?.kind !== "family") return;
+    const [first, ...rest] = r.form.parts;
+    // Before anything else is said: the members may speak of it.
+    r.form = undefined;
+    r.parent = first as AxisNode;
+    this.#epoch++;
+    for (const p of rest) this.unify(first as Axis, p, at);
+  }
+
+  /**
+   * The representative of `a` with no family hidden inside it: a family is an atom of another form, and where one sits
+   * inside a product or a sum, either its rows sit there too (then both are a sum over the rows), or the whole depends.
+   */
+  #normal(a: Axis): AxisNode {
+    const r = this.#find(a);
+    const { form } = r;
+    if (!form || form.kind === "units" || r.normal === this.#epoch) return r;
+    const epoch = this.#epoch;
+    if (form.kind === "family") {
+      const parts = form.parts.map((p) => this.#find(p));
+      if (parts.every((p) => p === parts[0])) {
+        r.form = undefined;
+        r.parent = parts[0];
+        return this.#normal(r);
+      }
+    } else {
+      const parts = (form.kind === "sum" ? this.#parts(r) : this.#factors(r)).map((p) => this.#normal(p));
+      const at = parts.findIndex((p) => this.#isDependent(p));
+      if (at >= 0) {
+        const made = form.kind === "sum" ? this.#sumOfFamilies(r, parts) : this.#productOfFamilies(r, parts, at);
+        // Equivalent, so that all who know `r` know it in this form.
+        if (!r.parent && made !== r) {
+          r.form = made.form;
+          if (!made.form) r.parent = made;
+        }
+        return this.#normal(r);
+      }
+    }
+    if (epoch === this.#epoch) r.normal = epoch;
+    return r;
+  }
+  #isDependent(a: AxisNode): boolean {
+    return a.form?.kind === "family" && !this.reason(a);
+  }
+
+  /** A concatenation of parts some of which depend on rows depends on them as a whole. */
+  #sumOfFamilies(r: AxisNode, parts: readonly AxisNode[]): AxisNode {
+    const lead = parts.find((p) => this.#isDependent(p)) as AxisNode;
+    const { rows, parts: members } = lead.form as { parts: readonly Axis[]; rows: Axis };
+    this.#collapseOthers(parts, rows);
+    return this.family(
+      members.map((_, b) => this.sum(parts.map((p) => this.inRow(p, rows, b)))),
+      rows,
+      r.origin,
+    ) as AxisNode;
+  }
+
+  /** Parts that depend on other rows than these would depend on every pair of both: too many to follow. */
+  #collapseOthers(parts: readonly AxisNode[], rows: Axis): void {
+    for (const p of parts)
+      if (this.#isDependent(p) && !this.dependsOn(p, rows)) this.collapse(p, { text: "its parts depend on different axes" });
+  }
+
+  #productOfFamilies(r: AxisNode, factors: readonly AxisNode[], at: number): AxisNode {
+    const lead = factors[at] as AxisNode;
+    const { rows, parts: members } = lead.form as { parts: readonly Axis[]; rows: Axis };
+    const place = factors.indexOf(this.#normal(rows));
+    const isTwice = place >= 0 && factors.lastIndexOf(this.#normal(rows)) !== place;
+    if (place > at || isTwice) {
+      // Row by row is another order of elements than this.
+      this.collapse(lead, { text: "it is flattened outside its rows" });
+      return this.prod(factors, r.origin) as AxisNode;
+    }
+    this.#collapseOthers(factors.slice(place + 1), rows);
+    if (place < 0)
+      return this.family(
+        members.map((_, b) => this.prod(factors.map((f) => this.inRow(f, rows, b)))),
+        rows,
+        r.origin,
+      ) as AxisNode;
+    const each = this.singles(rows);
+    const inner = this.sum(
+      each.map((e, b) => this.prod([e, ...factors.slice(place + 1).map((f) => this.inRow(f, rows, b))])),
+      r.origin,
+    );
+    return this.prod([...factors.slice(0, place), inner], r.origin) as AxisNode;
+  }
+
+  /** Every index of `a` as an axis of its own. */
+  singles(a: Axis): Axis[] {
+    const n = a.size as number;
+    return this.cut(
+      a,
+      Array.from({ length: n - 1 }, (_, i) => i + 1),
+      { text: "its indices are taken one by one" },
+    );
+  }
+
+  /**
+   * An axis of extent ∏ sizes as rows × what lies in each row: one axis per size, each depending on those before it, and
+   * their product.
+   */
+  #dependentProduct(sizes: readonly number[], make: (size: number, depth: number) => Axis, depth = 0): { axes: Axis[]; whole: Axis } {
+    const [size = 1, ...rest] = sizes;
+    const rows = make(size, depth);
+    if (rest.length > 0) this.#clans.markSwitch((rows as AxisNode).clan);
+    if (rest.length === 0) return { axes: [rows], whole: rows };
+    const inside = this.singles(rows).map((e) => ({ e, ...this.#dependentProduct(rest, make, depth + 1) }));
+    const axes = rest.map((_, k) =>
+      this.family(
+        inside.map((x) => x.axes[k] as Axis),
+        rows,
+        "",
+      ),
+    );
+    return { axes: [rows, ...axes], whole: this.sum(inside.map((x) => this.prod([x.e, x.whole]))) };
+  }
+
+  /** Rows × an axis of extent `size` in each row: the dependent axis, and the flattened product. */
+  dependent(rows: Axis, size: number, origin: string): { readonly inner: Axis; readonly whole: Axis } {
+    const clan = this.#clans.create();
+    this.#clans.markSwitch(this.#normal(rows).clan);
+    const each = this.singles(rows);
+    const members = each.map(() => this.#birth(size, origin, clan));
+    return {
+      inner: this.family(members, rows, origin),
+      whole: this.sum(each.map((e, b) => this.prod([e, members[b] as Axis]))),
+    };
   }
 
   /** The current representative: an atom (form undefined) or a composite. */
   find(a: Axis): Axis & { readonly form: Form | undefined; readonly pinned: Reason | undefined } {
-    return this.#find(a);
+    return this.#normal(a);
   }
 
   /** Why `a` is kept whole; undefined while any index of it may leave. */
@@ -167,7 +352,7 @@ export class AxisSystem {
       const [p, q] = work.pop() as [Axis, Axis];
       // Every step either merges, cuts or pins something finite; this is a guard against our own mistakes.
       if (steps > 4 * EXPLODE_LIMIT) throw internal(`The axis equations of node "${at.node}" did not settle.`);
-      this.#unifyStep(this.#find(p), this.#find(q), at, work);
+      this.#unifyStep(this.#normal(p), this.#normal(q), at, work);
     }
   }
 
@@ -179,12 +364,15 @@ export class AxisSystem {
       this.pin(b, why);
       return;
     }
-    // A whole axis kept makes the other whole too, and structure no longer matters: most spatial reshapes end here.
+    // A whole axis kept makes the other whole too, and structure no longer matters: most spatial reshapes end here. They
+    // still are one axis: a family's rows must be known again where they are kept whole.
     const ra = this.reason(a);
     const rb = this.reason(b);
     if (ra || rb) {
       if (ra && !rb) this.pin(b, ra);
       else if (rb && !ra) this.pin(a, rb);
+      const [low, high] = !a.form && (b.form || b.id < a.id) ? [a, b] : [b, a];
+      if (!low.form && !this.#contains(high, low)) low.parent = high;
       return;
     }
     if (!a.form && !b.form) {
@@ -195,8 +383,13 @@ export class AxisSystem {
     }
     if (!a.form || !b.form) {
       const [leaf, term] = a.form ? [b, a] : [a, b];
-      if (this.#contains(term, leaf)) this.pin(term, { ...at, text: "an axis would have to contain itself" });
-      else leaf.parent = term;
+      if (!this.#contains(term, leaf)) {
+        leaf.parent = term;
+        this.#epoch++;
+      } else if (term.form?.kind === "family") {
+        this.collapse(term, at);
+        work.push([term, leaf]);
+      } else this.pin(term, { ...at, text: "an axis would have to contain itself" });
       return;
     }
     this.#unifyForms(a, a.form, b, b.form, at, work);
@@ -204,15 +397,7 @@ export class AxisSystem {
 
   #unifyForms(a: AxisNode, fa: Form, b: AxisNode, fb: Form, at: Reason, work: [Axis, Axis][]): void {
     if (fa.kind === "family" || fb.kind === "family") {
-      if (fa.kind === "family" && fb.kind === "family" && fa.parts.length === fb.parts.length) {
-        fa.parts.forEach((p, i) => {
-          work.push([p, fb.parts[i] as Axis]);
-        });
-        return;
-      }
-      const why: Reason = { ...at, text: "the input axis of a grouped weight is read as an ordinary axis" };
-      this.pin(a, why);
-      this.pin(b, why);
+      this.#unifyFamilies(a, fa, b, fb, at, work);
       return;
     }
     if (fa.kind === "units" || fb.kind === "units") {
@@ -255,6 +440,56 @@ export class AxisSystem {
     this.#unifySumWithProduct(s, p, at, work);
   }
 
+  /** Row by row; an axis that is no family becomes one, where what it is made of can depend on the rows. */
+  #unifyFamilies(a: AxisNode, fa: Form, b: AxisNode, fb: Form, at: Reason, work: [Axis, Axis][]): void {
+    if (fa.kind === "family" && fb.kind === "family") {
+      if (fa.parts.length !== fb.parts.length || this.#contains(a, b) || this.#contains(b, a)) {
+        this.collapse(a, at);
+        this.collapse(b, at);
+        work.push([a, b]);
+        return;
+      }
+      fa.parts.forEach((p, i) => {
+        work.push([p, fb.parts[i] as Axis]);
+      });
+      // Row b of one is row b of the other.
+      work.push([fa.rows, fb.rows]);
+      a.parent = b;
+      return;
+    }
+    const [family, other] = fa.kind === "family" ? [a, b] : [b, a];
+    const { rows } = family.form as { rows: Axis };
+    if (!this.#lift(other, this.#normal(rows), family)) this.collapse(family, at);
+    work.push([family, other]);
+  }
+
+  /** Makes a free atom depend on `rows`: in every row it has other choices. false, and nothing done, where it cannot. */
+  depend(a: Axis, rows: Axis): boolean {
+    const [atom, r] = [this.#normal(a), this.#normal(rows)];
+    return atom.form === undefined && this.#lift(atom, r, atom.id === r.id ? r : undefined);
+  }
+
+  /** Makes every free atom of `term` depend on `rows`; false where it holds indices that cannot. */
+  #lift(term: AxisNode, rows: AxisNode, family: AxisNode | undefined): boolean {
+    const leaves = new Set<AxisNode>();
+    const stack: Axis[] = [term];
+    while (stack.length > 0) {
+      const r = this.#find(stack.pop() as Axis);
+      if (r === rows || r === family || r.form?.kind === "units") return false;
+      if (!r.form) {
+        if (!r.pinned) leaves.add(r);
+      } else if (r.form.kind !== "family") stack.push(...r.form.parts);
+    }
+    // A single index, a switch of others, is not told apart by rows.
+    if ([...leaves].some((l) => l.size === 1 || this.#contains(rows, l)) || leaves.size === 0) return false;
+    for (const l of leaves) {
+      const members = Array.from({ length: rows.size as number }, () => this.#birth(l.size, l.origin, l.clan));
+      l.form = { kind: "family", parts: members, rows };
+    }
+    this.#epoch++;
+    return true;
+  }
+
   /** Two row-major products of one extent: walk both, refining the larger factor by the smaller. */
   #unifyProducts(a: AxisNode, b: AxisNode, at: Reason, work: [Axis, Axis][]): void {
     const left = this.#factors(a);
@@ -262,8 +497,8 @@ export class AxisSystem {
     let i = 0;
     let j = 0;
     while (i < left.length && j < right.length) {
-      const f = this.#find(left[i] as Axis);
-      const g = this.#find(right[j] as Axis);
+      const f = this.#normal(left[i] as Axis);
+      const g = this.#normal(right[j] as Axis);
       if (f.form?.kind === "prod") {
         left.splice(i, 1, ...this.#factors(f));
         continue;
@@ -278,11 +513,13 @@ export class AxisSystem {
         j++;
         continue;
       }
-      // A single index as a factor switches the whole row; nothing on the other side can follow it.
+      // A single index switches the whole row: then also each of what the other side has instead.
       if (f.size === 1 || g.size === 1) {
-        this.pin(f.size === 1 ? f : g, { ...at, text: "a single index multiplies an axis that another reading splits differently" });
-        if (f.size === 1) i++;
-        else j++;
+        const [unit, other, list, k] = f.size === 1 ? [f, g, right, j] : [g, f, left, i];
+        if (this.reason(other) || this.#contains(other, unit)) {
+          this.pin(unit, { ...at, text: "a single index multiplies an axis that another reading splits differently" });
+          (f.size === 1 ? left : right).splice(f.size === 1 ? i : j, 1);
+        } else list.splice(k, 1, ...this.#switched(other, unit, work));
         continue;
       }
       const down = exactDiv(g.size, f.size);
@@ -311,6 +548,18 @@ export class AxisSystem {
       this.pin(a, at);
       this.pin(b, at);
     }
+  }
+
+  /** `a` as `unit`, on which all of it depends, times what else it depends on. */
+  #switched(a: AxisNode, unit: AxisNode, work: [Axis, Axis][]): Axis[] {
+    const inner = this.#birth(a.size, a.origin, a.clan);
+    const p = this.prod([unit, inner], a.origin);
+    if (a.form) work.push([a, p]);
+    else {
+      a.parent = p as AxisNode;
+      this.#epoch++;
+    }
+    return [unit, inner];
   }
 
   #splitNow(a: AxisNode, sizes: readonly Dim[], work: [Axis, Axis][]): Axis[] {
@@ -375,31 +624,51 @@ export class AxisSystem {
   }
 
   /**
-   * `a` seen as a row-major product of `sizes`: one axis per size.
+   * `a` seen as a row-major product of `sizes`: one axis per size, each depending on those before it.
    * Sizes must multiply to the extent of `a`; extents of 1 become pinned axes of their own.
    */
   split(a: Axis, sizes: readonly Dim[], at: Reason): Axis[] {
     const whole = this.reason(a);
     if (whole) return sizes.map((s) => this.fixed(s, a.origin, whole));
-    const parts = sizes.map((s) => (s === 1 ? this.atom(1, a.origin) : this.#child(this.#find(a), s)));
-    this.unify(
-      a,
-      this.prod(
-        parts.filter((p) => p.size !== 1),
-        a.origin,
-      ),
-      at,
-    );
-    return parts;
+    const r = this.#normal(a);
+    if (r.form?.kind === "family") {
+      const { parts, rows } = r.form;
+      const each = parts.map((p) => this.split(p, sizes, at));
+      return sizes.map((s, k) =>
+        s === 1
+          ? this.atom(1, r.origin)
+          : this.family(
+              each.map((x) => x[k] as Axis),
+              rows,
+              r.origin,
+            ),
+      );
+    }
+    const long = sizes.filter((s) => s !== 1);
+    const { axes, whole: product } = this.#factored(r, long);
+    this.unify(a, product, at);
+    return sizes.map((s) => (s === 1 ? this.atom(1, a.origin) : (axes.shift() as Axis)));
+  }
+
+  #factored(a: AxisNode, sizes: readonly Dim[]): { axes: Axis[]; whole: Axis } {
+    const rows = sizes.slice(0, -1).reduce<number>((n, s) => (isKnown(s) ? n * s : Number.POSITIVE_INFINITY), 1);
+    if (rows > MOST_ROWS || !sizes.every(isKnown)) {
+      const axes = sizes.map((s) => this.#child(a, s));
+      return { axes, whole: this.prod(axes, a.origin) };
+    }
+    // What lies in each row are choices of one kind, whichever row.
+    const clans = sizes.map(() => this.#clans.create());
+    return this.#dependentProduct(sizes, (size, depth) => this.#birth(size, a.origin, clans[depth] as number));
   }
 
   /** `a` cut at ascending offsets (exclusive of 0 and the extent): one axis per piece. */
   cut(a: Axis, offsets: readonly number[], at: Reason): Axis[] {
-    return this.#cut(this.#find(a), offsets, at);
+    return this.#cut(this.#normal(a), offsets, at);
   }
 
-  #cut(a: AxisNode, offsets: readonly number[], at: Reason): Axis[] {
-    if (offsets.length === 0) return [a];
+  #cut(axis: AxisNode, offsets: readonly number[], at: Reason): Axis[] {
+    if (offsets.length === 0) return [axis];
+    const a = this.#normal(axis);
     const n = a.size;
     if (!isKnown(n)) throw internal(`An axis of symbolic extent ${n} was cut.`);
     const bounds = [0, ...offsets, n];
@@ -422,8 +691,15 @@ export class AxisSystem {
       case "prod":
         return this.#cutProduct(a, bounds, at);
       case "family": {
-        this.pin(a, { ...at, text: "the input axis of a grouped weight is cut" });
-        return sizes.map((s) => this.fixed(s, a.origin, at));
+        const { parts, rows } = a.form;
+        const each = parts.map((p) => this.#cut(this.#normal(p), offsets, at));
+        return sizes.map((_, i) =>
+          this.family(
+            each.map((pieces) => pieces[i] as Axis),
+            rows,
+            a.origin,
+          ),
+        );
       }
     }
   }
@@ -498,6 +774,15 @@ export class AxisSystem {
       const pieces = this.cut(a, offsets, at);
       return pieces[from > 0 ? 1 : 0] as Axis;
     }
+    const r = this.#normal(a);
+    if (r.form?.kind === "family") {
+      const { parts, rows } = r.form;
+      return this.family(
+        parts.map((p) => this.pick(p, indices, at)),
+        rows,
+        r.origin,
+      );
+    }
     const rowwise = this.#pickRows(a, indices, at);
     if (rowwise) return rowwise;
     const ids = this.unitsOf(a, at);
@@ -510,7 +795,7 @@ export class AxisSystem {
 
   /** Whole rows of a product, reordered: pick on the outer factor alone. */
   #pickRows(a: Axis, indices: readonly number[], at: Reason): Axis | undefined {
-    const r = this.#find(a);
+    const r = this.#normal(a);
     if (r.form?.kind !== "prod") return undefined;
     const [outer, ...inner] = this.#factors(r);
     const row = inner.reduce((n, f) => n * (f.size as number), 1);
@@ -527,7 +812,7 @@ export class AxisSystem {
 
   /** `a` index by index, as unit ids; refines atoms to units in place. undefined (and `a` pinned) past the size limit. */
   unitsOf(a: Axis, at: Reason): Int32Array | undefined {
-    const r = this.#find(a);
+    const r = this.#normal(a);
     const n = r.size;
     if (!isKnown(n) || n > EXPLODE_LIMIT) {
       this.pin(r, { ...at, text: `an axis of extent ${n} would have to be followed index by index` });
@@ -566,8 +851,8 @@ export class AxisSystem {
         return out;
       }
       case "family":
-        this.pin(r, { ...at, text: "the input axis of a grouped weight is followed index by index" });
-        return undefined;
+        this.collapse(r, at);
+        return this.unitsOf(r, at);
     }
   }
 
@@ -583,13 +868,16 @@ export class AxisSystem {
   }
 
   #new(size: Dim, origin: string, clan: number): AxisNode {
-    const a: AxisNode = { id: this.#nodes.length, size, origin, parent: undefined, form: undefined, pinned: undefined, clan };
+    const a: AxisNode = { id: this.#nodes.length, size, origin, parent: undefined, form: undefined, pinned: undefined, normal: -1, clan };
     this.#nodes.push(a);
     return a;
   }
   /** A factor born from splitting `a`: a clan of its own, since heads and dims are different choices. */
   #child(a: AxisNode, size: Dim): Axis {
-    const c = this.#new(size, a.origin, this.#clans.create());
+    return this.#birth(size, a.origin, this.#clans.create());
+  }
+  #birth(size: Dim, origin: string, clan: number): Axis {
+    const c = this.#new(size, origin, clan);
     if (!isKnown(size)) c.pinned = { text: `its extent ${size} is known only at run time` };
     return c;
   }
@@ -631,20 +919,25 @@ export class AxisSystem {
     }
     return out;
   }
-  /** Whether `term` has `leaf` inside; only parts as long as the leaf can. */
+  /** Whether `term` has `leaf` inside, or depends on it. */
   #contains(term: AxisNode, leaf: AxisNode): boolean {
+    const seen = new Set<AxisNode>();
     const stack: Axis[] = [term];
     while (stack.length > 0) {
       const r = this.#find(stack.pop() as Axis);
       if (r === leaf) return true;
-      if (r.form && r.form.kind !== "units") for (const p of r.form.parts) if (p.size === leaf.size) stack.push(p);
+      if (!r.form || r.form.kind === "units" || seen.has(r)) continue;
+      seen.add(r);
+      if (r.form.kind === "family") stack.push(r.form.rows, ...r.form.parts);
+      // Parts shorter than the leaf cannot hold it, unless something inside depends on it.
+      else for (const p of r.form.parts) if (this.#epoch > 0 || p.size === leaf.size) stack.push(p);
     }
     return false;
   }
 
   /** Readable type: `conv1.weight:0(64)`, products as (a*b), sums as [a | b], pinned with "!". */
   show(a: Axis): string {
-    const r = this.#find(a);
+    const r = this.#normal(a);
     const mark = this.reason(r) ? "!" : "";
     if (!r.form) return `${r.origin || `a${r.id}`}(${r.size})${mark}`;
     switch (r.form.kind) {

@@ -4,7 +4,7 @@
  */
 import { internal } from "../../errors.js";
 import { type Dim, isKnown, mul } from "../dim.js";
-import type { Axis, AxisSystem } from "./axis.js";
+import type { Axis, AxisSystem, Member } from "./axis.js";
 
 /** Position without a choice: always kept. */
 export const ALWAYS = -1;
@@ -90,7 +90,7 @@ export class Choices {
         return out;
       }
       case "family":
-        throw internal("The dependent axis of a grouped weight was read as an ordinary axis.");
+        throw internal("An axis that depends on others was read as an ordinary axis.");
     }
   }
 
@@ -155,24 +155,39 @@ export class Kept {
     return out;
   }
 
-  /** Kept positions inside each member of a family axis; undefined when nothing leaves, or when `axis` is no family. */
-  familyIndices(axis: Axis): readonly (readonly number[])[] | undefined {
+  /** Whether `axis` keeps other positions in other rows: such axes have no `indices` of their own. */
+  isFamily(axis: Axis): boolean {
     const r = this.#system.find(axis);
-    if (r.form?.kind !== "family") return undefined;
-    const members = r.form.parts.map((p) => ({ size: p.size as number, kept: this.indices(p) }));
-    if (members.every((m) => m.kept === undefined)) return undefined;
-    return members.map((m) => m.kept ?? Array.from({ length: m.size }, (_, i) => i));
+    return r.form?.kind === "family" && !this.#system.reason(r);
   }
 
-  isFamily(axis: Axis): boolean {
-    return this.#system.find(axis).form?.kind === "family";
+  /** Whether a member's rows all stay. */
+  isAlive(member: Member): boolean {
+    return member.rows.every(({ axis, index }) => this.indices(axis)?.includes(index) ?? true);
+  }
+
+  /**
+   * Kept positions of a family axis in each of its rows; undefined when none leaves, or when `axis` is no family. Rows
+   * that leave themselves have as many positions as the others, whichever.
+   */
+  familyIndices(axis: Axis): readonly (readonly number[])[] | undefined {
+    const r = this.#system.find(axis);
+    if (!this.isFamily(r) || r.form?.kind !== "family") return undefined;
+    const kept = this.#system.members(r).map((m) => ({ m, at: this.indices(m.axis) }));
+    if (kept.every(({ m, at }) => at === undefined || !this.isAlive(m))) return undefined;
+    const width = this.count(r) as number;
+    const all = Array.from({ length: r.size as number }, (_, i) => i);
+    return kept.map(({ m, at }) => (this.isAlive(m) ? (at ?? all) : all.slice(0, width)));
   }
 
   /** Number of kept indices, symbolic where the extent is. */
   count(axis: Axis): Dim {
     const r = this.#system.find(axis);
     if (this.#system.reason(r)) return r.size;
-    if (r.form?.kind === "family") return this.count(r.form.parts[0] as Axis);
+    if (r.form?.kind === "family") {
+      const members = this.#system.members(r);
+      return this.count((members.find((m) => this.isAlive(m)) ?? (members[0] as Member)).axis);
+    }
     if (isKnown(r.size)) return this.indices(r)?.length ?? r.size;
     // A product with a symbolic (hence frozen) factor: extents multiply.
     if (r.form?.kind === "prod") return r.form.parts.reduce<Dim>((n, p) => mul(n, this.count(p)), 1);

@@ -1,5 +1,5 @@
 /** Groups: choices that came from one axis, and every slice of a constant that leaves with each of them. */
-import type { Node, Value } from "../graph.js";
+import { everyNode, type Node, type Value } from "../graph.js";
 import type { Axis } from "./axis.js";
 import { ALWAYS, Choices } from "./choices.js";
 import { type Contraction, couple, isTypedPerUse, type Typing } from "./couple.js";
@@ -15,8 +15,8 @@ export interface ConstantSlot {
   /** The reads of the constant this slot stands for (several only for a shared matrix). */
   readonly uses: readonly { readonly node: Node; readonly index: number }[];
   /**
-   * For the input axis of a grouped weight: the rows [from, to) of axis 0 whose columns these positions are.
-   * Other rows belong to other channels.
+   * For an axis that depends on axis 0, like the input axis of a grouped convolution's weight: the rows [from, to) of
+   * axis 0 in which these positions are. Other rows belong to other channels.
    */
   readonly rows?: readonly [number, number];
   /** Positions along `axis` of channel k of the group (k counts the group's choices); empty when k has none here. */
@@ -48,19 +48,19 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
   const byClan = new Map<number, Draft[]>();
   const sums = contractionsByNode(typing);
   const order = new Map<Node, number>();
-  for (const node of typing.model.graph.nodes) order.set(node, order.size);
+  for (const node of everyNode(typing.model.graph)) order.set(node, order.size);
 
   const visit = (value: Value, axes: readonly Axis[], uses: readonly Read[]) => {
     axes.forEach((axis, i) => {
       if (typing.system.reason(axis)) return;
       const role = roleOf(typing, sums, choices, value, axes, i, uses);
-      const summed = role === "consumer" ? summedPart(sums, choices, i, uses) : undefined;
+      const summed = role === "consumer" ? summedPart(typing, sums, choices, i, uses) : undefined;
       const r = typing.system.find(axis);
       const pieces: { axis: Axis; rows?: readonly [number, number] }[] = [];
       if (r.form?.kind === "family") {
         const per = (value.constant?.dims[0] as number) / r.form.parts.length;
         r.form.parts.forEach((p, b) => {
-          pieces.push({ axis: p, rows: [b * per, (b + 1) * per] });
+          if (!typing.system.reason(p)) pieces.push({ axis: p, rows: [b * per, (b + 1) * per] });
         });
       } else pieces.push({ axis: r });
       for (const piece of pieces) {
@@ -84,7 +84,6 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
               [...new Set(list)].sort((p, q) => p - q),
             );
         for (const [clan, at] of clans) {
-          // Where the sum runs over one factor of the axis, the other factors make channels.
           const isSummed = !summed || [...at.keys()].some((c) => summed.has(c));
           const draft: Draft = {
             slot: { value, axis: i, role: isSummed ? role : "producer", uses, ...(piece.rows ? { rows: piece.rows } : {}) },
@@ -103,9 +102,12 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
   const groups: Group[] = [];
   const index = new Map<number, Group>();
   const names = new Set<string>();
-  for (const mine of byClan.values()) {
-    if (!mine.some((d) => (d.slot.value.constant?.dims.length ?? 0) >= 2)) continue;
-    const list = [...new Set(mine.flatMap((d) => [...d.at.keys()]))].sort((a, b) => a - b);
+  // Of groups that would have one name (channels, and whole groups of them) the one with most channels has it.
+  const drafts = [...byClan.values()]
+    .filter((mine) => mine.some((d) => (d.slot.value.constant?.dims.length ?? 0) >= 2))
+    .map((mine) => ({ mine, list: [...new Set(mine.flatMap((d) => [...d.at.keys()]))].sort((a, b) => a - b) }))
+    .sort((a, b) => b.list.length - a.list.length);
+  for (const { mine, list } of drafts) {
     const slots: ConstantSlot[] = mine.map((d) => ({ ...d.slot, positions: (k) => d.at.get(list[k] as number) ?? [] }));
     const nodes = [...new Set(slots.flatMap((s) => s.uses.map((u) => u.node)))].sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0));
     const lead = slots.find((s) => s.role === "producer") ?? (slots[0] as ConstantSlot);
@@ -126,21 +128,25 @@ interface Draft {
   readonly at: ReadonlyMap<number, number[]>;
 }
 
-/** Every constant of the main graph with its axes: once per use for rank ≤ 1, once per value otherwise. */
+/** Every constant that is read, or that a body returns, with its axes: once per use for rank ≤ 1, once per value otherwise. */
 function* constantReads(typing: Typing): Iterable<{ value: Value; uses: Read[]; axes: readonly Axis[] }> {
   const seen = new Set<Value>();
-  const graph = typing.model.graph;
-  for (const node of graph.nodes) {
+  for (const node of everyNode(typing.model.graph)) {
     for (const [index, value] of node.inputs.entries()) {
-      if (!value?.constant || value.graph !== graph) continue;
+      if (!value?.constant) continue;
       if (isTypedPerUse(value)) {
         const axes = typing.axesOfInput(node, index);
         if (axes) yield { value, uses: [{ node, index }], axes };
       } else if (!seen.has(value)) {
         seen.add(value);
         const axes = typing.axesOf(value);
-        if (axes) yield { value, uses: value.uses().filter((u) => u.node.graph === graph), axes };
+        if (axes) yield { value, uses: value.uses(), axes };
       }
+    }
+    for (const value of node.subgraphs().flatMap((body) => body.outputs)) {
+      const axes = value.constant && !isTypedPerUse(value) && !seen.has(value) ? typing.axesOf(value) : undefined;
+      seen.add(value);
+      if (axes) yield { value, uses: value.uses(), axes };
     }
   }
 }
@@ -175,7 +181,7 @@ function roleOf(
     for (const c of sums.get(node) ?? []) {
       for (const s of c.slots) {
         if (s.input !== index) continue;
-        const over = s.over ?? typing.axesOfInput(node, index)?.[s.axis];
+        const over = typing.axesOfInput(node, index)?.[s.axis];
         if (over && shares(choices, typing, axes[axis] as Axis, over)) return "consumer";
       }
     }
@@ -184,10 +190,11 @@ function roleOf(
 }
 
 /** The choices that a contraction sums over, where it does not sum over all of the constant's axis. */
-function summedPart(sums: Sums, choices: Choices, axis: number, uses: readonly Read[]): ReadonlySet<number> | undefined {
+function summedPart(typing: Typing, sums: Sums, choices: Choices, axis: number, uses: readonly Read[]): ReadonlySet<number> | undefined {
   const slots = uses.flatMap((u) => (sums.get(u.node) ?? []).flatMap((c) => c.slots.filter((s) => s.input === u.index && s.axis === axis)));
   if (slots.length === 0 || slots.some((s) => !s.over)) return undefined;
-  return new Set(slots.flatMap((s) => choices.layers(s.over as Axis).flatMap((l) => [...l])));
+  const members = slots.flatMap((s) => typing.system.members(s.over as Axis));
+  return new Set(members.flatMap((m) => choices.layers(m.axis).flatMap((l) => [...l])));
 }
 
 /** Where a constant ends up when it first passes through nodes that read nothing but constants. */
@@ -209,9 +216,7 @@ function consumersOf(uses: readonly Read[]): Read[] {
 
 function shares(choices: Choices, typing: Typing, a: Axis, b: Axis): boolean {
   const of = (x: Axis): Set<number> => {
-    const r = typing.system.find(x);
-    const parts = r.form?.kind === "family" ? r.form.parts : [r];
-    return new Set(parts.flatMap((p) => choices.layers(p).flatMap((l) => [...l])));
+    return new Set(typing.system.members(x).flatMap((m) => choices.layers(m.axis).flatMap((l) => [...l])));
   };
   const mine = of(a);
   mine.delete(ALWAYS);

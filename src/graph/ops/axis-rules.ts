@@ -1,7 +1,11 @@
 /** Axis equations that many ops share: broadcasting, pass-through, regrouping of axes by Reshape, convolution blocks. */
+import { internal } from "../../errors.js";
 import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import { type Dim, exactDiv, isKnown, product } from "../dim.js";
+
+/** Beyond this many rows, what depends on them is not followed row by row. */
+export const MOST_ROWS = 4096;
 
 /** Output 0 (and every other output of the same rank) has the axes of input 0: Relu, Cast, Dropout. */
 export function passThrough(op: AxisContext): void {
@@ -34,6 +38,14 @@ export function broadcastAxes(op: AxisContext, operands: readonly (readonly Axis
   });
 }
 
+/** An axis of an operand that broadcasts to `to`: the same axis where the extents are equal, kept whole where it is 1. */
+export function broadcastAxis(op: AxisContext, a: Axis, to: Axis): void {
+  if (a.size === to.size) op.same(a, to);
+  else op.freeze(a, "it broadcasts");
+  // What is not 1 for certain may be just as long in a run.
+  if (a.size !== to.size && a.size !== 1) op.freeze(to, `it meets an extent of ${a.size} that cannot be shown to be equal`);
+}
+
 /** Freezes axes of an input; `why` says what the op does with them. */
 export function freezeAxes(op: AxisContext, axes: readonly Axis[], why: string): void {
   for (const a of axes) op.freeze(a, why);
@@ -49,6 +61,7 @@ export function regroup(op: AxisContext, from: readonly Axis[], shape: readonly 
   for (const a of from) if (a.size === 1) op.freeze(a, `${op.node.opType} takes its only index as given`);
   const left = from.filter((a) => a.size !== 1);
   const right = shape.flatMap((d, k) => (d === 1 ? [] : [k]));
+  const regrouped: { readonly ins: readonly Axis[]; readonly outs: readonly number[] }[] = [];
   let i = 0;
   let j = 0;
   while (i < left.length && j < right.length) {
@@ -70,6 +83,7 @@ export function regroup(op: AxisContext, from: readonly Axis[], shape: readonly 
       j = right.length;
       break;
     }
+    if (ins.length > 1 || outs.length > 1) regrouped.push({ ins, outs });
     const whole = op.prod(ins);
     if (outs.length === 1) out[outs[0] as number] = whole;
     else
@@ -81,7 +95,59 @@ export function regroup(op: AxisContext, from: readonly Axis[], shape: readonly 
       });
   }
   for (const x of left.slice(i)) op.freeze(x, `${op.node.opType} regroups extents that cannot be compared`);
-  return out.map((a, k) => a ?? op.fixed(shape[k] as Dim, `${op.node.opType} regroups extents that cannot be compared`));
+  const axes = out.map((a, k) => a ?? op.fixed(shape[k] as Dim, `${op.node.opType} regroups extents that cannot be compared`));
+  return axes.map((a) =>
+    regrouped.reduce(
+      (x, { ins, outs }) =>
+        followRegrouping(
+          op,
+          x,
+          ins,
+          outs.map((k) => axes[k] as Axis),
+        ),
+      a,
+    ),
+  );
+}
+
+/** `a` where the axes `ins`, on which it may depend, were regrouped as `outs`. */
+function followRegrouping(op: AxisContext, a: Axis, ins: readonly Axis[], outs: readonly Axis[]): Axis {
+  const total = ins.reduce((n, x) => (isKnown(x.size) ? n * x.size : Number.POSITIVE_INFINITY), 1);
+  if (outs.includes(a) || total > MOST_ROWS || !ins.some((x) => op.dependsOn(a, x))) return a;
+  const memberAt = (position: number): Axis => {
+    let [member, inner] = [a, total];
+    for (const x of ins) {
+      inner /= x.size as number;
+      member = op.inRow(member, x, Math.floor(position / inner) % (x.size as number));
+    }
+    return member;
+  };
+  const inRows = (from: number, rows: readonly Axis[]): Axis => {
+    const [first, ...rest] = rows;
+    if (!first) return memberAt(from);
+    const run = rest.reduce((n, x) => n * (x.size as number), 1);
+    const members = Array.from({ length: first.size as number }, (_, b) =>
+      inRows(
+        from + b * run,
+        rest.map((x) => op.inRow(x, first, b)),
+      ),
+    );
+    return op.family(members, first);
+  };
+  return inRows(0, outs);
+}
+
+/**
+ * The other axes of a tensor of which `picked` indices of axis `k` are read, in this order, as the axis `rows` (undefined:
+ * a single index, and the axis is gone): what depends on the axis has the members of those rows.
+ */
+export function followPick(op: AxisContext, axes: readonly Axis[], k: number, picked: readonly number[], rows: Axis | undefined): Axis[] {
+  const from = axes[k] as Axis;
+  return axes.map((a, i) => {
+    if (i === k || !op.dependsOn(a, from)) return a;
+    const members = picked.map((p) => op.inRow(a, from, p));
+    return rows ? op.family(members, rows) : (members[0] as Axis);
+  });
 }
 
 function smallerSide(a: Dim, b: Dim): "left" | "right" {
@@ -101,65 +167,54 @@ export function spatial(op: AxisContext, x: readonly Axis[], output: number): Ax
 }
 
 /**
- * The channel axes of a (transposed) convolution with weight axes `own` (the side whose axis 0 counts whole channels)
- * and `inner` (its per-group side):
- *   Conv           own = W.0 = Y.1 (O),  inner = W.1 (C/g) against X.1 (C)
- *   ConvTranspose  own = W.0 = X.1 (C),  inner = W.1 (O/g) against Y.1 (O)
- * Returns the axis of the m own channels within each group where there is one.
+ * The channel axes of a (transposed) convolution in `group` groups, with weight axes `own` (axis 0, whole channels) and
+ * `inner` (axis 1, the channels of one group) and the tensor axis `far` that `inner` counts within a group:
+ *   Conv           own = W.0 = Y.1 (O),  inner = W.1 (C/g),  far = X.1 (C)
+ *   ConvTranspose  own = W.0 = X.1 (C),  inner = W.1 (O/g),  far = Y.1 (O)
  *
- * One inner channel per group (depthwise, any multiplier m): own index o belongs to far index o div m.
- * One own channel per group: the mirror. Otherwise blocks: each group keeps its own inner channels, all equally many.
+ * Both channel axes are groups × channels of each: a group leaves whole, or every group that stays keeps its own
+ * channels, all equally many. One channel a group (depthwise, any multiplier) is the case where nothing lies inside.
+ * Returns the axis of the own channels of each group, where there are several.
  */
 export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inner: Axis, far: Axis): Axis | undefined {
   if (group === 1) {
     op.same(inner, far);
     return undefined;
   }
-  const perInner = inner.size;
-  if (perInner === 1) {
-    // Depthwise: own = far × m.
-    const m = exactDiv(own.size, group);
-    if (m === 1) {
-      op.same(own, far);
-      return undefined;
-    }
-    const within = op.atom(m ?? own.size);
-    op.same(own, op.prod([far, within]));
-    return within;
-  }
-  if (own.size === group) {
-    op.same(far, op.prod([own, inner]));
+  const [m, c] = [exactDiv(own.size, group), inner.size];
+  if (!isKnown(own.size) || !isKnown(far.size) || m === undefined || !isKnown(m) || !isKnown(c)) {
+    for (const a of [own, far, inner]) op.freeze(a, "a grouped convolution of unknown extents");
     return undefined;
   }
-  const why =
-    !isKnown(own.size) || !isKnown(far.size)
-      ? "a grouped convolution of unknown extents"
-      : group > MOST_GROUPS
-        ? `a convolution of ${group} groups`
-        : undefined;
-  if (why !== undefined) {
-    freezeAxes(op, [own, far, inner], why);
+  // A file can claim any number of groups; each takes an axis of its own.
+  if (group > MOST_GROUPS) {
+    for (const a of [own, far, inner]) op.freeze(a, `a convolution of ${group} groups`);
     return undefined;
   }
-  const blocks = (a: Axis): Axis[] =>
-    op.cut(
-      a,
-      Array.from({ length: group - 1 }, (_, b) => ((b + 1) * (a.size as number)) / group),
-    );
-  const far_ = blocks(far);
-  const own_ = blocks(own);
-  op.same(inner, op.family(far_, own));
-  op.balance(far_, `the ${group} groups of a convolution read equally many channels`);
-  op.balance(own_, `the ${group} groups of a convolution make equally many channels`);
-  return undefined;
+  const groups = c === 1 ? far : op.atom(group);
+  if (c > 1) {
+    const side = op.dependent(groups, c);
+    op.same(far, side.whole);
+    op.same(inner, side.inner);
+    op.balance([side.inner], `the ${group} groups of a convolution read equally many channels`);
+  }
+  op.major(own, groups);
+  if (m === 1) {
+    op.same(own, groups);
+    return undefined;
+  }
+  const side = op.dependent(groups, m);
+  op.same(own, side.whole);
+  op.balance([side.inner], `the ${group} groups of a convolution make equally many channels`);
+  return side.inner;
 }
 
-/** Blocks of more groups are not followed: a file can claim any number. */
 const MOST_GROUPS = 2 ** 16;
 
-/** Whether a grouped convolution has one inner channel per group, one own channel per group, or blocks. */
-export function groupForm(group: number, own: Dim, inner: Dim): "plain" | "depthwise" | "mirror" | "blocks" {
-  if (group === 1) return "plain";
-  if (inner === 1) return "depthwise";
-  return own === group ? "mirror" : "blocks";
+/** The number of groups that stay: the channels over those of one group. undefined for channels that only a run can count, all of which stay. */
+export function groupsLeft(channels: Dim, perGroup: Dim): number | undefined {
+  const groups = exactDiv(channels, perGroup);
+  if (isKnown(channels) && (groups === undefined || !isKnown(groups)))
+    throw internal(`${channels} channels are not groups of ${perGroup}.`);
+  return groups !== undefined && isKnown(groups) ? groups : undefined;
 }

@@ -3,6 +3,7 @@ import type { Axis } from "../coupling/axis.js";
 import { add, type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, sizeOf } from "../rearrange.js";
+import { MOST_ROWS } from "./axis-rules.js";
 import { frontAxis, mismatch, noMacs, sameExtent, tensorOf } from "./shape-rules.js";
 
 const concat = defineOp({
@@ -66,16 +67,25 @@ const concat = defineOp({
     const first = inputs[0] as readonly Axis[];
     const axis = frontAxis(op.node, op.node.int("axis", 1), first.length);
     const parts = inputs.map((axes) => axes[axis] as Axis);
+    let joined: Axis;
+    if (parts.every((p) => isKnown(p.size))) joined = op.sum(parts);
+    else {
+      for (const p of parts) op.freeze(p, "it is concatenated with an extent known only at run time");
+      joined = op.fixed(op.outShape(0)[axis] as Dim, "it is a concatenation of extents known only at run time");
+    }
     op.out(
       0,
       first.map((a, k) => {
-        if (k !== axis) {
-          for (const other of inputs.slice(1)) op.same(a, other[k] as Axis);
-          return a;
-        }
-        if (parts.every((p) => isKnown(p.size))) return op.sum(parts);
-        for (const p of parts) op.freeze(p, "it is concatenated with an extent known only at run time");
-        return op.fixed(op.outShape(0)[k] as Dim, "it is a concatenation of extents known only at run time");
+        if (k === axis) return joined;
+        const here = inputs.map((axes) => axes[k] as Axis);
+        // What depends on the rows that are concatenated has the members of all of them.
+        if (isKnown(joined.size) && joined.size <= MOST_ROWS && here.some((x, i) => op.dependsOn(x, parts[i] as Axis)))
+          return op.family(
+            here.flatMap((x, i) => Array.from({ length: (parts[i] as Axis).size as number }, (_, b) => op.inRow(x, parts[i] as Axis, b))),
+            joined,
+          );
+        for (const other of here.slice(1)) op.same(a, other);
+        return a;
       }),
     );
   },

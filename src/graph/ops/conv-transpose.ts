@@ -4,7 +4,7 @@ import { int } from "../attribute.js";
 import type { Axis } from "../coupling/axis.js";
 import { add, type Dim, isKnown, mul, product, sub } from "../dim.js";
 import { defineOp, type InferContext, type OpSpec } from "../op.js";
-import { convolutionBlocks, freezeAxes, groupForm, spatial } from "./axis-rules.js";
+import { convolutionBlocks, freezeAxes, groupsLeft, spatial } from "./axis-rules.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { groupsOf, readWindow, span } from "./window.js";
 
@@ -65,23 +65,17 @@ export const specs: readonly OpSpec[] = [
       const group = op.node.int("group", 1);
       freezeAxes(op, W.slice(2), "it is a kernel extent");
       op.same(own, X[1] as Axis);
-      const form = groupForm(group, own.size, inner.size);
-      const far = form === "plain" ? inner : op.atom(op.outShape(0)[1] as Dim);
-      const within = form === "plain" ? undefined : convolutionBlocks(op, group, own, inner, far);
+      const far = group === 1 ? inner : op.atom(op.outShape(0)[1] as Dim);
+      const within = convolutionBlocks(op, group, own, inner, far);
       if (op.has(2)) op.same(op.in(2)[0] as Axis, far);
-      if (within) {
-        // Each output channel sums the m input channels of its group.
-        const over = op.prod([op.fixed(group, "groups"), within]);
-        op.contract({ input: 0, axis: 1, over }, { input: 1, axis: 0, over });
-      } else if (form === "plain" || form === "blocks") op.contract({ input: 0, axis: 1 }, { input: 1, axis: 0 });
+      if (group === 1) op.contract({ input: 0, axis: 1 }, { input: 1, axis: 0 });
+      else if (within) op.contract({ input: 1, axis: 0, zero: true, over: within });
       op.out(0, [X[0] as Axis, far, ...spatial(op, X, 0)]);
     },
     resize(op) {
       const group = op.node.int("group", 1);
-      const W = op.shape(1) as Shape;
-      const form = groupForm(group, W[0] as Dim, W[1] as Dim);
-      const left = form === "depthwise" ? op.sizeOut(0, 1) : form === "mirror" ? op.sizeIn(0, 1) : group;
-      if (left !== group) op.setAttribute("group", int(left as number));
+      const left = groupsLeft(op.sizeOut(0, 1), op.sizeIn(1, 1));
+      if (left !== undefined && left !== group) op.setAttribute("group", int(left));
     },
     // Every input element meets M/group times the kernel's elements.
     macs(op) {

@@ -69,14 +69,13 @@ function shapes(op: OpContext, gates: number): { Y: Shape; state: Shape } | unde
 function recurrentAxes(op: AxisContext, gates: number): void {
   if (isBatchFirst(op)) return op.barrier("layout 1 puts the batch first");
   const [X, W, R] = [op.in(0), op.in(1), op.in(2)] as [readonly Axis[], readonly Axis[], readonly Axis[]];
-  const H = (R[2] as Axis).size;
-  const h = R[2] as Axis;
-  const inGates = (a: Axis, n: number) => {
-    const [gate, unit] = op.split(a, [n, H]) as [Axis, Axis];
-    op.freeze(gate, "it counts the gates");
-    op.same(unit, h);
-  };
-  freezeAxes(op, [W[0] as Axis, R[0] as Axis], "it counts the directions");
+  const directions = W[0] as Axis;
+  freezeAxes(op, [directions, R[0] as Axis], "it counts the directions");
+  op.same(R[0] as Axis, directions);
+  // Each direction has hidden units of its own, all equally many.
+  const h = op.dependent(directions, (R[2] as Axis).size as number).inner;
+  op.same(R[2] as Axis, h);
+  const inGates = (a: Axis, n: number) => op.same(a, op.prod([op.fixed(n, "it counts the gates"), h]));
   inGates(W[1] as Axis, gates);
   inGates(R[1] as Axis, gates);
   op.same(X[2] as Axis, W[2] as Axis);
@@ -89,6 +88,7 @@ function recurrentAxes(op: AxisContext, gates: number): void {
   for (const [i, n] of perGate) {
     if (!op.has(i)) continue;
     op.freeze(op.in(i)[0] as Axis, "it counts the directions");
+    op.same(op.in(i)[0] as Axis, directions);
     inGates(op.in(i)[1] as Axis, n);
   }
   if (op.has(4)) op.same(op.in(4)[0] as Axis, X[1] as Axis);
@@ -96,12 +96,12 @@ function recurrentAxes(op: AxisContext, gates: number): void {
     if (!op.has(i)) continue;
     const [d, n, s] = op.in(i) as [Axis, Axis, Axis];
     op.freeze(d, "it counts the directions");
+    op.same(d, directions);
     if (n.size === (X[1] as Axis).size) op.same(n, X[1] as Axis);
     else op.freeze(n, "it is the batch");
     op.same(s, h);
   }
   freezeAxes(op, X.slice(0, 1), "it counts the steps");
-  const directions = op.fixed((W[0] as Axis).size, "it counts the directions");
   const states: readonly Axis[] = [directions, X[1] as Axis, h];
   op.out(0, [X[0] as Axis, ...states]);
   op.out(1, states);

@@ -1,9 +1,11 @@
 /** Slice (onnx/docs/Operators.md#Slice). A symbolic extent is taken to be large enough for a start, or an end counted from the back, to lie inside it. */
 
 import { ints } from "../attribute.js";
+import type { Axis } from "../coupling/axis.js";
 import { add, ceilDiv, type Dim, isKnown, sub } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
+import { followPick } from "./axis-rules.js";
 import { smaller } from "./content-algebra.js";
 import { frontAxis, hasInput, knownContent, mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
@@ -75,21 +77,25 @@ const slice = defineOp({
     const X = op.in(0);
     const { axes, cuts } = cutsOf(op, X.length);
     if (!axes) return op.barrier("the axes it cuts are computed at run time");
-    return op.out(
-      0,
-      X.map((a, k) => {
-        const at = axes.indexOf(k);
-        const size = op.outShape(0)[k] as Dim;
-        if (at < 0) return a;
-        const cut = cuts?.[at];
-        const picked = cut && pickedBy(a.size, cut);
-        if (picked) return picked.length > 0 ? op.pick(a, picked) : op.fixed(0, "Slice takes nothing of it");
-        // Everything, symbolically: x[:, 0:] of an extent N.
-        if (size === a.size && cut?.step === 1) return a;
-        op.freeze(a, "Slice cuts it where only a run can tell");
-        return op.fixed(size, "Slice cuts it where only a run can tell");
-      }),
-    );
+    let out: Axis[] = [...X];
+    for (const [at, k] of axes.entries()) {
+      const a = out[k] as Axis;
+      const size = op.outShape(0)[k] as Dim;
+      const cut = cuts?.[at];
+      const picked = cut && pickedBy(a.size, cut);
+      if (picked) {
+        if (picked.length === a.size && picked.every((p, i) => p === i)) continue;
+        const made = picked.length > 0 ? op.pick(a, picked) : op.fixed(0, "Slice takes nothing of it");
+        if (picked.length > 0) out = followPick(op, out, k, picked, made);
+        out[k] = made;
+        continue;
+      }
+      // Everything, symbolically: x[:, 0:] of an extent N.
+      if (size === a.size && cut?.step === 1) continue;
+      op.freeze(a, "Slice cuts it where only a run can tell");
+      out[k] = op.fixed(size, "Slice cuts it where only a run can tell");
+    }
+    return op.out(0, out);
   },
   resize(op) {
     const rank = (op.shape(0) as Shape).length;

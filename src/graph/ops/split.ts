@@ -5,6 +5,7 @@ import type { Axis } from "../coupling/axis.js";
 import { ceilDiv, type Dim, exactDiv, floorDiv, isKnown, mul, sub } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
+import { followPick } from "./axis-rules.js";
 import { frontAxis, hasInput, mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
 const split = defineOp({
@@ -63,10 +64,24 @@ const split = defineOp({
       op.freeze(whole, "Split cuts an extent known only at run time");
       parts = sizes.map((n) => op.fixed(n, "Split cuts an extent known only at run time"));
     }
+    let start = 0;
     op.node.outputs.forEach((_, i) => {
+      const [part, n] = [parts[i] as Axis, sizes[i] as Dim];
+      const from = start;
+      const follows = isKnown(n) && n > 0 && isKnown(whole.size);
+      const others = follows
+        ? followPick(
+            op,
+            X,
+            axis,
+            Array.from({ length: n }, (_x, p) => from + p),
+            part,
+          )
+        : X;
+      if (isKnown(n)) start += n;
       op.out(
         i,
-        X.map((a, k) => (k === axis ? (parts[i] as Axis) : a)),
+        others.map((a, k) => (k === axis ? part : a)),
       );
     });
   },

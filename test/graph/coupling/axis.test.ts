@@ -148,7 +148,7 @@ describe("pinning", () => {
     s.pin(a, { text: "second" });
     s.unify(b, a, AT);
     expect([s.reason(a)?.text, s.reason(b)?.text]).toEqual(["first", "first"]);
-    expect(s.show(b)).toMatchInlineSnapshot(`"b(4)!"`);
+    expect(s.show(b)).toMatchInlineSnapshot(`"a(4)!"`);
   });
 
   test("one factor of a product leaves the others free", () => {
@@ -210,9 +210,12 @@ describe("split", () => {
     const a = s.atom(12, "a");
     const [g, one, i] = s.split(a, [3, 1, 4], AT) as [Axis, Axis, Axis];
     expect(leaving(s, g, 2, a)).toEqual([8, 9, 10, 11]);
-    expect(leaving(s, i, 0, a)).toEqual([0, 4, 8]);
     expect(s.reason(one)?.text).toMatch(/extent 1/);
-    expect(s.show(a)).toMatchInlineSnapshot(`"(a(3) * a(4))"`);
+    // Each row has its own; read without the rows they are one.
+    const rows = s.members(i).map((m) => m.axis);
+    expect(rows.map((m) => leaving(s, m, 0, a))).toEqual([[0], [4], [8]]);
+    s.collapse(i, AT);
+    expect(leaving(s, i, 0, a)).toEqual([0, 4, 8]);
   });
 
   test("a symbolic factor is pinned, the known one stays free", () => {
@@ -287,26 +290,61 @@ describe("pick", () => {
 });
 
 describe("family", () => {
-  test("blocks keep their own members, and another family is unified member by member", () => {
+  test("members are unified row by row, and so are the rows", () => {
     const s = new AxisSystem();
-    const rows = s.sum([s.atom(2, "r0"), s.atom(2, "r1")]);
-    const f = s.family([s.atom(3, "a"), s.atom(3, "b")], rows, "w:1");
-    const g = s.family([s.atom(3, "c"), s.atom(3, "d")], rows, "v:1");
+    const [p, q] = [s.atom(2, "p"), s.atom(2, "q")];
+    const f = s.family([s.atom(3, "a"), s.atom(3, "b")], p, "w:1");
+    const g = s.family([s.atom(3, "c"), s.atom(3, "d")], q, "v:1");
     s.unify(f, g, AT);
     expect(s.show(g)).toMatchInlineSnapshot(`"each{a(3); b(3)}"`);
-    expect(s.familiesIn(s.prod([f, s.atom(2, "z")])).map((x) => x.family)).toEqual([f]);
+    expect(s.find(p)).toBe(s.find(q));
   });
 
-  test("read as an ordinary axis is kept whole", () => {
+  test("an axis that becomes one depends on the rows, whatever it is made of", () => {
+    const s = new AxisSystem();
+    const rows = s.atom(2, "rows");
+    const family = s.family([s.atom(6, "a"), s.atom(6, "b")], rows, "w:1");
+    const [x, y] = [s.atom(2, "x"), s.atom(4, "y")];
+    s.unify(s.sum([x, y]), family, AT);
+    expect([x, y].map((t) => s.show(t))).toEqual(["each{x(2); x(2)}", "each{y(4); y(4)}"]);
+  });
+
+  test("flattened after its rows it is a sum over them, a row and its member", () => {
+    const s = new AxisSystem();
+    const rows = s.atom(2, "rows");
+    const [a, b] = [s.atom(3, "a"), s.atom(3, "b")];
+    const flat = s.prod([rows, s.family([a, b], rows, "w:1")]);
+    expect(s.show(flat)).toBe("[(rows(1) * a(3)) | (rows(1) * b(3))]");
+    expect(leaving(s, rows, 1, flat)).toEqual([3, 4, 5]);
+    expect(leaving(s, a, 2, flat)).toEqual([2]);
+    expect(leaving(s, b, 0, flat)).toEqual([3]);
+  });
+
+  test("flattened before its rows, or read index by index, its members are one", () => {
     for (const read of [
-      (s: AxisSystem, f: Axis) => s.unify(f, s.prod([s.atom(2, "p"), s.atom(3, "q")]), AT),
-      (s: AxisSystem, f: Axis) => s.cut(f, [2], AT),
-      (s: AxisSystem, f: Axis) => s.pick(f, [3, 1], AT),
+      (s: AxisSystem, f: Axis, rows: Axis) => s.find(s.prod([f, rows])),
+      (s: AxisSystem, f: Axis) => s.unitsOf(f, AT),
+      (s: AxisSystem, f: Axis) => s.unify(f, s.pick(s.atom(6, "x"), [5, 4, 3, 2, 1, 0], AT), AT),
     ]) {
       const s = new AxisSystem();
-      const members = [s.atom(6, "a"), s.atom(6, "b")];
-      read(s, s.family(members, s.atom(4, "rows"), "w:1"));
-      expect(members.every((m) => s.reason(m) !== undefined)).toBe(true);
+      const [a, b, rows] = [s.atom(6, "a"), s.atom(6, "b"), s.atom(2, "rows")];
+      read(s, s.family([a, b], rows, "w:1"), rows);
+      expect(s.find(a)).toBe(s.find(b));
     }
+  });
+
+  test("cut and picked from, it is cut and picked from in every row", () => {
+    const s = new AxisSystem();
+    const f = s.family([s.atom(4, "a"), s.atom(4, "b")], s.atom(2, "rows"), "w:1");
+    expect(s.cut(f, [1], AT).map((p) => s.show(p))).toEqual(["each{a(1); b(1)}", "each{a(3); b(3)}"]);
+    expect(s.show(s.pick(f, [3, 0], AT))).toBe("each{{a#2 a#0}; {b#2 b#0}}");
+  });
+
+  test("an axis cannot depend on itself", () => {
+    const s = new AxisSystem();
+    const rows = s.atom(2, "rows");
+    const f = s.family([s.atom(2, "a"), s.atom(2, "b")], rows, "w:1");
+    s.unify(rows, f, AT);
+    expect(new Set([rows, f, ...s.members(f).map((m) => m.axis)].map((x) => s.find(x))).size).toBe(1);
   });
 });

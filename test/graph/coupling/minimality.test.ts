@@ -24,7 +24,7 @@ import { removeSlices, takeBlocks } from "../../../src/graph/coupling/slice.js";
 import type { Model, Value } from "../../../src/graph/graph.js";
 import { infer } from "../../../src/graph/infer.js";
 import { Tensor } from "../../../src/graph/tensor.js";
-import { findPools, type Pool } from "../../../src/score/pools.js";
+import { findPools, type Pool, takenOf } from "../../../src/score/pools.js";
 import { modelOf } from "../../support/build.js";
 import { relative } from "../../support/oracle.js";
 import { run } from "../../support/run.js";
@@ -126,7 +126,7 @@ function* subsets<T>(items: readonly T[]): Iterable<readonly T[]> {
 
 /** The sets of places that could stay although one move of `pool` takes all; none where coupling is minimal. */
 async function spareOf(coupling: Coupling, pool: Pool): Promise<string[]> {
-  const removed = new Set(pool.cells.flatMap((c) => c.choices.slice(0, c.step)));
+  const removed = new Set(pool.cells.flatMap((c) => c.choices.slice(0, takenOf(c, 1))));
   const kept = new Kept(coupling.typing.system, coupling.choices, removed);
   const places = placesOf(pool, removed);
   const sliced = removeSlices(coupling.typing, kept);

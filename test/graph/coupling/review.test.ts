@@ -241,7 +241,7 @@ test("a local function is not the standard op of its name, whatever type its out
 });
 
 test("rows of a grouped ConvTranspose make channels where the sum runs over the others", () => {
-  // W.0 is far × within: only `within` is summed, and merging must not touch the filters of `far`.
+  // W.0 is the groups × what lies in each: only the latter is summed, and merging must not touch the filters of the groups.
   const c = findGroups(
     modelOf(`g (float[N,3,4,4] x) => (float[N,2,4,4] y) < float[8,3,1,1] a = {...}, float[8,1,3,3] w = {...}, float[2,4,1,1] b = {...} > {
       h = Conv (x, a)  u = ConvTranspose <group = 4, pads = [1, 1, 1, 1]> (h, w)  y = Conv (u, b)
@@ -249,7 +249,7 @@ test("rows of a grouped ConvTranspose make channels where the sum runs over the 
   );
   const roles = c.groups.map((g) => [g.choices.length, g.slots.filter((s) => s.value.name === "w").map((s) => s.role)]);
   expect(roles).toEqual([
+    [8, ["consumer"]],
     [4, ["producer"]],
-    [2, ["consumer"]],
   ]);
 });
