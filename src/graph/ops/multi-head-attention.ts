@@ -9,7 +9,7 @@ import type { AxisContext } from "../coupling/context.js";
 import type { ResizeContext } from "../coupling/resize.js";
 import { add, type Dim, exactDiv, isKnown, mul, product } from "../dim.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
-import { biasAxes, cacheAxes, dimsOf, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
+import { biasAxes, cacheAxes, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 interface Extents {
@@ -63,18 +63,16 @@ function attentionAxes(op: AxisContext): void {
   op.freeze(S, SEQUENCE);
   if (isCache || op.has(6)) op.balance([q.dims, v.dims], "the caches of keys and values have heads of one size");
 
-  const part = dimsOf(op, q);
-  const rest = (n: number) => op.fixed(n, "another part of the bias");
-  const nV = e.heads * e.v;
   const added = op.has(3);
   if (added) {
-    const [b] = op.in(3) as [Axis];
-    op.same(b, op.sum([op.prod([q.heads, q.dims]), op.prod([q.heads, q.dims]), op.prod([q.heads, v.dims])]));
+    const hiddenQK = op.prod([q.heads, q.dims]);
+    op.same(op.in(3)[0] as Axis, op.sum([hiddenQK, hiddenQK, op.prod([q.heads, v.dims])]));
   }
+  // Q·K' sums over dims inside the operator: what leaves is silenced before it.
   op.contract(
-    { input: 0, axis: 2, over: part, zero: true },
-    { input: 1, axis: isCache ? 3 : 2, over: isCache ? q.dims : part, zero: true },
-    ...(added ? [{ input: 3, axis: 0, over: op.sum([part, part, rest(nV)]), zero: true }] : []),
+    { input: 0, axis: 2, over: q.dims, zero: true },
+    { input: 1, axis: isCache ? 3 : 2, over: q.dims, zero: true },
+    ...(added ? [{ input: 3, axis: 0, over: q.dims, zero: true }] : []),
   );
 
   freezeInputs(op, [4], "it is a mask");
