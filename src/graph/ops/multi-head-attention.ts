@@ -160,7 +160,26 @@ export const specs: readonly OpSpec[] = [
       "bias?",
     ],
     outputs: ["output", "present_key?", "present_value?", "qk?"],
-    remark: "Kept whole: its caches lie in an order of their own. Multiply-accumulates are not counted.",
+    remark: "Kept whole: its caches lie in an order of their own. Counts the positions of the caches it is given.",
+    infer(op) {
+      const dtype = op.type(0)?.dtype;
+      if (!dtype) return [];
+      const cache = (past: number) => tensorOf(dtype, op.node.int("past_present_share_buffer", 0) !== 0 ? op.shape(past) : undefined);
+      return [tensorOf(dtype, decodedShape(op)), cache(5), cache(6), undefined];
+    },
     axes: (op) => op.barrier("its caches lie in an order of their own, which depends on the size of a head"),
+    macs(op) {
+      const Y = op.outputShape(0);
+      const L = op.shape(5)?.[2] ?? (op.shape(1)?.length === 4 ? op.shape(1)?.[2] : undefined);
+      return Y && L !== undefined ? product([2, product(Y), L]) : unknownMacs(op.node);
+    },
   }),
 ];
+
+/** [batch, 1, V's hidden size]; undefined where V is packed into query, whose parts nothing tells. */
+function decodedShape(op: OpContext): Shape | undefined {
+  const [Q, V] = [op.shape(0), op.shape(2)];
+  if (!Q) return undefined;
+  if (V?.length === 4) return [Q[0] as Dim, Q[1] as Dim, mul(V[1] as Dim, V[3] as Dim)];
+  return V && [Q[0] as Dim, Q[1] as Dim, V[2] as Dim];
+}
