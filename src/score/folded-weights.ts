@@ -8,7 +8,9 @@ import { isFloat } from "../graph/dtype.js";
 import type { Node, Use, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import { type Chain, chainOf, type Linear, linearOf, normAffine, type ShapeOf, scaleChannels } from "./affine.js";
+import { dequantised } from "./quantised-weights.js";
 import { dequantiser } from "./quantised-weights.js";
+import { unpacked } from "./packed-weights.js";
 
 /** What the channels of a group hold in one constant, at one of its reads. */
 export interface SlotVectors {
@@ -45,14 +47,14 @@ export class FoldedWeights {
   producers(group: Group): SlotVectors[] {
     return this.#reads(group, "producer").map(({ slot, read }) => {
       const data = this.#data(slot.value, read);
-      return { slot, vectors: vectorsOf(group, slot, data), biases: biasesOf(group, slot, read) };
+      return { slot, vectors: vectorsOf(group, slot, data, read.dims), biases: biasesOf(group, slot, read) };
     });
   }
 
   /** Outgoing slices of each consumer slot; rows carry the fold of the consumer itself. */
   consumers(group: Group): SlotVectors[] {
     return this.#reads(group, "consumer").map(({ slot, read }) => {
-      const vectors = vectorsOf(group, slot, this.#data(slot.value, read));
+      const vectors = vectorsOf(group, slot, this.#data(slot.value, read), read.dims);
       return { slot, vectors, biases: vectors.map(() => NOTHING) };
     });
   }
@@ -73,7 +75,7 @@ export class FoldedWeights {
         if (absorbed.get(use.node)?.has(use.index) || roleOf(slot, readOf(slot, use, this.#shapeOf)) !== "vector") continue;
         const tensor = slot.value.constant as Tensor;
         for (const data of looseVectors(use, tensor)) {
-          const vectors = vectorsOf(group, slot, data);
+          const vectors = vectorsOf(group, slot, data, tensor.dims);
           out.push({ slot, vectors, biases: vectors.map(() => NOTHING) });
         }
       }
@@ -104,7 +106,7 @@ export class FoldedWeights {
       const scale = role === "producer" ? read.chain?.scale : undefined;
       const data = scale ? read.raw() : this.#data(slot.value, read);
       const biases = bias ? biasesOf(group, slot, read) : undefined;
-      const dims = (slot.value.constant as Tensor).dims;
+      const { dims } = read;
       const norms = Float64Array.from(group.choices, (_, k) => {
         const positions = slot.positions(k);
         if (positions.length === 0) return Number.NaN;
@@ -151,8 +153,13 @@ const NOTHING = new Float64Array(0);
 
 /** One read of a constant: the numbers it stands for and, when a linear node reads it, what becomes of them. */
 interface Read {
+<<<<<<< HEAD
   /** Reads anew each time: a group may have more weights than there is memory. */
   readonly raw: () => ArrayLike<number>;
+=======
+  readonly raw: ArrayLike<number>;
+  readonly dims: readonly number[];
+>>>>>>> 44807af (score: weights packed into bytes are scored as the numbers in them)
   readonly linear: Linear | undefined;
   readonly chain: Chain | undefined;
   /** Axis of the stored tensor that makes output channels of `linear`. */
@@ -166,10 +173,10 @@ function readOf(slot: ConstantSlot, use: Use, shapeOf: ShapeOf): Read {
   const linear = linearOf(node, index, tensor.dims.length);
   // Blocks of a grouped weight are counted along its first axis, which a Transpose would move.
   if (!linear || !node.outputs[0] || (linear.groups > 1 && operand.perm))
-    return { raw: operand.numbers, linear: undefined, chain: undefined, axis: -1 };
+    return { raw: operand.numbers, dims: operand.dims, linear: undefined, chain: undefined, axis: -1 };
   const axis = operand.perm ? (operand.perm[linear.axis] as number) : linear.axis;
   const chain = chainOf(linear, (tensor.dims[axis] as number) * linear.groups, shapeOf);
-  return { raw: operand.numbers, linear, chain, axis };
+  return { raw: operand.numbers, dims: operand.dims, linear, chain, axis };
 }
 
 /**
@@ -180,11 +187,23 @@ function roleOf(slot: ConstantSlot, read: Read): Role {
   return read.linear && read.axis === slot.axis ? "producer" : slot.role;
 }
 
+interface Operand {
+  readonly use: Use;
+  readonly numbers: ArrayLike<number>;
+  /** Extents of `numbers`; the tensor's, but where numbers are packed into its bytes. */
+  readonly dims: readonly number[];
+  readonly perm: readonly number[] | undefined;
+}
+
 /** Where a weight is multiplied, when it first passes through nodes that move or convert it, and its numbers there. */
+<<<<<<< HEAD
 function follow(
   tensor: Tensor,
   from: Use,
 ): { readonly use: Use; readonly numbers: () => ArrayLike<number>; readonly perm: readonly number[] | undefined } {
+=======
+function follow(tensor: Tensor, from: Use): Operand {
+>>>>>>> 44807af (score: weights packed into bytes are scored as the numbers in them)
   let use = from;
   let numbers = (): ArrayLike<number> => tensor.numbers();
   let perm: readonly number[] | undefined;
@@ -209,11 +228,18 @@ function follow(
     use = next.uses()[0] as Use;
   }
   // Integer operators take scale and zero point along with the weight itself.
+<<<<<<< HEAD
   if (use.node.opType !== "DequantizeLinear" && !perm) {
     const [real, quantised] = [dequantiser(tensor, use), numbers];
     if (real) numbers = () => real(quantised());
   }
   return { use, numbers, perm };
+=======
+  const whole = use === from ? unpacked(tensor, use) : undefined;
+  if (whole) return { use, ...whole, perm };
+  if (use.node.opType !== "DequantizeLinear" && !perm) numbers = dequantised(tensor, numbers, use) ?? numbers;
+  return { use, numbers, dims: tensor.dims, perm };
+>>>>>>> 44807af (score: weights packed into bytes are scored as the numbers in them)
 }
 
 /** Output channel of the linear node that position `at` of a producer slot makes. */
@@ -241,8 +267,7 @@ function looseVectors(use: Use, tensor: Tensor): ArrayLike<number>[] {
   return [tensor.numbers()];
 }
 
-function vectorsOf(group: Group, slot: ConstantSlot, data: ArrayLike<number>): Float64Array[] {
-  const dims = (slot.value.constant as Tensor).dims;
+function vectorsOf(group: Group, slot: ConstantSlot, data: ArrayLike<number>, dims: readonly number[]): Float64Array[] {
   return group.choices.map((_, k) => slice(data, dims, slot.axis, slot.positions(k), slot.rows));
 }
 

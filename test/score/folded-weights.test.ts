@@ -152,6 +152,22 @@ test("weights in blocks take the scale of their block", () => {
   ]);
 });
 
+test("weights packed into bytes are the numbers in them, block by block, columns and blocks alike", () => {
+  // Lowest bits first: 0x21 holds 1 and 2. Blocks of 16 numbers, of which only the first two are not the zero point.
+  const block = (first: number, zero: number) => [first, ...new Array<number>(7).fill(zero * 17)];
+  const bytes = [...block(0x21, 0), ...block(0x53, 5), ...block(0x99, 9), ...block(0x08, 8)];
+  const model = (zeros: string) =>
+    fusedModel(`g (float[N, 3] x) => (float[] y) <float[3, 32] a = {...}, uint8[2, 2, 8] q = {${bytes.join(", ")}}, float[2, 2] s = {1.0, 0.5, 2.0, 4.0}, uint8[2, 1] z = {${0x50}, ${0x89}}, float[2, 3] u = {...}> {
+    h = MatMul (x, a) c = com.microsoft.MatMulNBits <K = 32, N = 2, block_size = 16, bits = 4> (h, q, s${zeros}) y = MatMul (c, u) }`);
+  const { group, weights } = open(model(", z"), "q:0");
+  const nonZero = (vectors: readonly Float64Array[]) => rounded(vectors).map((v) => v.filter((x) => x !== 0));
+  expect(nonZero(weights.producers(group)[0]?.vectors ?? [])).toEqual([[1, 2, -1], [-32]]);
+  expect(Array.from(weights.producerNorms(group, 1, false)[0]?.norms ?? [])).toEqual([4, 32]);
+  // Without zero points 8 stands for 0.
+  const plain = open(model(""), "q:0");
+  expect(rounded(plain.weights.producers(plain.group)[0]?.vectors ?? [])[1]?.slice(0, 2)).toEqual([2, 2]);
+});
+
 test("a tied matrix makes channels at one node and reads them at the other", () => {
   const { group, weights } = open(
     modelOf(`g (float[N, 2] x) => (float[N, 2] y) <float[2, 3] w = {1, 2, 3, 4, 5, 6}, float[3] b = {7, 8, 9}> {

@@ -1,11 +1,14 @@
 /** The whole proof of an axis rule on one small model: its groups are those expected, and whatever leaves of them, the sliced graph computes what the oracle does. */
 import { expect } from "vitest";
+import { Kept } from "../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../src/graph/coupling/groups.js";
+import { oracleOf } from "../../src/graph/coupling/oracle.js";
 import type { Model } from "../../src/graph/graph.js";
 import { parse } from "../../src/graph/parse.js";
 import { findPools } from "../../src/score/pools.js";
 import { type Proof, prove, randomRemoval } from "./oracle.js";
-import type { RunOptions } from "./run.js";
+import { poison } from "./poison.js";
+import { type RunOptions, run } from "./run.js";
 
 export interface Expected extends Omit<RunOptions, "jitter"> {
   /** `name channels` of every group, in graph order. */
@@ -39,8 +42,23 @@ export async function expectProven(model: Model, { groups, tolerance = 1e-5, ...
     expect(proof.maxRel, `ratio ${ratio}, seed ${seed}`).toBeLessThanOrEqual(tolerance);
     drift = Math.max(drift, proof.drift);
     last = proof;
+    await expectUnpoisoned(coupling, removed, { seed, ...options });
   }
   // An oracle that changes nothing would prove nothing.
   expect(drift).toBeGreaterThan(1e-3);
   return last as Proof;
+}
+
+/** Removed parameters reach no output of the oracle, however large they are. */
+async function expectUnpoisoned(coupling: Coupling, removed: ReadonlySet<number>, options: Omit<RunOptions, "jitter">): Promise<void> {
+  const keptOf = ({ typing, choices }: Coupling) => new Kept(typing.system, choices, removed);
+  const { model, count } = poison(coupling, keptOf(coupling));
+  // Quantised weights have no huge values.
+  if (count === 0) return;
+  const sick = findGroups(model);
+  const [got, want] = [
+    await run(oracleOf(sick.typing, keptOf(sick)), options),
+    await run(oracleOf(coupling.typing, keptOf(coupling)), options),
+  ];
+  expect(got).toEqual(want);
 }

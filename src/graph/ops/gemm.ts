@@ -36,7 +36,7 @@ function factors(op: OpContext, { a, b }: GemmOperands): { M: Dim; K: Dim; N: Di
   return { M, K: sameExtent(node, K, L, "columns of A' and rows of B'"), N };
 }
 
-function gemmShape(op: OpContext, operands: GemmOperands): Dim[] | undefined {
+function shapeOfProduct(op: OpContext, operands: GemmOperands): Dim[] | undefined {
   const f = factors(op, operands);
   if (!f) return undefined;
   const Y = [f.M, f.N];
@@ -50,7 +50,7 @@ function gemmShape(op: OpContext, operands: GemmOperands): Dim[] | undefined {
   return Y;
 }
 
-function gemmAxes(op: AxisContext, { a, b, c, perColumn = [] }: GemmOperands): void {
+function axesOfProduct(op: AxisContext, { a, b, c, perColumn = [] }: GemmOperands): void {
   const inner = [transposes(op.node, "transA") ? 0 : 1, transposes(op.node, "transB") ? 1 : 0] as const;
   const A = op.in(a);
   const B = op.in(b);
@@ -64,7 +64,7 @@ function gemmAxes(op: AxisContext, { a, b, c, perColumn = [] }: GemmOperands): v
   op.out(0, op.has(c) ? broadcastAxes(op, [Y, op.in(c)], op.outShape(0)) : Y);
 }
 
-function gemmMacs(op: CostContext, operands: GemmOperands): Dim {
+function macsOfProduct(op: CostContext, operands: GemmOperands): Dim {
   const f = factors(op, operands);
   return f ? product([f.M, f.K, f.N]) : unknownMacs(op.node);
 }
@@ -82,7 +82,7 @@ export const specs: readonly OpSpec[] = [
     outputs: ["Y"],
     infer(op) {
       const dtype = op.type(0)?.dtype ?? op.type(1)?.dtype;
-      return [dtype && tensorOf(dtype, gemmShape(op, PLAIN))];
+      return [dtype && tensorOf(dtype, shapeOfProduct(op, PLAIN))];
     },
     evaluate({ node }, [A, B, C]) {
       if (!A || !B || !isFloat(A.dtype)) return undefined;
@@ -105,8 +105,8 @@ export const specs: readonly OpSpec[] = [
       const Y = store(A.dtype, [M, N], out);
       return Y && [Y];
     },
-    axes: (op) => gemmAxes(op, PLAIN),
-    macs: (op) => gemmMacs(op, PLAIN),
+    axes: (op) => axesOfProduct(op, PLAIN),
+    macs: (op) => macsOfProduct(op, PLAIN),
   }),
   defineOp({
     type: "FusedGemm",
@@ -116,10 +116,10 @@ export const specs: readonly OpSpec[] = [
     outputs: ["Y"],
     infer(op) {
       const dtype = op.type(0)?.dtype ?? op.type(1)?.dtype;
-      return [dtype && tensorOf(dtype, gemmShape(op, PLAIN))];
+      return [dtype && tensorOf(dtype, shapeOfProduct(op, PLAIN))];
     },
-    axes: (op) => gemmAxes(op, PLAIN),
-    macs: (op) => gemmMacs(op, PLAIN),
+    axes: (op) => axesOfProduct(op, PLAIN),
+    macs: (op) => macsOfProduct(op, PLAIN),
   }),
   defineOp({
     type: "QGemm",
@@ -130,9 +130,9 @@ export const specs: readonly OpSpec[] = [
     infer(op) {
       // Without y_scale the sum stays real.
       const dtype = hasInput(op, 7) ? (hasInput(op, 8) ? op.type(8)?.dtype : undefined) : op.type(1)?.dtype;
-      return [dtype && tensorOf(dtype, gemmShape(op, QUANTISED))];
+      return [dtype && tensorOf(dtype, shapeOfProduct(op, QUANTISED))];
     },
-    axes: (op) => gemmAxes(op, QUANTISED),
-    macs: (op) => gemmMacs(op, QUANTISED),
+    axes: (op) => axesOfProduct(op, QUANTISED),
+    macs: (op) => macsOfProduct(op, QUANTISED),
   }),
 ];

@@ -84,15 +84,10 @@ function attentionAxes(op: AxisContext): void {
   op.same(kv, vHeads);
   op.same(d, kDims);
   blockDims(op, d, vDims);
+  op.balance([place], "GroupQueryAttention has groups of one size");
   op.balance([d, vDims], "GroupQueryAttention has Q, K and V of one size");
-
-  const own = (n: number) => op.fixed(n, "every head sums its own dims");
-  const [q, k] = [op.prod([own(kvHeads), own(group), d]), op.prod([own(kvHeads), d])];
-  const rest = (n: number) => op.fixed(n, "another part of the packed hidden axis");
-  if (e.isPacked) {
-    const parts = [op.sum([q, rest(whole[1]), rest(whole[2])]), op.sum([rest(whole[0]), k, rest(whole[2])])];
-    op.contract(...parts.map((over) => ({ input: 0, axis: 2, over, zero: true })));
-  } else op.contract({ input: 0, axis: 2, over: q, zero: true }, { input: 1, axis: 2, over: k, zero: true });
+  // Q·K' sums over dims inside the operator: what leaves is silenced before it.
+  op.contract({ input: 0, axis: 2, over: d, zero: true }, ...(e.isPacked ? [] : [{ input: 1, axis: 2, over: d, zero: true }]));
 
   const heads = op.prod([kv, place]);
   cacheAxes(op, 3, batch, { heads: kv, dims: d });
@@ -111,8 +106,8 @@ function blockDims(op: AxisContext, d: Axis, vDims: Axis): void {
   const turns = op.node.int("do_rotary", 0) !== 0;
   const inBlocks = (a: Axis, block: number) => {
     if ((a.size as number) % block !== 0) return op.freeze(a, `ONNX Runtime takes heads of a multiple of ${block} dims`);
-    const [, within] = op.split(a, [(a.size as number) / block, block]) as [Axis, Axis];
-    op.freeze(within, `ONNX Runtime takes heads of a multiple of ${block} dims: they leave in blocks`);
+    const within = op.fixed(block, `ONNX Runtime takes heads of a multiple of ${block} dims: they leave in blocks`);
+    return op.same(a, op.prod([op.atom((a.size as number) / block), within]));
   };
   inBlocks(vDims, turns ? TURNED_DIMS : DIMS);
   const caches = [7, 8].filter((i) => op.has(i)).map((i) => op.in(i));

@@ -15,19 +15,11 @@ export interface Heads {
   readonly dims: Axis;
 }
 
-/** `hidden` as heads × dims. */
+/** `hidden` as heads × dims: every head has dims of its own, all equally many. */
 export function splitHeads(op: AxisContext, hidden: Axis, heads: number, size: number): Heads {
   const [h, d] = op.split(hidden, [heads, size]) as [Axis, Axis];
   op.balance([d], `the heads of ${op.node.opType} have equally many dims`);
   return { heads: h, dims: d };
-}
-
-/**
- * The part of a hidden axis that Q·K' sums over: the dims, whatever becomes of the heads. Nothing can be gathered inside the
- * operator, so that slots over it say `zero`.
- */
-export function dimsOf(op: AxisContext, { heads, dims }: Heads): Axis {
-  return op.prod([op.fixed(heads.size, "every head sums its own dims"), dims]);
 }
 
 /** An attention_bias [batch or 1, heads or 1, sequence, total]: its heads go with `heads`. */

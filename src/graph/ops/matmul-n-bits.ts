@@ -5,7 +5,7 @@
 import { int } from "../attribute.js";
 import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
-import { type Dim, isKnown, mul, product } from "../dim.js";
+import { type Dim, exactDiv, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
@@ -40,18 +40,26 @@ function productShape(op: OpContext): Shape | undefined {
   return [...A.slice(0, -1), N];
 }
 
-/** [N, per row] of an operand that older exporters flatten. */
-function rowsOf(op: AxisContext, input: number, N: number): readonly [Axis, Axis] | undefined {
+/** The axis beside the rows of an operand [N, per row], which older exporters flatten; undefined where neither fits. */
+function besideRows(op: AxisContext, input: number, columns: Axis): Axis | undefined {
   const axes = op.in(input);
-  if (axes.length === 2) return axes as unknown as readonly [Axis, Axis];
-  const [flat] = axes;
-  if (!flat || !isKnown(flat.size) || flat.size % N !== 0) return undefined;
-  return op.split(flat, [N, flat.size / N]) as [Axis, Axis];
+  if (axes.length === 2) {
+    op.same(axes[0] as Axis, columns);
+    return axes[1];
+  }
+  const perRow = axes.length === 1 ? exactDiv((axes[0] as Axis).size, columns.size) : undefined;
+  if (perRow === undefined) {
+    freezeAxes(op, [...axes, columns], "its scales and zero points lie in another order");
+    return undefined;
+  }
+  const beside = op.atom(perRow);
+  op.same(axes[0] as Axis, op.prod([columns, beside]));
+  return beside;
 }
 
 function nBitsAxes(op: AxisContext): void {
   if (op.node.int("weight_prepacked", 0) !== 0) return op.barrier("its weight is packed for one kind of device");
-  const { K, N, blockSize, blocks, bits } = extents(op);
+  const { K, blockSize, bits } = extents(op);
   const A = op.in(0);
   const [columns, perBlock, bytes] = op.in(1) as readonly [Axis, Axis, Axis];
   const k = A[A.length - 1] as Axis;
@@ -60,16 +68,10 @@ function nBitsAxes(op: AxisContext): void {
     // Rows of K in another order than that of the blocks.
     freezeAxes(op, [...op.in(4), k, perBlock], "g_idx says which block each row belongs to");
   } else if (K % blockSize !== 0) freezeAxes(op, [k, perBlock], `${K} does not divide into blocks of ${blockSize}`);
-  else {
-    const [outer, within] = op.split(k, [blocks, blockSize]) as [Axis, Axis];
-    op.freeze(within, `blocks of ${blockSize} share a scale`);
-    op.same(outer, perBlock);
-  }
+  else op.same(k, op.prod([perBlock, op.fixed(blockSize, `blocks of ${blockSize} share a scale`)]));
   for (const i of [2, 3]) {
-    const rows = op.has(i) ? rowsOf(op, i, N) : undefined;
-    if (!rows) continue;
-    op.same(rows[0], columns);
-    zeroPointAxes(op, rows[1], perBlock, i === 3 && op.type(3)?.dtype === "uint8" ? 8 / bits : 1);
+    const beside = op.has(i) ? besideRows(op, i, columns) : undefined;
+    if (beside) zeroPointAxes(op, beside, perBlock, i === 3 && op.type(3)?.dtype === "uint8" ? 8 / bits : 1);
   }
   if (op.has(5)) op.same(op.in(5)[0] as Axis, columns);
   // A row of K that is zero adds nothing, whatever the weight holds there; a shorter A would not fit the attributes.
@@ -82,9 +84,7 @@ function zeroPointAxes(op: AxisContext, axis: Axis, blocks: Axis, perByte: numbe
   if (perByte === 1) return op.same(axis, blocks);
   if ((axis.size as number) * perByte !== blocks.size)
     return freezeAxes(op, [axis, blocks], "its last zero points share a byte with nothing");
-  const [bytes, within] = op.split(blocks, [axis.size, perByte]) as [Axis, Axis];
-  op.freeze(within, "zero points of neighbouring blocks share a byte");
-  return op.same(axis, bytes);
+  return op.same(blocks, op.prod([axis, op.fixed(perByte, "zero points of neighbouring blocks share a byte")]));
 }
 
 export const specs: readonly OpSpec[] = [

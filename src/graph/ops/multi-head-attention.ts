@@ -9,7 +9,7 @@ import type { AxisContext } from "../coupling/context.js";
 import type { ResizeContext } from "../coupling/resize.js";
 import { add, type Dim, exactDiv, isKnown, mul, product } from "../dim.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
-import { biasAxes, cacheAxes, dimsOf, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
+import { biasAxes, cacheAxes, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 interface Extents {
@@ -63,18 +63,16 @@ function attentionAxes(op: AxisContext): void {
   op.freeze(S, SEQUENCE);
   if (isCache || op.has(6)) op.balance([q.dims, v.dims], "the caches of keys and values have heads of one size");
 
-  const part = dimsOf(op, q);
-  const rest = (n: number) => op.fixed(n, "another part of the bias");
-  const nV = e.heads * e.v;
   const added = op.has(3);
   if (added) {
-    const [b] = op.in(3) as [Axis];
-    op.same(b, op.sum([op.prod([q.heads, q.dims]), op.prod([q.heads, q.dims]), op.prod([q.heads, v.dims])]));
+    const hiddenQK = op.prod([q.heads, q.dims]);
+    op.same(op.in(3)[0] as Axis, op.sum([hiddenQK, hiddenQK, op.prod([q.heads, v.dims])]));
   }
+  // Q·K' sums over dims inside the operator: what leaves is silenced before it.
   op.contract(
-    { input: 0, axis: 2, over: part, zero: true },
-    { input: 1, axis: isCache ? 3 : 2, over: isCache ? q.dims : part, zero: true },
-    ...(added ? [{ input: 3, axis: 0, over: op.sum([part, part, rest(nV)]), zero: true }] : []),
+    { input: 0, axis: 2, over: q.dims, zero: true },
+    { input: 1, axis: isCache ? 3 : 2, over: q.dims, zero: true },
+    ...(added ? [{ input: 3, axis: 0, over: q.dims, zero: true }] : []),
   );
 
   freezeInputs(op, [4], "it is a mask");
@@ -162,7 +160,26 @@ export const specs: readonly OpSpec[] = [
       "bias?",
     ],
     outputs: ["output", "present_key?", "present_value?", "qk?"],
-    remark: "Kept whole: its caches lie in an order of their own. Multiply-accumulates are not counted.",
+    remark: "Kept whole: its caches lie in an order of their own. Counts the positions of the caches it is given.",
+    infer(op) {
+      const dtype = op.type(0)?.dtype;
+      if (!dtype) return [];
+      const cache = (past: number) => tensorOf(dtype, op.node.int("past_present_share_buffer", 0) !== 0 ? op.shape(past) : undefined);
+      return [tensorOf(dtype, decodedShape(op)), cache(5), cache(6), undefined];
+    },
     axes: (op) => op.barrier("its caches lie in an order of their own, which depends on the size of a head"),
+    macs(op) {
+      const Y = op.outputShape(0);
+      const L = op.shape(5)?.[2] ?? (op.shape(1)?.length === 4 ? op.shape(1)?.[2] : undefined);
+      return Y && L !== undefined ? product([2, product(Y), L]) : unknownMacs(op.node);
+    },
   }),
 ];
+
+/** [batch, 1, V's hidden size]; undefined where V is packed into query, whose parts nothing tells. */
+function decodedShape(op: OpContext): Shape | undefined {
+  const [Q, V] = [op.shape(0), op.shape(2)];
+  if (!Q) return undefined;
+  if (V?.length === 4) return [Q[0] as Dim, Q[1] as Dim, mul(V[1] as Dim, V[3] as Dim)];
+  return V && [Q[0] as Dim, Q[1] as Dim, V[2] as Dim];
+}

@@ -10,7 +10,7 @@ import { add, type Dim, exactDiv, isKnown, product } from "../dim.js";
 import type { DType } from "../dtype.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { biasAxes, dimsOf, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
+import { biasAxes, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 /** Where an operator has its operands, by input position. */
@@ -87,6 +87,8 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
   const sizes = hiddenSizes(op);
   if (op.node.int("do_rotary", 0) !== 0)
     return op.barrier("ONNX Runtime turns pairs of dims inside it on GPUs only: a removal could not be proven");
+  if (quantisation && op.has(quantisation.zero) && !op.constant(quantisation.zero))
+    return op.barrier("what stands for 0 in its weights is known only at run time");
   if (!sizes?.every(isKnown)) return op.barrier("the hidden sizes of Q, K and V are unknown");
   const [nQ, nK, nV] = sizes as readonly [number, number, number];
   op.same(X[2] as Axis, W[0] as Axis);
@@ -106,12 +108,8 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
   if (op.has(past) || op.node.outputs[1]) op.same(k.dims, v.dims);
   else if (quantisation) op.balance([k.dims, v.dims], `${op.node.opType} has Q, K and V of one size`);
 
-  const rest = (n: number) => op.fixed(n, "another part of the weights");
-  const parts = [op.sum([dimsOf(op, q), rest(nK), rest(nV)]), op.sum([rest(nQ), dimsOf(op, k), rest(nV)])];
-  const silenced = silencedInputs(op, operands);
-  if (silenced)
-    op.contract(...parts.flatMap((over) => silenced.map((input): Slot => ({ input, axis: input === 1 ? 1 : 0, over, zero: true }))));
-  else freezeAxes(op, [q.dims, v.dims], "the zero point of its weights is not known to be 0");
+  // Q·K' sums over dims inside the operator: what leaves is silenced before it.
+  op.contract(...silenced(op, operands).map((slot): Slot => ({ ...slot, over: q.dims, zero: true })));
 
   freezeInputs(op, [mask], "it is a mask");
   if (attentionBias !== undefined) biasAxes(op, attentionBias, q.heads);
@@ -126,19 +124,13 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
   op.out(1, [op.fixed(2, "it counts keys and values"), X[0] as Axis, k.heads, positionsOf(op, 1, 3), k.dims]);
 }
 
-/** The operands whose zeros at a column make Q or K zero there; undefined where no zero does. */
-function silencedInputs(op: AxisContext, { bias, quantisation }: Operands): readonly number[] | undefined {
-  const added = op.has(bias) ? [bias] : [];
-  if (!quantisation) return [1, ...added];
+/** The operands whose zeros at a column make Q and K zero there. */
+function silenced(op: AxisContext, { bias, quantisation }: Operands): Slot[] {
+  const added = op.has(bias) ? [{ input: bias, axis: 0 }] : [];
+  if (!quantisation) return [{ input: 1, axis: 1 }, ...added];
   const { scale, zero } = quantisation;
-  if ((op.shape(scale) ?? []).some((n) => n !== 1)) return [scale, ...added];
-  const isZero =
-    !op.has(zero) ||
-    op
-      .constant(zero)
-      ?.numbers()
-      .every((z) => z === 0);
-  return isZero ? [1, ...added] : undefined;
+  if ((op.shape(scale) ?? []).some((n) => n !== 1)) return [{ input: scale, axis: 0 }, ...added];
+  return [{ input: 1, axis: 1, zeroPoint: zero }, ...added];
 }
 
 function attentionResize(op: ResizeContext): void {
@@ -179,7 +171,6 @@ const rows: readonly Row[] = [
     type: "QAttention",
     inputs: ["input", "weight", "bias", "input_scale", "weight_scale", "mask_index?", "input_zero_point?", "weight_zero_point?", "past?"],
     outputs: ["output", "present?"],
-    remark: "Dims of Q and K stay where one scale serves all weights and their zero point is not 0.",
     operands: { bias: 2, quantisation: { scale: 4, zero: 7 }, mask: 5, past: 8 },
     dtype: (op) => op.type(2)?.dtype ?? op.type(3)?.dtype,
   },

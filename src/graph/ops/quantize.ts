@@ -68,9 +68,7 @@ function blocksOf(op: AxisContext, x: Axis, s: Axis, block: number): void {
     freezeAxes(op, [x, s], `it does not divide into blocks of ${block}`);
     return;
   }
-  const [blocks, within] = op.split(x, [s.size, block]) as [Axis, Axis];
-  op.freeze(within, `blocks of ${block} share a scale`);
-  op.same(blocks, s);
+  op.same(x, op.prod([s, op.fixed(block, `blocks of ${block} share a scale`)]));
 }
 
 const quantizeLinear: OpSpec = {

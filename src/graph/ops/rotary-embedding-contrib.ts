@@ -43,10 +43,10 @@ export function pairsOf(
   const turned = 2 * half;
   op.uniform(dims);
   const [first, rest] = turned < (dims.size as number) ? op.cut(dims, [turned]) : [dims];
-  const [a, b] = op.split(first as Axis, interleaved ? [half, 2] : [2, half]) as [Axis, Axis];
-  const [pairs, two] = interleaved ? [a, b] : [b, a];
-  op.freeze(two, `${op.node.opType} turns pairs`);
-  for (const c of caches) op.same(c, pairs);
+  const pairs = caches[0] as Axis;
+  for (const c of caches.slice(1)) op.same(c, pairs);
+  const two = op.fixed(2, `${op.node.opType} turns pairs`);
+  op.same(first as Axis, op.prod(interleaved ? [pairs, two] : [two, pairs]));
   return { pairs, rest };
 }
 

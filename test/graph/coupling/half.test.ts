@@ -47,7 +47,7 @@ test("a block of fused operators with grouped queries, and a weight of 4 bits", 
       l = MatMul (r, h)
       y = Cast <to = 1> (l)
     }`),
-    { groups: ["wq:1 2", "wq:1/2 2", "wq:1/3 2", "wv:1 2", "u:0 48"], tolerance: TOLERANCE },
+    { groups: ["wq:1 4", "wq:1/2 4", "wq:1/3 2", "wv:1 4", "u:0 48"], tolerance: TOLERANCE },
   );
 });
 
@@ -62,6 +62,6 @@ test("Q, K and V with a bias: what the oracle silences is float16 too", async ()
       p = MatMul (a, o)
       y = Cast <to = 1> (p)
     }`),
-    { groups: ["wq:1 2", "wq:1/2 4", "wv:1 4"], tolerance: TOLERANCE },
+    { groups: ["wq:1 8", "wq:1/2 2", "wv:1 8"], tolerance: TOLERANCE },
   );
 });

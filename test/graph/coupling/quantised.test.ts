@@ -50,7 +50,7 @@ describe("QLinearConv", () => {
         k = QLinearConv (j, t, z, c, r, w, t, z)
         y = DequantizeLinear (k, t, z)
       }`),
-      { groups: ["a:0 8", "b:0 8"], tolerance: 0 },
+      { groups: ["a:0 8", "a:0/2 2", "b:0 8"], tolerance: 0 },
     );
   });
 
