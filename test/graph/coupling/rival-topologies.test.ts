@@ -47,8 +47,7 @@ const FREE: Readonly<Record<string, number>> = {
   experts_masked_by_router: 24,
   factored_video_conv: 20,
   feature_pyramid_shared_head: 26,
-  // 36 if channels passed through RoiAlign.
-  fully_convolutional_mask_head: 30,
+  fully_convolutional_mask_head: 36,
   gated_feedforward: 16,
   gated_feedforward_packed: 16,
   group_norm_across_a_concat_seam: 12,
