@@ -69,12 +69,35 @@ MORE = "regnet_x_400mf maxvit_t swin_v2_t".split()
 FULL_SIZE = {"alexnet": 224, "inception_v3": 299, "maxvit_t": 224, "googlenet": 224}
 
 
+# The nets of more than 190 M parameters, with fewer layers of the same widths: a run holds a net several times over.
+REDUCED = {
+    "vit_l_16": "6 of 24 layers", "vit_l_32": "6 of 24 layers", "vit_h_14": "4 of 32 layers",
+    "convnext_large": "9 of 27 blocks in stage 3", "regnet_y_128gf": "one block per stage",
+}
+
+
+def reduced(name: str) -> nn.Module:
+    from torchvision.models import VisionTransformer, convnext, regnet
+
+    if name == "convnext_large":
+        blocks = zip((192, 384, 768, 1536), (384, 768, 1536, None), (3, 3, 9, 3))
+        return convnext.ConvNeXt([convnext.CNBlockConfig(*b) for b in blocks], stochastic_depth_prob=0.5)
+    if name == "regnet_y_128gf":
+        widths, group = (528, 1056, 2904, 7392), 264
+        return regnet.RegNet(regnet.BlockParams([1] * 4, list(widths), [group] * 4, [1.0] * 4, [2] * 4, 0.25))
+    patch, layers, heads, hidden, mlp = {
+        "vit_l_16": (16, 6, 16, 1024, 4096), "vit_l_32": (32, 6, 16, 1024, 4096), "vit_h_14": (14, 4, 16, 1280, 5120),
+    }[name]
+    return VisionTransformer(image_size=224, patch_size=patch, num_layers=layers, num_heads=heads, hidden_dim=hidden, mlp_dim=mlp)
+
+
 def classifier(name: str):
     import torchvision
 
     side = FULL_SIZE.get(name, 224 if name.startswith(("vit", "swin", "vgg")) else 128)
     options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    return image(torchvision.models.get_model(name, weights=None, **options), side)
+    net = reduced(name) if name in REDUCED else torchvision.models.get_model(name, weights=None, **options)
+    return image(net, side)
 
 
 def segmenter(name: str):
@@ -286,7 +309,7 @@ def nets() -> list[Net]:
         return [Net(f"{library}/{n}", library, lambda n=n: build(n), **options) for n in names]
 
     every = [
-        *of("torchvision", CLASSIFICATION, classifier),
+        *[Net(f"torchvision/{n}", "torchvision", lambda n=n: classifier(n), REDUCED.get(n, "")) for n in CLASSIFICATION],
         *of("torchvision", SEGMENTATION, segmenter),
         *of("torchvision", DETECTION, detector, exporters=("script",)),
         *of("torchvision", ["raft_large"], raft),

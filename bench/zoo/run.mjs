@@ -3,8 +3,9 @@
 //   python bench/zoo/export.py --cache <folder>
 //   npm run build && node bench/zoo/run.mjs --cache <folder> [--phase analyse,prune,time] [--only <regexp>] [--seconds 300]
 //
-// Results lie beside the nets, one file per phase and version of src/: a run that was stopped goes on where it was. At the end (or at
-// once with --phase none) results.json and the tables of README.md are written from what there is for this version of src/.
+// Results lie beside the nets, one file per phase and version of src/: a run that was stopped goes on where it was, and with --missing
+// only what no version has run is run. At the end (or at once with --phase none) the tables are made of the newest result of each net, and say
+// how many of them this version of src/ made; --write puts them into README.md and results.json.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -20,6 +21,7 @@ const { values: options } = parseArgs({
     only: { type: "string", default: "" },
     seconds: { type: "string", default: "300" },
     again: { type: "boolean", default: false },
+    missing: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
   },
 });
@@ -44,10 +46,10 @@ for (const phase of ["analyse", "prune"]) {
   if (!phases.includes(phase)) continue;
   for (const net of bySize) {
     const file = resultFile(net.name, phase);
-    if (existsSync(file) && !options.again) continue;
+    if (!options.again && (existsSync(file) || (options.missing && newest(net.name, phase)))) continue;
     const result = await (phase === "analyse" ? analysed(net.name) : measured([phase, modelFile(net.name), ...passesFor(net.name)]));
     if (!existsSync(modelFile(net.name))) continue; // exported anew meanwhile
-    writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
+    writeFileSync(file, `${JSON.stringify({ version, ...result }, null, 1)}\n`);
     console.log(`${phase} ${net.name} ${line(result)}`);
   }
 }
@@ -64,14 +66,14 @@ if (phases.includes("time")) {
 
 const results = exported(options.cache).map((net) => ({
   ...net,
-  analyse: read(resultFile(net.name, "analyse")),
-  prune: read(resultFile(net.name, "prune")),
-  time: read(resultFile(net.name, "time")),
+  analyse: newest(net.name, "analyse"),
+  prune: newest(net.name, "prune"),
+  time: newest(net.name, "time"),
   rival: read(join(options.cache, net.name, "torch-pruning.json")),
   rivalTime: read(join(options.cache, net.name, "torch-pruning-time.json")),
 }));
 const commit = git("rev-parse", "--short", "HEAD").trim() + (changes ? " with changes" : "");
-const text = tables(results, commit);
+const text = tables(results, commit, version);
 if (options.write) {
   writeFileSync(join(here, "results.json"), `${JSON.stringify({ commit, results }, null, 1)}\n`);
   const readme = join(here, "README.md");
@@ -99,6 +101,15 @@ function sizeOf(name) {
 function resultFile(name, phase) {
   return join(options.cache, name, `${phase}-${version}.json`);
 }
+/** The result of this version, else the newest of any. */
+function newest(name, phase) {
+  const folder = join(options.cache, name);
+  const files = readdirSync(folder).filter((f) => f.startsWith(`${phase}-`));
+  const time = (f) => (f.includes(`-${version}.`) ? Number.POSITIVE_INFINITY : statSync(join(folder, f)).mtimeMs);
+  const file = files.sort((a, b) => time(b) - time(a))[0];
+  const result = file && read(join(folder, file));
+  return result && { version: file.slice(phase.length + 1, -".json".length), ...result };
+}
 function read(file) {
   return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
 }
@@ -121,7 +132,7 @@ async function analysed(name) {
 
 /** Constant weights that are computed at every run are folded first, where the analysis found that it frees something. */
 function passesFor(name) {
-  return read(resultFile(name, "analyse"))?.folded ? ["fold-constants", "l2"] : ["l2"];
+  return newest(name, "analyse")?.folded ? ["fold-constants", "l2"] : ["l2"];
 }
 
 /** Runs measure.mjs; a crash and a timeout are results too. */

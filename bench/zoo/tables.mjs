@@ -4,10 +4,12 @@
 const TOLERANCE = 1e-4;
 const GOAL = 0.95;
 
-export function tables(results, commit) {
+export function tables(results, commit, version) {
   const exported = results.filter((r) => r.ok);
+  const now = (phase) => exported.filter((r) => r[phase]?.version === version).length;
+  const all = (phase) => exported.filter((r) => r[phase]).length;
   return [
-    `Measured at commit ${commit}.\n`,
+    `Commit ${commit}: ${now("analyse")} of ${all("analyse")} analyses and ${now("prune")} of ${all("prune")} prunings are of this version of src/, the others of versions before it.\n`,
     summary(results),
     failures(exported),
     times(exported),
