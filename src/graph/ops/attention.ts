@@ -6,7 +6,7 @@ import type { ResizeContext } from "../coupling/resize.js";
 import { add, type Dim, exactDiv, isKnown, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { broadcastAxis, freezeAxes } from "./axis-rules.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { expectInputRank, expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 /** Extents as in the specification; `kv` is K's own sequence, `total` with the past. */
 interface Extents {
@@ -44,6 +44,11 @@ function extents(op: OpContext): Extents | undefined {
   const K = unpacked(op, 1, "kv_num_heads");
   const V = unpacked(op, 2, "kv_num_heads");
   if (!Q || !K || !V) return undefined;
+  for (const i of [4, 5]) expectInputRank(op, i, i === 4 ? "past_key" : "past_value", 4);
+  expectInputRank(op, 3, "attn_mask", 2, 3, 4);
+  expectInputRank(op, 6, "nonpad_kv_seqlen", 1);
+  if (op.shape(1)?.length !== op.shape(0)?.length || op.shape(2)?.length !== op.shape(0)?.length)
+    throw mismatch(op.node, "Q, K and V should all have rank 3 or all have rank 4.");
   const past = op.node.inputs[4] === undefined ? 0 : op.shape(4)?.[2];
   if (past === undefined) return undefined;
   const [qHeads, kvHeads] = [Q[1], sameExtent(op.node, K[1], V[1], "heads of K and V")];

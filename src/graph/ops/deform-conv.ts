@@ -4,7 +4,7 @@ import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { broadcastAxis, freezeAxes, spatial } from "./axis-rules.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { expectInputRank, expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { readWindow, windowsAlong } from "./window.js";
 
 /** [N, oC, windows…] for X [N, C, …] and W [oC, C/group, kernel…]. */
@@ -14,9 +14,13 @@ function outputShape(op: OpContext): Shape | undefined {
   if (!X || !W) return undefined;
   if (X.length < 3) throw mismatch(node, `X should be [N, C, spatial…], but is [${X.join(", ")}].`);
   expectRank(node, W, "W", X.length);
+  expectInputRank(op, 2, "offset", X.length);
+  expectInputRank(op, 3, "B", 1);
+  expectInputRank(op, 4, "mask", X.length);
   const group = node.int("group", 1);
   sameExtent(node, X[1] as Dim, mul(W[1] as Dim, group), "channels of X and W's input channels times group");
   const stated = node.ints("kernel_shape");
+  if (stated && stated.length !== W.length - 2) throw mismatch(node, `kernel_shape [${stated}] does not fit W [${W.join(", ")}].`);
   const kernel = W.slice(2).map((k, i) => sameExtent(node, k, stated?.[i] ?? k, "kernel_shape and W's spatial extents"));
   const window = readWindow(node, kernel);
   return [X[0] as Dim, W[0] as Dim, ...X.slice(2).map((extent, i) => windowsAlong(node, window, i, extent))];
@@ -29,7 +33,7 @@ function deformAxes(op: AxisContext): void {
   const [N, C] = X as [Axis, Axis];
   const offsets = op.node.int("offset_group", 1);
   if (offsets > 1) {
-    if (!isKnown(C.size)) return op.barrier("the channels that share offsets cannot be told");
+    if (!isKnown(C.size) || C.size % offsets !== 0) return op.barrier("the channels that share offsets cannot be told");
     op.freeze(op.split(C, [offsets, C.size / offsets])[0] as Axis, "it counts the offset groups");
   }
   op.same(C, W[1] as Axis);

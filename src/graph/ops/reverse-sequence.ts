@@ -2,14 +2,21 @@
 import type { Axis } from "../coupling/axis.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, stridesOf, unravel } from "../rearrange.js";
-import { likeInput, noMacs } from "./shape-rules.js";
+import { expectInputRank, expectRankFrom, likeInput, mismatch, noMacs } from "./shape-rules.js";
 
 const reverseSequence = defineOp({
   type: "ReverseSequence",
   since: [10],
   inputs: ["input", "sequence_lens"],
   outputs: ["Y"],
-  infer: (op) => [likeInput(op)],
+  infer(op) {
+    const [batch, time] = [op.node.int("batch_axis", 1), op.node.int("time_axis", 0)];
+    expectRankFrom(op, 0, "input", 2);
+    expectInputRank(op, 1, "sequence_lens", 1);
+    if (batch + time !== 1 || batch * time !== 0)
+      throw mismatch(op.node, `batch_axis and time_axis should be 0 and 1, or 1 and 0, but are ${batch} and ${time}.`);
+    return [likeInput(op)];
+  },
 
   moves: [0],
   evaluate({ node }, [input, lengths]) {

@@ -5,7 +5,7 @@ import type { AxisContext } from "../coupling/context.js";
 import { type Dim, exactDiv, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { broadcastAxis, freezeAxes } from "./axis-rules.js";
-import { expectRank, likeInput, mismatch, NO_MACS, noMacs, sameExtent } from "./shape-rules.js";
+import { expectInputRank, expectRank, likeInput, mismatch, NO_MACS, noMacs, sameExtent } from "./shape-rules.js";
 
 interface Rotation {
   /** Heads of the packed axis of a rank-3 input; undefined for rank 4, where heads have an axis of their own. */
@@ -20,6 +20,10 @@ function rotationOf(op: OpContext): Rotation | undefined {
   const X = op.shape(0);
   if (!X) return undefined;
   expectRank(op.node, X, "X", 3, 4);
+  const isRead = op.node.inputs[3] !== undefined;
+  expectInputRank(op, 1, "cos_cache", isRead ? 2 : 3);
+  expectInputRank(op, 2, "sin_cache", isRead ? 2 : 3);
+  expectInputRank(op, 3, "position_ids", 2);
   const last = X[X.length - 1] as Dim;
   const heads = X.length === 3 ? op.node.int("num_heads", 0) : undefined;
   if (heads !== undefined && heads < 1) throw mismatch(op.node, "num_heads is required with packed heads, but is absent.");
@@ -30,6 +34,8 @@ function rotationOf(op: OpContext): Rotation | undefined {
   }
   // 0 stands for the whole head.
   const rotated = op.node.int("rotary_embedding_dim", 0) || size;
+  if (isKnown(size) && isKnown(rotated) && (rotated < 0 || rotated > size))
+    throw mismatch(op.node, `rotary_embedding_dim should be at most the ${size} dims of a head, but is ${rotated}.`);
   const half = op.shape(1)?.at(-1);
   const pairs = exactDiv(rotated, 2);
   if (half !== undefined && pairs !== undefined)
