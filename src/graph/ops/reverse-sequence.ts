@@ -2,6 +2,7 @@
 import type { Axis } from "../coupling/axis.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, stridesOf, unravel } from "../rearrange.js";
+import { mixAxes } from "./axis-rules.js";
 import { expectInputRank, expectRankFrom, likeInput, mismatch, noMacs } from "./shape-rules.js";
 
 const reverseSequence = defineOp({
@@ -37,7 +38,7 @@ const reverseSequence = defineOp({
 
   axes(op) {
     const X = op.in(0);
-    op.freeze(X[op.node.int("time_axis", 0)] as Axis, "ReverseSequence reverses parts of it");
+    mixAxes(op, X, [op.node.int("time_axis", 0)], "ReverseSequence reverses parts of it");
     op.same(op.in(1)[0] as Axis, X[op.node.int("batch_axis", 1)] as Axis);
     op.out(0, X);
   },
