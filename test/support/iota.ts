@@ -11,14 +11,17 @@ import { InferenceSession, type Tensor as OrtTensor } from "onnxruntime-node";
 import type { Attribute } from "../../src/graph/attribute.js";
 import { encode, joinChunks } from "../../src/graph/codec.js";
 import type { Axis } from "../../src/graph/coupling/axis.js";
-import { ALWAYS, Choices, Kept } from "../../src/graph/coupling/choices.js";
-import { couple, type Typing } from "../../src/graph/coupling/couple.js";
+import { ALWAYS, type Choices, Kept } from "../../src/graph/coupling/choices.js";
+import { couple } from "../../src/graph/coupling/couple.js";
+import { type Coupling, findGroups } from "../../src/graph/coupling/groups.js";
 import { removeSlices } from "../../src/graph/coupling/slice.js";
 import { Graph, Model, Node, Value } from "../../src/graph/graph.js";
 import { infer, type Types } from "../../src/graph/infer.js";
 import type { OpSpec } from "../../src/graph/op.js";
 import { random } from "../../src/graph/random.js";
 import { Tensor } from "../../src/graph/tensor.js";
+import { brokenBalances } from "../../src/score/pools.js";
+import { randomRemoval } from "./oracle.js";
 
 export interface Movement {
   readonly op: string;
@@ -32,9 +35,7 @@ export interface Movement {
 export interface Finding {
   /** What contradicts the rule; empty when nothing does. */
   readonly faults: readonly string[];
-  /** How many choices the rule leaves free: too few is no fault, but says that a rule keeps too much. */
-  readonly free: number;
-  /** Free choices that occur on an output. */
+  /** Free choices that occur on an output: too few is no fault, but says that a rule keeps too much. */
   readonly freeOut: number;
 }
 
@@ -48,27 +49,28 @@ export async function probe(movement: Movement, seed: string, spec?: OpSpec, dif
   const { model, node, iota } = build(movement);
   const inferred = infer(model);
   const typing = couple(model, spec ? withSpec(inferred, node, spec) : inferred);
-  if (!differs()) return { faults: [], free: 0, freeOut: 0 };
-  const choices = new Choices(typing.system);
+  if (!differs()) return { faults: [], freeOut: 0 };
+  const coupling = findGroups(model, typing);
+  const { choices } = coupling;
   const axesIn = movement.inputs.map((_, i) => typing.axesOfInput(node, i));
   const axesOut = node.outputs.map((o) => typing.axesOf(o as Value) ?? []);
-  for (const axes of [...axesIn, ...axesOut]) for (const a of axes ?? []) choices.layers(a);
 
   const ran = build(movement);
   for (const o of ran.node.outputs) ran.model.graph.addOutput(o as Value);
   const moved = await run(ran.model);
   const faults: string[] = [];
-  const sources = iota.map(({ input, dims, first }) => ({ input, dims, first, needs: needsOf(choices, axesIn[input] ?? [], dims) }));
+  const sources = iota.map(({ input, dims, first }) => ({ input, dims, first, needs: needsOf(coupling, axesIn[input] ?? [], dims) }));
+  const needsOut = moved.map((y, o) => needsOf(coupling, axesOut[o] as readonly Axis[], y.dims));
   moved.forEach((y, o) => {
     const extents = axesOut[o]?.map((a) => a.size) ?? [];
     if (`${extents}` !== `${y.dims}`) {
       faults.push(`output ${o} is [${y.dims}], but its axes have extents [${extents}]`);
       return;
     }
-    const needs = needsOf(choices, axesOut[o] as readonly Axis[], y.dims);
+    const needs = needsOut[o] as readonly (readonly number[])[];
     y.data.forEach((v, k) => {
       const from = sources.find((s) => v >= s.first && v < s.first + s.needs.length);
-      const lost = from?.needs[v - from.first]?.filter((c) => !(needs[k] as number[]).includes(c)) ?? [];
+      const lost = from?.needs[v - from.first]?.filter((c) => !needs[k]?.includes(c)) ?? [];
       if (lost.length > 0)
         faults.push(
           `element ${at(k, y.dims)} of output ${o} is element ${at(v - (from?.first ?? 0), from?.dims ?? [])} of input ${from?.input}, ` +
@@ -76,29 +78,32 @@ export async function probe(movement: Movement, seed: string, spec?: OpSpec, dif
         );
     });
   });
-  if (faults.length === 0) faults.push(...(await slices(typing, choices, moved, axesIn, axesOut, seed)));
-  const layersOut = axesOut.flat().flatMap((a) => choices.layers(a).flatMap((l) => [...l]));
-  return { faults: faults.slice(0, TOLD), free: choices.count, freeOut: new Set(layersOut.filter((c) => c !== ALWAYS)).size };
+  if (faults.length === 0) faults.push(...(await slices(coupling, moved, needsOut, axesIn, axesOut, seed)));
+  return { faults: faults.slice(0, TOLD), freeOut: new Set(needsOut.flat(2)).size };
 }
 
 /** Carries out random removals, and compares what comes out with what should be left of the output. */
 async function slices(
-  typing: Typing,
-  choices: Choices,
+  coupling: Coupling,
   whole: readonly Moved[],
+  needs: readonly (readonly (readonly number[])[])[],
   axesIn: readonly (readonly Axis[] | undefined)[],
   axesOut: readonly (readonly Axis[])[],
   seed: string,
 ): Promise<string[]> {
+  const { typing, choices } = coupling;
   const uniform = random(`iota ${seed}`);
   const faults: string[] = [];
   for (let n = 0; n < REMOVALS && choices.count > 0; n++) {
     const share = 0.15 + 0.5 * uniform();
-    const removed = new Set(Array.from({ length: choices.count }, (_, c) => c).filter(() => uniform() < share));
+    // What is in no weight is in no pool: copies, padding.
+    const others = Array.from({ length: choices.count }, (_, c) => c).filter((c) => !coupling.groupOf(c) && uniform() < share);
+    const removed = new Set([...randomRemoval(coupling, `${seed} ${n}`, 1 - share), ...others]);
     const kept = new Kept(typing.system, choices, removed);
     // An axis that would lose its last index is another matter: score/ sees to it.
     const axes = [...axesIn, ...axesOut].flatMap((a) => a ?? []);
-    if (removed.size === 0 || axes.some((a) => a.size !== 0 && kept.count(a) === 0)) continue;
+    const isWhole = axes.every((a) => a.size === 0 || kept.count(a) !== 0) && brokenBalances(coupling, kept).length === 0;
+    if (removed.size === 0 || !isWhole) continue;
     const gone = [...removed].map((c) => nameOf(choices, c)).join(", ");
     try {
       const sliced = removeSlices(typing, kept);
@@ -107,13 +112,11 @@ async function slices(
       });
       const got = await run(sliced);
       whole.forEach((y, o) => {
-        const want = left(
-          y,
-          (axesOut[o] as readonly Axis[]).map((a) => kept.indices(a)),
-        );
+        const data = y.data.filter((_, k) => needs[o]?.[k]?.every((c) => !removed.has(c)));
+        const dims = (axesOut[o] as readonly Axis[]).map((a) => kept.count(a));
         const have = got[o] as Moved;
-        if (`${have.dims}` !== `${want.dims}` || have.data.some((v, k) => v !== want.data[k]))
-          faults.push(`without ${gone}, output ${o} is [${have.data}] of [${have.dims}], not [${want.data}] of [${want.dims}]`);
+        if (`${have.dims}` !== `${dims}` || have.data.some((v, k) => v !== data[k]))
+          faults.push(`without ${gone}, output ${o} is [${have.data}] of [${have.dims}], not [${data}] of [${dims}]`);
       });
     } catch (error) {
       faults.push(`without ${gone}: ${String(error)}`);
@@ -180,20 +183,22 @@ async function run(model: Model): Promise<Moved[]> {
 }
 
 /** For each element of a tensor of these axes, the choices that all must stay for it to stay. */
-function needsOf(choices: Choices, axes: readonly Axis[], dims: readonly number[]): number[][] {
-  const layers = axes.map((a) => choices.layers(a));
+function needsOf({ typing, choices }: Coupling, axes: readonly Axis[], dims: readonly number[]): number[][] {
+  const { system } = typing;
   const size = dims.reduce((a, b) => a * b, 1);
+  const of = (axis: Axis, place: number, index: readonly number[]): number[] => {
+    const { form } = system.find(axis);
+    if (form?.kind !== "family" || system.reason(axis))
+      return choices.layers(axis).flatMap((l) => (l[place] === ALWAYS ? [] : [l[place] as number]));
+    const rows = system.rowsAt(axes, axis);
+    if (rows === undefined) throw new Error(`No axis says which row of ${system.show(axis)} an element lies in.`);
+    const perRow = (dims[rows] as number) / (form.rows.size as number);
+    return of(form.parts[Math.floor((index[rows] as number) / perRow)] as Axis, place, index);
+  };
   return Array.from({ length: size }, (_, k) => {
     const index = unravel(k, dims);
-    return layers.flatMap((of, a) => of.flatMap((l) => (l[index[a] as number] === ALWAYS ? [] : [l[index[a] as number] as number])));
+    return axes.flatMap((a, i) => of(a, index[i] as number, index));
   });
-}
-
-/** `y` at the kept positions of each axis. */
-function left(y: Moved, kept: readonly (readonly number[] | undefined)[]): Moved {
-  const stays = kept.map((k) => k && new Set(k));
-  const data = y.data.filter((_, k) => unravel(k, y.dims).every((i, a) => stays[a]?.has(i) ?? true));
-  return { dims: y.dims.map((d, a) => kept[a]?.length ?? d), data };
 }
 
 function unravel(k: number, dims: readonly number[]): number[] {

@@ -225,6 +225,13 @@ export const draws: Readonly<Record<string, Draw>> = {
     const attributes = axis === undefined ? {} : { axis: int(spelled(d, axis, from.length)) };
     return { op: "Compress", opset: 11, attributes, inputs: [from, Tensor.fromNumbers("bool", [bits.length], bits)] };
   },
+  OneHot: (d) => {
+    const dims = d.dims(d.int(1, 2));
+    const axis = d.int(0, dims.length);
+    const depth = d.int(1, 4);
+    const at = Tensor.ints(indices(d, sizeOf(dims), depth), dims);
+    return { op: "OneHot", opset: 11, attributes: { axis: int(spelled(d, axis, dims.length + 1)) }, inputs: [at, i64([depth], []), [2]] };
+  },
   CenterCropPad: (d) => {
     const from = d.dims(3);
     const axes = some(d, 3);

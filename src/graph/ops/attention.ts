@@ -6,7 +6,7 @@ import type { ResizeContext } from "../coupling/resize.js";
 import { add, type Dim, exactDiv, isKnown, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { broadcastAxis, freezeAxes } from "./axis-rules.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { expectInputRank, expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 /** Extents as in the specification; `kv` is K's own sequence, `total` with the past. */
 interface Extents {
@@ -44,6 +44,11 @@ function extents(op: OpContext): Extents | undefined {
   const K = unpacked(op, 1, "kv_num_heads");
   const V = unpacked(op, 2, "kv_num_heads");
   if (!Q || !K || !V) return undefined;
+  for (const i of [4, 5]) expectInputRank(op, i, i === 4 ? "past_key" : "past_value", 4);
+  expectInputRank(op, 3, "attn_mask", 2, 3, 4);
+  expectInputRank(op, 6, "nonpad_kv_seqlen", 1);
+  if (op.shape(1)?.length !== op.shape(0)?.length || op.shape(2)?.length !== op.shape(0)?.length)
+    throw mismatch(op.node, "Q, K and V should all have rank 3 or all have rank 4.");
   const past = op.node.inputs[4] === undefined ? 0 : op.shape(4)?.[2];
   if (past === undefined) return undefined;
   const [qHeads, kvHeads] = [Q[1], sameExtent(op.node, K[1], V[1], "heads of K and V")];
@@ -56,31 +61,43 @@ function extents(op: OpContext): Extents | undefined {
 
 /**
  * Heads are one axis of Q, K, V and Y: head q of a query belongs to head q div r of K and V, r queries each. A head's
- * dims are summed between Q and K; V's dims, which may be others, come out. Nothing couples the two.
+ * dims are summed between Q and K, each head its own; V's dims, which may be others, come out. Nothing couples the two.
  */
 function attentionAxes(op: AxisContext): void {
   const e = extents(op);
   if (!e) return op.barrier("its heads cannot be told apart");
   const packed = isPacked(op);
   const [Q, K, V] = [op.in(0), op.in(1), op.in(2)];
-  const parts = (X: readonly Axis[], heads: Dim, size: Dim): [Axis, Axis] =>
-    packed ? (op.split(X[2] as Axis, [heads, size]) as [Axis, Axis]) : [X[1] as Axis, X[3] as Axis];
+  const parts = (X: readonly Axis[], heads: Dim, size: Dim): [Axis, Axis] => {
+    if (!packed) return [X[1] as Axis, X[3] as Axis];
+    const [h, dims] = op.split(X[2] as Axis, [heads, size]) as [Axis, Axis];
+    op.balance([dims], "each head of Attention has as many dims");
+    return [h, dims];
+  };
   const [qHeads, qDims] = parts(Q, e.qHeads, e.head);
   const [kvHeads, kDims] = parts(K, e.kvHeads, e.head);
   const [vHeads, vDims] = parts(V, e.kvHeads, e.vHead);
   op.same(kvHeads, vHeads);
   const queries = exactDiv(e.qHeads, e.kvHeads);
-  if (queries === undefined) freezeAxes(op, [qHeads, kvHeads], "its heads are shared in a way that cannot be followed");
-  else op.same(qHeads, queries === 1 ? kvHeads : op.prod([kvHeads, op.atom(queries)]));
-  op.same(qDims, kDims);
-  for (const dims of [qDims, vDims]) op.balance([dims], "the heads of Attention have equally many dims");
-  const summed = (heads: Dim, dims: Axis): Axis => (packed ? op.prod([op.fixed(heads, "heads"), dims]) : dims);
+  if (queries === undefined || !isKnown(queries) || !isKnown(e.kvHeads))
+    freezeAxes(op, [qHeads, kvHeads], "its heads are shared in a way that cannot be followed");
+  else if (queries === 1 || e.kvHeads === 1) op.same(qHeads, op.prod([kvHeads, op.atom(queries)]));
+  else {
+    const side = op.dependent(kvHeads, queries);
+    op.same(qHeads, side.whole);
+    op.balance([side.inner], "each head of K and V serves as many heads of Q");
+  }
+  /** Dims of the heads of K or V as the heads of Q have them. */
+  const perQuery = (dims: Axis): Axis => {
+    const [n, r] = [e.qHeads, queries];
+    if (r === 1 || !isKnown(n) || r === undefined || !isKnown(r) || !op.dependsOn(dims, kvHeads)) return dims;
+    const members = Array.from({ length: n }, (_, q) => op.inRow(dims, kvHeads, Math.floor(q / r)));
+    return op.family(members, qHeads);
+  };
+  op.same(qDims, perQuery(kDims));
   // The default scale is 1/√d of the whole head: the oracle sets what left to 0 rather than take it out.
   const axis = packed ? 2 : 3;
-  op.contract(
-    { input: 0, axis, over: summed(e.qHeads, qDims), zero: true },
-    { input: 1, axis, over: summed(e.kvHeads, kDims), zero: true },
-  );
+  op.contract({ input: 0, axis, over: qDims, zero: true }, { input: 1, axis, over: kDims, zero: true });
   const steps = packed ? 1 : 2;
   const [batch, qSteps] = [Q[0] as Axis, Q[steps] as Axis];
   op.same(batch, K[0] as Axis);
@@ -101,7 +118,7 @@ function attentionAxes(op: AxisContext): void {
     op.same(dims, pastDims);
   }
   if (op.has(6)) op.same(batch, op.in(6)[0] as Axis);
-  op.out(0, packed ? [batch, qSteps, op.prod([qHeads, vDims])] : [batch, qHeads, qSteps, vDims]);
+  op.out(0, packed ? [batch, qSteps, op.prod([qHeads, perQuery(vDims)])] : [batch, qHeads, qSteps, perQuery(vDims)]);
   op.out(1, cache(kDims));
   op.out(2, cache(vDims));
   op.out(3, [batch, qHeads, qSteps, total]);
@@ -121,16 +138,18 @@ function attentionResize(op: ResizeContext): void {
   const e = extents(op);
   if (!e || !isKnown(e.head)) return;
   const packed = isPacked(op);
-  const heads = (input: number, size: number, count: Dim): Dim => {
-    const kept = packed ? op.keptIn(input, 2) : undefined;
-    return kept ? new Set(kept.map((p) => Math.floor(p / size))).size : count;
+  const headsLeft = (input: number, size: number, all: Dim): Dim => {
+    if (!packed) return op.sizeIn(input, 1);
+    const left = op.keptIn(input, 2);
+    return left ? new Set(left.map((p) => Math.floor(p / size))).size : all;
   };
-  const [q, kv] = [heads(0, e.head, e.qHeads), heads(1, e.head, e.kvHeads)];
-  const left = packed ? exactDiv(op.sizeIn(0, 2), q) : op.sizeIn(0, 3);
+  const [q, kv] = [headsLeft(0, e.head, e.qHeads), headsLeft(1, e.head, e.kvHeads)];
+  const dims = packed ? exactDiv(op.sizeIn(0, 2), q) : op.sizeIn(0, 3);
   // What was removed had scores of 0, under the scale of the head as it was.
-  if (op.node.float("scale") === undefined && left !== e.head) op.setAttribute("scale", float(1 / Math.sqrt(e.head)));
-  if (packed && isKnown(q) && q !== e.qHeads) op.setAttribute("q_num_heads", int(q));
-  if (packed && isKnown(kv) && kv !== e.kvHeads) op.setAttribute("kv_num_heads", int(kv));
+  if (op.node.float("scale") === undefined && dims !== e.head) op.setAttribute("scale", float(1 / Math.sqrt(e.head)));
+  if (!packed) return;
+  if (q !== e.qHeads) op.setAttribute("q_num_heads", int(q as number));
+  if (kv !== e.kvHeads) op.setAttribute("kv_num_heads", int(kv as number));
 }
 
 export const specs: readonly OpSpec[] = [

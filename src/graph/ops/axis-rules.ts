@@ -52,6 +52,22 @@ export function freezeAxes(op: AxisContext, axes: readonly Axis[], why: string):
 }
 
 /**
+ * Keeps the axes at `places` of a tensor whole because the op mixes what lies along them. An axis that depends on one of
+ * them has the same indices in all its rows: the op reads index i of one row together with index i of another.
+ */
+export function mixAxes(op: AxisContext, axes: readonly Axis[], places: readonly number[], why: string): void {
+  for (const k of places) {
+    const rows = axes[k] as Axis;
+    op.freeze(rows, why);
+    for (const a of axes) {
+      if (a === rows || !isKnown(rows.size) || !op.dependsOn(a, rows)) continue;
+      const members = Array.from({ length: rows.size }, (_, b) => op.inRow(a, rows, b));
+      for (const m of members.slice(1)) op.same(members[0] as Axis, m);
+    }
+  }
+}
+
+/**
  * The axes of a tensor of axes `from`, read row-major under `shape`: minimal blocks of equal product on both sides are
  * one axis, a product, or a split. Extents of 1 belong to no block.
  */

@@ -4,7 +4,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { Dim } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import type { Tensor } from "../tensor.js";
-import { freezeAxes } from "./axis-rules.js";
+import { mixAxes } from "./axis-rules.js";
 import { exactNumbers, reduceElements, store } from "./numeric.js";
 import { expectRank, likeInput, mismatch, NO_MACS, noMacs, sameExtent, tensorOf } from "./shape-rules.js";
 
@@ -90,9 +90,10 @@ export const specs: readonly OpSpec[] = [
       const X = op.in(0);
       const channel = X.length > 1 ? 1 : 0;
       if (isTraining(op))
-        freezeAxes(
+        mixAxes(
           op,
-          X.filter((_, a) => a !== channel),
+          X,
+          X.map((_, a) => a).filter((a) => a !== channel),
           "training mode takes statistics over it",
         );
       if (op.node.int("spatial", 1) !== 1) op.barrier("it normalises every position by itself");

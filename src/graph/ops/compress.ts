@@ -42,8 +42,10 @@ const compress = defineOp({
 
   axes(op) {
     const X = op.in(0);
-    const C = op.in(1)[0] as Axis;
+    const [C, ...more] = op.in(1);
     const axis = op.node.int("axis");
+    // The runtime reads a matrix of conditions row by row.
+    if (!C || more.length > 0) return op.barrier("its condition is not a vector");
     if (axis === undefined && X.length === 0) return op.barrier("it compresses a scalar");
     const at = axis === undefined ? 0 : frontAxis(op.node, axis, X.length);
     const whole = axis === undefined ? op.prod(X) : (X[at] as Axis);

@@ -1,6 +1,6 @@
 /** CumSum and CumProd: running sums and products along the axis that a scalar input names. */
-import type { Axis } from "../coupling/axis.js";
 import { defineOp, type OpSpec } from "../op.js";
+import { mixAxes } from "./axis-rules.js";
 import { exactNumbers, store } from "./numeric.js";
 import { frontAxis, likeInput, NO_MACS, noMacs } from "./shape-rules.js";
 
@@ -39,7 +39,7 @@ function running(type: string, since: readonly number[], first: number, next: (t
       const X = op.in(0);
       const at = op.content(1)?.[0];
       if (typeof at !== "number") return op.barrier("its axis is computed at run time");
-      op.freeze(X[frontAxis(op.node, at, X.length)] as Axis, why);
+      mixAxes(op, X, [frontAxis(op.node, at, X.length)], why);
       return op.out(0, X);
     },
     macs: noMacs,

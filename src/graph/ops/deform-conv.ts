@@ -1,10 +1,11 @@
 /** DeformConv (onnx/docs/Operators.md#DeformConv): a convolution whose kernel positions move by computed offsets. Not evaluated; interpolation is not counted. */
+import { int } from "../attribute.js";
 import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import { broadcastAxis, freezeAxes, spatial } from "./axis-rules.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { broadcastAxis, convolutionBlocks, freezeAxes, groupsLeft, spatial } from "./axis-rules.js";
+import { expectInputRank, expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { readWindow, windowsAlong } from "./window.js";
 
 /** [N, oC, windows…] for X [N, C, …] and W [oC, C/group, kernel…]. */
@@ -14,9 +15,13 @@ function outputShape(op: OpContext): Shape | undefined {
   if (!X || !W) return undefined;
   if (X.length < 3) throw mismatch(node, `X should be [N, C, spatial…], but is [${X.join(", ")}].`);
   expectRank(node, W, "W", X.length);
+  expectInputRank(op, 2, "offset", X.length);
+  expectInputRank(op, 3, "B", 1);
+  expectInputRank(op, 4, "mask", X.length);
   const group = node.int("group", 1);
   sameExtent(node, X[1] as Dim, mul(W[1] as Dim, group), "channels of X and W's input channels times group");
   const stated = node.ints("kernel_shape");
+  if (stated && stated.length !== W.length - 2) throw mismatch(node, `kernel_shape [${stated}] does not fit W [${W.join(", ")}].`);
   const kernel = W.slice(2).map((k, i) => sameExtent(node, k, stated?.[i] ?? k, "kernel_shape and W's spatial extents"));
   const window = readWindow(node, kernel);
   return [X[0] as Dim, W[0] as Dim, ...X.slice(2).map((extent, i) => windowsAlong(node, window, i, extent))];
@@ -24,16 +29,20 @@ function outputShape(op: OpContext): Shape | undefined {
 
 /** As of a convolution; channels that share offsets keep their places within each offset group. */
 function deformAxes(op: AxisContext): void {
-  if (op.node.int("group", 1) !== 1) return op.barrier("a grouped deformable convolution is kept as it is");
+  const group = op.node.int("group", 1);
   const [X, W] = [op.in(0), op.in(1)];
   const [N, C] = X as [Axis, Axis];
   const offsets = op.node.int("offset_group", 1);
   if (offsets > 1) {
-    if (!isKnown(C.size)) return op.barrier("the channels that share offsets cannot be told");
-    op.freeze(op.split(C, [offsets, C.size / offsets])[0] as Axis, "it counts the offset groups");
+    if (!isKnown(C.size) || C.size % offsets !== 0) return op.barrier("the channels that share offsets cannot be told");
+    if (group !== 1) return op.barrier("its groups and its offset groups divide the channels in two ways");
+    const [rows, inner] = op.split(C, [offsets, C.size / offsets]) as [Axis, Axis];
+    op.freeze(rows, "it counts the offset groups");
+    op.balance([inner], `the ${offsets} offset groups of a convolution read equally many channels`);
   }
-  op.same(C, W[1] as Axis);
-  op.contract({ input: 0, axis: 1 }, { input: 1, axis: 1 });
+  convolutionBlocks(op, group, W[0] as Axis, W[1] as Axis, C);
+  if (group === 1) op.contract({ input: 0, axis: 1 }, { input: 1, axis: 1 });
+  else if ((W[1] as Axis).size !== 1) op.contract({ input: 1, axis: 1, zero: true });
   freezeAxes(op, W.slice(2), "it is a kernel extent");
   if (op.has(3)) op.same(op.in(3)[0] as Axis, W[0] as Axis);
   for (const i of [2, 4]) {
@@ -50,12 +59,16 @@ const deformConv = defineOp({
   since: [19, 22],
   inputs: ["X", "W", "offset", "B?", "mask?"],
   outputs: ["Y"],
-  remark: "Interpolation counts no multiply-accumulates. With group above 1 all is kept whole.",
+  remark: "Interpolation counts no multiply-accumulates. With both group and offset_group above 1 all is kept whole.",
   infer(op) {
     const dtype = op.type(0)?.dtype ?? op.type(1)?.dtype;
     return [dtype && tensorOf(dtype, outputShape(op))];
   },
   axes: deformAxes,
+  resize(op) {
+    const left = groupsLeft(op.sizeIn(0, 1), op.sizeIn(1, 1));
+    if (left !== undefined && left !== op.node.int("group", 1)) op.setAttribute("group", int(left));
+  },
   macs(op) {
     const [Y, W] = [op.outputShape(0), op.shape(1)];
     return Y && W ? mul(product(Y), product(W.slice(1))) : unknownMacs(op.node);

@@ -1,7 +1,7 @@
 /** Det (onnx/docs/Operators.md#Det): determinants of the matrices on the last two axes. Not evaluated: constants of it are rare. */
 import { defineOp, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
+import { expectRankFrom, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
 const det = defineOp({
   type: "Det",
@@ -12,6 +12,7 @@ const det = defineOp({
 
   infer(op) {
     const X = op.type(0);
+    expectRankFrom(op, 0, "X", 2);
     return [X && tensorOf(X.dtype, X.shape?.slice(0, -2))];
   },
 

@@ -6,7 +6,7 @@ import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, sizeOf, stridesOf, unravel } from "../rearrange.js";
 import { Tensor } from "../tensor.js";
 import { followPick, freezeAxes } from "./axis-rules.js";
-import { expectRank, frontAxis, knownContent, mismatch, noMacs, tensorOf } from "./shape-rules.js";
+import { expectRank, expectRankFrom, frontAxis, knownContent, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const gather = defineOp({
   type: "Gather",
@@ -82,7 +82,9 @@ const gatherElements = defineOp({
   infer(op) {
     const data = op.type(0);
     const indices = op.shape(1);
+    expectRankFrom(op, 0, "data", 1);
     if (data?.shape && indices) expectRank(op.node, indices, "indices", data.shape.length);
+    if (data?.shape) frontAxis(op.node, op.node.int("axis", 0), data.shape.length);
     return [data && tensorOf(data.dtype, indices)];
   },
 
@@ -120,6 +122,9 @@ const gatherND = defineOp({
     const data = op.type(0);
     const indices = op.shape(1);
     if (!data) return [undefined];
+    const least = op.node.int("batch_dims", 0) + 1;
+    expectRankFrom(op, 0, "data", least);
+    expectRankFrom(op, 1, "indices", least);
     const depth = indices?.at(-1);
     if (!data.shape || !indices || depth === undefined || !isKnown(depth)) return [tensorOf(data.dtype, undefined)];
     const batch = op.node.int("batch_dims", 0);

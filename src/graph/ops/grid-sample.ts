@@ -3,7 +3,7 @@ import type { Axis } from "../coupling/axis.js";
 import { type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { expectRank, HIGHEST_RANK, mismatch, noMacs, tensorOf } from "./shape-rules.js";
+import { expectRank, expectRankFrom, HIGHEST_RANK, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const gridSample = defineOp({
   type: "GridSample",
@@ -18,6 +18,7 @@ const gridSample = defineOp({
     if (!x) return [undefined];
     const rank = x.shape?.length ?? grid?.length;
     if (rank === undefined) return [tensorOf(x.dtype, undefined)];
+    expectRankFrom(op, 0, "X", 3);
     if (grid) expectRank(op.node, grid, "grid", rank);
     // X is [N, C, …in], grid is [N, …out, 2 or 3], Y is [N, C, …out].
     const batch = x.shape?.[0] ?? grid?.[0] ?? op.fresh(0, 0);

@@ -2,7 +2,7 @@
 import type { Axis } from "../coupling/axis.js";
 import { defineOp, type InferContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { likeInput, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
+import { expectInputRank, expectRankFrom, likeInput, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
 /** Shape of the loss of input [N, C, d…]: [N, d…], or a scalar when it is reduced. */
 function lossShape(op: InferContext): Shape | undefined {
@@ -21,6 +21,8 @@ function loss(type: string, since: readonly number[], inputs: readonly string[],
     remark: NO_MACS,
     infer(op) {
       const X = op.type(0);
+      expectRankFrom(op, 0, inputs[0] as string, 2);
+      if (X?.shape) expectInputRank(op, 1, inputs[1] as string, X.shape.length - 1);
       return [X && tensorOf(X.dtype, lossShape(op)), likeInput(op)].slice(0, outputs.length);
     },
     axes(op) {

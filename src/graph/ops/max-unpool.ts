@@ -3,7 +3,7 @@ import type { Axis } from "../coupling/axis.js";
 import { add, type Dim, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { hasInput, mismatch, noMacs, tensorOf } from "./shape-rules.js";
+import { expectInputRank, expectRankFrom, hasInput, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const maxUnpool = defineOp({
   type: "MaxUnpool",
@@ -15,6 +15,8 @@ const maxUnpool = defineOp({
     const x = op.type(0);
     if (!x) return [undefined];
     const { shape } = x;
+    expectRankFrom(op, 0, "X", 3);
+    if (shape) expectInputRank(op, 1, "I", shape.length);
     if (hasInput(op, 2)) return [tensorOf(x.dtype, op.content(2) ?? shape?.map((_, a) => op.fresh(0, a)))];
     if (!shape) return [tensorOf(x.dtype, undefined)];
     const kernel = op.node.ints("kernel_shape", []);

@@ -6,7 +6,7 @@ import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown } from "../dim.js";
 import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpContext, type OpSpec } from "../op.js";
-import { freezeAxes } from "./axis-rules.js";
+import { freezeAxes, mixAxes } from "./axis-rules.js";
 import { broadcast, expectRank, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 /** Scale and bias must broadcast to X without growing it. */
@@ -48,16 +48,18 @@ function statistics(op: OpContext): Inferred | undefined {
   return stash && tensorOf(stash, statisticsShape(op));
 }
 
-/** Axes that share one mean or norm: removing an index would change the others. */
-function freezeMixed(op: AxisContext, axes: readonly Axis[]): void {
-  freezeAxes(op, axes, `${op.node.opType} normalises over it`);
+/** Axes of X that share one mean or norm: removing an index would change the others. */
+function mix(op: AxisContext, isMixed: (place: number) => boolean): void {
+  const X = op.in(0);
+  const places = X.map((_, k) => k).filter(isMixed);
+  mixAxes(op, X, places, `${op.node.opType} normalises over it`);
 }
 
 /** Normalised from `axis` on; scale and bias broadcast from the right. */
 function layerAxes(op: AxisContext): void {
   const X = op.in(0);
   const axis = frontAxis(op.node, op.node.int("axis", -1), X.length);
-  freezeMixed(op, X.slice(axis));
+  mix(op, (k) => k >= axis);
   for (const i of [1, 2]) {
     if (!op.has(i)) continue;
     const S = op.in(i);
@@ -74,7 +76,7 @@ function layerAxes(op: AxisContext): void {
 
 function instanceAxes(op: AxisContext): void {
   const X = op.in(0);
-  freezeMixed(op, X.slice(2));
+  mix(op, (k) => k >= 2);
   for (const i of [1, 2]) op.same(op.in(i)[0] as Axis, X[1] as Axis);
   op.out(0, X);
 }
@@ -84,7 +86,7 @@ function groupAxes(op: AxisContext): void {
   const X = op.in(0);
   const groups = op.node.int("num_groups", 1);
   const C = (X[1] as Axis).size;
-  freezeMixed(op, X.slice(2));
+  mix(op, (k) => k >= 2);
   if (!isKnown(C)) return op.barrier("the number of channels is unknown");
   const [g, inner] = op.split(X[1] as Axis, [groups, C / groups]) as [Axis, Axis];
   op.freeze(inner, "GroupNormalization normalises over it");
@@ -137,7 +139,8 @@ const rows: readonly Row[] = [
     output: "output",
     axes(op) {
       const X = op.in(0);
-      freezeMixed(op, [X[frontAxis(op.node, op.node.int("axis", -1), X.length)] as Axis]);
+      const axis = frontAxis(op.node, op.node.int("axis", -1), X.length);
+      mix(op, (k) => k === axis);
       op.out(0, X);
     },
   },
@@ -147,7 +150,7 @@ const rows: readonly Row[] = [
     inputs: ["X"],
     output: "Y",
     axes(op) {
-      freezeMixed(op, op.in(0).slice(1, 2));
+      mix(op, (k) => k === 1);
       op.out(0, op.in(0));
     },
   },
@@ -158,7 +161,8 @@ const rows: readonly Row[] = [
     output: "Y",
     axes(op) {
       const X = op.in(0);
-      for (const a of op.node.ints("axes", [0, 2, 3])) freezeMixed(op, [X[frontAxis(op.node, a, X.length)] as Axis]);
+      const axes = op.node.ints("axes", [0, 2, 3]).map((a) => frontAxis(op.node, a, X.length));
+      mix(op, (k) => axes.includes(k));
       op.out(0, X);
     },
   },

@@ -6,7 +6,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import { add, type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import { broadcastAxes, freezeAxes } from "./axis-rules.js";
+import { broadcastAxes, freezeAxes, mixAxes } from "./axis-rules.js";
 import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 interface Row {
@@ -70,7 +70,7 @@ function elementwise(row: Row): OpSpec {
     axes(op) {
       const operands = row.operands.map((i) => op.in(i));
       const Y = broadcastAxes(op, operands, op.outShape(0));
-      for (const k of row.mixed?.(op, Y.length) ?? []) op.freeze(Y[k] as Axis, `${row.type} normalises over it`);
+      mixAxes(op, Y, row.mixed?.(op, Y.length) ?? [], `${row.type} normalises over it`);
       op.out(0, Y);
     },
     macs: noMacs,

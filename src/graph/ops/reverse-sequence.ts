@@ -2,14 +2,22 @@
 import type { Axis } from "../coupling/axis.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, stridesOf, unravel } from "../rearrange.js";
-import { likeInput, noMacs } from "./shape-rules.js";
+import { mixAxes } from "./axis-rules.js";
+import { expectInputRank, expectRankFrom, likeInput, mismatch, noMacs } from "./shape-rules.js";
 
 const reverseSequence = defineOp({
   type: "ReverseSequence",
   since: [10],
   inputs: ["input", "sequence_lens"],
   outputs: ["Y"],
-  infer: (op) => [likeInput(op)],
+  infer(op) {
+    const [batch, time] = [op.node.int("batch_axis", 1), op.node.int("time_axis", 0)];
+    expectRankFrom(op, 0, "input", 2);
+    expectInputRank(op, 1, "sequence_lens", 1);
+    if (batch + time !== 1 || batch * time !== 0)
+      throw mismatch(op.node, `batch_axis and time_axis should be 0 and 1, or 1 and 0, but are ${batch} and ${time}.`);
+    return [likeInput(op)];
+  },
 
   moves: [0],
   evaluate({ node }, [input, lengths]) {
@@ -30,7 +38,7 @@ const reverseSequence = defineOp({
 
   axes(op) {
     const X = op.in(0);
-    op.freeze(X[op.node.int("time_axis", 0)] as Axis, "ReverseSequence reverses parts of it");
+    mixAxes(op, X, [op.node.int("time_axis", 0)], "ReverseSequence reverses parts of it");
     op.same(op.in(1)[0] as Axis, X[op.node.int("batch_axis", 1)] as Axis);
     op.out(0, X);
   },

@@ -4,7 +4,7 @@ import type { AxisContext } from "../coupling/context.js";
 import type { Dim } from "../dim.js";
 import { defineOp, type InferContext, type Inferred, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { noMacs, tensorOf } from "./shape-rules.js";
+import { expectInputRank, noMacs, tensorOf } from "./shape-rules.js";
 
 const roiAlign = defineOp({
   type: "RoiAlign",
@@ -45,6 +45,9 @@ function regionAxes(op: AxisContext): void {
 /** One [C, h, w] per region. */
 function pooled(op: InferContext, h: number, w: number): Inferred | undefined {
   const x = op.type(0);
+  expectInputRank(op, 0, "X", 4);
+  expectInputRank(op, 1, "rois", 2);
+  expectInputRank(op, 2, "batch_indices", 1);
   return x && tensorOf(x.dtype, [op.shape(1)?.[0] ?? op.fresh(0, 0), x.shape?.[1] ?? op.fresh(0, 1), h, w]);
 }
 

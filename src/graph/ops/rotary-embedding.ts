@@ -5,7 +5,7 @@ import type { AxisContext } from "../coupling/context.js";
 import { type Dim, exactDiv, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { broadcastAxis, freezeAxes } from "./axis-rules.js";
-import { expectRank, likeInput, mismatch, NO_MACS, noMacs, sameExtent } from "./shape-rules.js";
+import { expectInputRank, expectRank, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent } from "./shape-rules.js";
 
 interface Rotation {
   /** Heads of the packed axis of a rank-3 input; undefined for rank 4, where heads have an axis of their own. */
@@ -20,6 +20,10 @@ function rotationOf(op: OpContext): Rotation | undefined {
   const X = op.shape(0);
   if (!X) return undefined;
   expectRank(op.node, X, "X", 3, 4);
+  const isRead = op.node.inputs[3] !== undefined;
+  expectInputRank(op, 1, "cos_cache", isRead ? 2 : 3);
+  expectInputRank(op, 2, "sin_cache", isRead ? 2 : 3);
+  expectInputRank(op, 3, "position_ids", 2);
   const last = X[X.length - 1] as Dim;
   const heads = X.length === 3 ? op.node.int("num_heads", 0) : undefined;
   if (heads !== undefined && heads < 1) throw mismatch(op.node, "num_heads is required with packed heads, but is absent.");
@@ -30,6 +34,8 @@ function rotationOf(op: OpContext): Rotation | undefined {
   }
   // 0 stands for the whole head.
   const rotated = op.node.int("rotary_embedding_dim", 0) || size;
+  if (isKnown(size) && isKnown(rotated) && (rotated < 0 || rotated > size))
+    throw mismatch(op.node, `rotary_embedding_dim should be at most the ${size} dims of a head, but is ${rotated}.`);
   const half = op.shape(1)?.at(-1);
   const pairs = exactDiv(rotated, 2);
   if (half !== undefined && pairs !== undefined)
@@ -37,7 +43,7 @@ function rotationOf(op: OpContext): Rotation | undefined {
   return { heads, size, rotated };
 }
 
-/** Both dims of a pair, and its column of the tables, leave together; dims that are not rotated are free. */
+/** Both dims of a pair, and its column of the tables, leave together, in every head; dims that are not rotated are free. */
 function rotaryAxes(op: AxisContext): void {
   const rotation = rotationOf(op);
   if (!rotation) return op.barrier("its heads cannot be told apart");
@@ -45,16 +51,14 @@ function rotaryAxes(op: AxisContext): void {
   const X = op.in(0);
   const [cos, sin] = [op.in(1), op.in(2)];
   const last = X[X.length - 1] as Axis;
-  const dims = op.uniform(heads === undefined ? last : (op.split(last, [heads, size])[1] as Axis));
-  if (heads !== undefined) op.balance([dims], "the heads of RotaryEmbedding have equally many dims");
-  const pairs = exactDiv(rotated, 2);
-  if (!isKnown(size) || !isKnown(rotated) || pairs === undefined) return op.barrier("the dims it rotates are known only at run time");
-  const turned = rotated < size ? (op.cut(dims, [rotated])[0] as Axis) : dims;
-  const isInterleaved = op.node.int("interleaved", 0) !== 0;
-  const halves = op.split(turned, isInterleaved ? [pairs, 2] : [2, pairs]) as [Axis, Axis];
-  const [pair, member] = isInterleaved ? halves : [halves[1], halves[0]];
-  op.freeze(member, "RotaryEmbedding rotates pairs");
-  for (const table of [cos, sin]) op.same(table[table.length - 1] as Axis, pair);
+  const dims = heads === undefined ? last : (op.split(last, [heads, size])[1] as Axis);
+  if (!isKnown(size) || !isKnown(rotated) || rotated % 2 !== 0) return op.barrier("the dims it rotates cannot be told");
+  const [turned, rest] = rotated < size ? op.cut(dims, [rotated]) : [dims];
+  const pair = cos[cos.length - 1] as Axis;
+  op.same(pair, sin[sin.length - 1] as Axis);
+  const member = op.fixed(2, "RotaryEmbedding rotates pairs");
+  op.same(turned as Axis, op.prod(op.node.int("interleaved", 0) !== 0 ? [pair, member] : [member, pair]));
+  if (rest) op.balance([rest], "each head of RotaryEmbedding has as many dims");
   const steps = X[X.length - 2] as Axis;
   op.freeze(steps, "RotaryEmbedding counts positions along it");
   if (op.has(3)) {
@@ -90,10 +94,8 @@ export const specs: readonly OpSpec[] = [
       if (!rotation || !X || !isKnown(rotation.size)) return;
       const { heads, size, rotated } = rotation;
       const kept = op.keptIn(0, X.length - 1);
-      if (!kept) return;
-      const left = new Set(kept.map((p) => p % (size as number)));
-      if (heads !== undefined) op.setAttribute("num_heads", int(kept.length / left.size));
-      if (rotated !== size) op.setAttribute("rotary_embedding_dim", int([...left].filter((d) => d < (rotated as number)).length));
+      if (heads !== undefined && kept) op.setAttribute("num_heads", int(new Set(kept.map((p) => Math.floor(p / size))).size));
+      if (rotated !== size) op.setAttribute("rotary_embedding_dim", int(2 * (op.sizeIn(1, (op.shape(1) as Shape).length - 1) as number)));
     },
     macs: noMacs,
   }),

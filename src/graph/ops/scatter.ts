@@ -7,7 +7,7 @@ import { rearrange, sizeOf } from "../rearrange.js";
 import type { Tensor } from "../tensor.js";
 import { freezeAxes } from "./axis-rules.js";
 import { blockPositions, elementPositions, tieColumns } from "./gather.js";
-import { frontAxis, likeInput, noMacs } from "./shape-rules.js";
+import { expectInputRank, expectRankFrom, frontAxis, likeInput, mismatch, noMacs } from "./shape-rules.js";
 
 const scatterElements = defineOp({
   type: "ScatterElements",
@@ -15,7 +15,16 @@ const scatterElements = defineOp({
   inputs: ["data", "indices", "updates"],
   outputs: ["output"],
   remark: "Evaluated without reduction only.",
-  infer: (op) => [likeInput(op)],
+  infer(op) {
+    const data = op.shape(0);
+    expectRankFrom(op, 0, "data", 1);
+    if (data) {
+      frontAxis(op.node, op.node.int("axis", 0), data.length);
+      expectInputRank(op, 1, "indices", data.length);
+      expectInputRank(op, 2, "updates", data.length);
+    }
+    return [likeInput(op)];
+  },
   moves: [0, 2],
   evaluate: scatterAlongAxis,
   axes: scatterAxes,
@@ -30,7 +39,17 @@ const scatterND = defineOp({
   inputs: ["data", "indices", "updates"],
   outputs: ["output"],
   remark: "Evaluated without reduction only.",
-  infer: (op) => [likeInput(op)],
+  infer(op) {
+    const [data, indices] = [op.shape(0), op.shape(1)];
+    expectRankFrom(op, 0, "data", 1);
+    expectRankFrom(op, 1, "indices", 1);
+    const depth = indices?.at(-1);
+    if (data && indices && depth !== undefined && isKnown(depth)) {
+      if (depth > data.length) throw mismatch(op.node, `indices of ${depth} coordinates do not fit data [${data.join(", ")}].`);
+      expectInputRank(op, 2, "updates", indices.length - 1 + data.length - depth);
+    }
+    return [likeInput(op)];
+  },
   moves: [0, 2],
 
   evaluate(op, [data, indices, updates]) {

@@ -56,6 +56,18 @@ export function expectRank(node: Node, shape: Shape, what: string, ...ranks: rea
   if (!ranks.includes(shape.length)) throw mismatch(node, `${what} should have rank ${ranks.join(" or ")}, but is [${shape.join(", ")}].`);
 }
 
+/** As expectRank, of input `i`, where its rank is known. @throws ModelError */
+export function expectInputRank(op: OpContext, i: number, what: string, ...ranks: readonly number[]): void {
+  const shape = op.shape(i);
+  if (shape) expectRank(op.node, shape, what, ...ranks);
+}
+
+/** @throws ModelError when the rank of input `i` is known and below `least`. */
+export function expectRankFrom(op: OpContext, i: number, what: string, least: number): void {
+  const shape = op.shape(i);
+  if (shape && shape.length < least) throw mismatch(op.node, `${what} should have rank ${least} or more, but is [${shape.join(", ")}].`);
+}
+
 /**
  * Multidirectional (numpy) broadcast of `shapes`; undefined when a rank is unknown.
  * Two different symbols may each turn out to be 1, so their broadcast is a new opaque extent.

@@ -6,7 +6,7 @@ import { defineOp, type InferContext, type OpContext, type OpSpec } from "../op.
 import { freezeAxes } from "./axis-rules.js";
 import { elements } from "./content-algebra.js";
 import { store } from "./numeric.js";
-import { frontAxis, hasInput, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
+import { expectInputRank, expectRankFrom, frontAxis, hasInput, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
 const FLOAT = 1;
 
@@ -37,6 +37,7 @@ const dft = defineOp({
   infer(op) {
     const input = op.type(0);
     if (!input?.shape) return [input && tensorOf(input.dtype, undefined)];
+    expectRankFrom(op, 0, "input", 2);
     const last = input.shape.length - 1;
     const axis = axisOf(op, input.shape.length);
     const isReal = op.node.int("onesided", 0) !== 0 && op.node.int("inverse", 0) !== 0;
@@ -72,6 +73,9 @@ const stft = defineOp({
   infer(op) {
     const signal = op.type(0);
     if (!signal) return [undefined];
+    // ONNX Runtime also takes real signals without the last axis.
+    expectInputRank(op, 0, "signal", 2, 3);
+    expectInputRank(op, 2, "window", 1);
     const [batch, length] = signal.shape ?? [];
     const step = op.content(1)?.[0];
     const frame = hasInput(op, 3) ? op.content(3)?.[0] : hasInput(op, 2) ? op.shape(2)?.[0] : length;

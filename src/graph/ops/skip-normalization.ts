@@ -6,7 +6,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import type { Dim } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import { broadcastAxes, freezeAxes } from "./axis-rules.js";
+import { broadcastAxes, freezeAxes, mixAxes } from "./axis-rules.js";
 import { likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 /** The extent of the normalised axis, which vectors over it must have. */
@@ -21,7 +21,7 @@ function checkVectors(op: OpContext, extent: Dim | undefined, ...operands: reado
 function skipAxes(op: AxisContext, vectors: readonly number[]): void {
   const X = broadcastAxes(op, [op.in(0), op.in(1)], op.outShape(0));
   const last = X[X.length - 1] as Axis;
-  op.freeze(last, `${op.node.opType} normalises over it`);
+  mixAxes(op, X, [X.length - 1], `${op.node.opType} normalises over it`);
   for (const i of vectors) if (op.has(i)) op.same(op.in(i)[0] as Axis, last);
   const statistics = X.map((a, k) => (k < X.length - 1 ? a : op.fixed(1, "it was averaged")));
   for (const i of [0, 3]) op.out(i, X);

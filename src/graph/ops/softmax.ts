@@ -2,7 +2,7 @@
 
 import { isFloat } from "../dtype.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
-import { freezeAxes } from "./axis-rules.js";
+import { mixAxes } from "./axis-rules.js";
 import { exactNumbers, store } from "./numeric.js";
 import { frontAxis, likeInput, NO_MACS, noMacs } from "./shape-rules.js";
 
@@ -67,7 +67,8 @@ function spec(type: string, f: Normaliser): OpSpec {
       const X = op.in(0);
       if (X.length > 0 && !(op.opset < 13 && op.node.int("axis", 1) >= X.length)) {
         const axis = axisOf(op, X.length);
-        freezeAxes(op, op.opset < 13 ? X.slice(axis) : X.slice(axis, axis + 1), `${type} normalises over it`);
+        const places = X.map((_, k) => k).filter((k) => (op.opset < 13 ? k >= axis : k === axis));
+        mixAxes(op, X, places, `${type} normalises over it`);
       }
       op.out(0, X);
     },

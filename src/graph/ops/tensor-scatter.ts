@@ -3,7 +3,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { Dim } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, stridesOf, unravel } from "../rearrange.js";
-import { expectRank, frontAxis, likeInput, noMacs, sameExtent } from "./shape-rules.js";
+import { expectInputRank, expectRank, expectRankFrom, frontAxis, likeInput, noMacs, sameExtent } from "./shape-rules.js";
 
 const tensorScatter = defineOp({
   type: "TensorScatter",
@@ -12,6 +12,8 @@ const tensorScatter = defineOp({
   outputs: ["present_cache"],
   infer(op) {
     const [cache, update] = [op.shape(0), op.shape(1)];
+    expectRankFrom(op, 0, "past_cache", 2);
+    expectInputRank(op, 2, "write_indices", 1);
     if (cache && update) {
       expectRank(op.node, update, "update", cache.length);
       const axis = frontAxis(op.node, op.node.int("axis", -2), cache.length);

@@ -50,16 +50,16 @@ const apart = (q: number, kv: number, body: string) =>
 
 describe("Attention", () => {
   for (const opset of [23, 24, 25])
-    test(`with packed heads has heads, dims of Q and K, and dims of V (opset ${opset})`, async () => {
+    test(`with packed heads has heads, dims of Q and K for each of them, and dims of V for each (opset ${opset})`, async () => {
       const { groups } = await proved(projected(3, 3, "", "o = Attention <q_num_heads = 3, kv_num_heads = 3> (q, k, v)"), opset);
-      expect(groups).toEqual(["wq:1 3", "wq:1/2 4", "wv:1 6"]);
+      expect(groups).toEqual(["wq:1 12", "wq:1/2 3", "wv:1 18"]);
     });
 
   test("with packed heads keeps the scale of the whole head, and counts the heads that are left", async () => {
     const model = modelOf(projected(3, 3, "", "o = Attention <q_num_heads = 3, kv_num_heads = 3> (q, k, v)"), 23);
     model.irVersion = 10;
     const c = findGroups(model);
-    const { sliced } = await prove(c, [...choices(c, "wq:1", [1]), ...choices(c, "wq:1/2", [0, 2])]);
+    const { sliced } = await prove(c, [...choices(c, "wq:1/2", [1]), ...choices(c, "wq:1", [0, 2, 9, 11])]);
     const attention = findNode(sliced, "o");
     expect([attention.int("q_num_heads"), attention.int("kv_num_heads"), attention.float("scale")]).toEqual([2, 2, 0.5]);
     expect(findNode(sliced, "q").inputs[1]?.constant?.dims).toEqual([8, 4]);
@@ -69,18 +69,23 @@ describe("Attention", () => {
     const model = modelOf(projected(3, 3, "", "o = Attention <q_num_heads = 3, kv_num_heads = 3, scale = 0.25> (q, k, v)"), 23);
     model.irVersion = 10;
     const c = findGroups(model);
-    const proof = await prove(c, choices(c, "wq:1/2", [3]));
+    const proof = await prove(c, choices(c, "wq:1", [3, 4, 9]));
     expect(proof.maxRel).toBeLessThanOrEqual(1e-5);
     expect(findNode(proof.sliced, "o").float("scale")).toBe(0.25);
   });
 
   test("with two queries for each head of K and V lets those heads leave, and queries from all of them", async () => {
     const { groups, c } = await proved(projected(4, 2, "", "o = Attention <q_num_heads = 4, kv_num_heads = 2, is_causal = 1> (q, k, v)"));
-    expect(groups).toEqual(["wq:1 2", "wq:1/2 2", "wq:1/3 4", "wv:1 6"]);
-    const { sliced, maxRel } = await prove(c, choices(c, "wq:1/2", [0]));
-    expect(maxRel).toBeLessThanOrEqual(1e-5);
-    const attention = findNode(sliced, "o");
-    expect([attention.int("q_num_heads"), attention.int("kv_num_heads")]).toEqual([2, 2]);
+    expect(groups).toEqual(["wq:1 8", "wq:1/2 4", "wq:1/3 2", "wv:1 12"]);
+    const counts = async (removed: readonly number[]) => {
+      const { sliced, maxRel } = await prove(c, removed);
+      expect(maxRel).toBeLessThanOrEqual(1e-5);
+      const attention = findNode(sliced, "o");
+      return [attention.int("q_num_heads"), attention.int("kv_num_heads")];
+    };
+    expect(await counts(choices(c, "wq:1/3", [0]))).toEqual([2, 1]);
+    // The first query of one head, the second of the other.
+    expect(await counts(choices(c, "wq:1/2", [0, 3]))).toEqual([2, 2]);
   });
 
   test("with one head of K and V for all queries lets queries leave one by one", async () => {
@@ -92,8 +97,8 @@ describe("Attention", () => {
     const { groups, c } = await proved(
       projected(3, 3, ", float[1,3,5,5] m = {...}", "o = Attention <q_num_heads = 3, kv_num_heads = 3, softcap = 2.0> (q, k, v, m)"),
     );
-    expect(groups).toEqual(["wq:1 3", "wq:1/2 4", "wv:1 6"]);
-    const { sliced } = await prove(c, choices(c, "wq:1", [0]));
+    expect(groups).toEqual(["wq:1 12", "wq:1/2 3", "wv:1 18"]);
+    const { sliced } = await prove(c, choices(c, "wq:1/2", [0]));
     expect(findNode(sliced, "o").inputs[3]?.constant?.dims).toEqual([1, 2, 5, 5]);
   });
 
@@ -101,12 +106,12 @@ describe("Attention", () => {
     const { groups } = await proved(
       projected(3, 3, ", float[5,5] m = {...}", "o = Attention <q_num_heads = 3, kv_num_heads = 3> (q, k, v, m)"),
     );
-    expect(groups).toEqual(["wq:1 3", "wq:1/2 4", "wv:1 6"]);
+    expect(groups).toEqual(["wq:1 12", "wq:1/2 3", "wv:1 18"]);
   });
 
   test("with heads apart has them too, through Reshape and Transpose", async () => {
     const { groups } = await proved(apart(4, 2, "o0 = Attention (q1, k1, v1)"));
-    expect(groups).toEqual(["wq:1 2", "wq:1/2 2", "wq:1/3 4", "wv:1 6"]);
+    expect(groups).toEqual(["wq:1 8", "wq:1/2 4", "wq:1/3 2", "wv:1 12"]);
   });
 
   test("whose cache the model takes and gives keeps what the cache holds, and lets queries leave", async () => {
@@ -115,7 +120,7 @@ describe("Attention", () => {
       "x, float[2,2,3,4] pk, float[2,2,3,6] pv) => (float[] y, float[] pk2, float[] pv2)",
     );
     const { groups } = await proved(cached);
-    expect(groups).toEqual(["wq:1 2"]);
+    expect(groups).toEqual(["wq:1 4"]);
   });
 
   test("that shows its scores keeps the heads of the scores", async () => {
@@ -124,7 +129,7 @@ describe("Attention", () => {
       "(float[] y, float[] s)",
     );
     const { groups } = await proved(shown);
-    expect(groups).toEqual(["wq:1 4", "wv:1 6"]);
+    expect(groups).toEqual(["wq:1 12", "wv:1 18"]);
   });
 
   test("of a cache that is not full couples the lengths with the batch", async () => {
@@ -132,7 +137,7 @@ describe("Attention", () => {
       projected(3, 3, ", int64[2] n = {3, 5}", "o = Attention <q_num_heads = 3, kv_num_heads = 3> (q, k, v, , , , n)"),
       24,
     );
-    expect(groups).toEqual(["wq:1 3", "wq:1/2 4", "wv:1 6"]);
+    expect(groups).toEqual(["wq:1 12", "wq:1/2 3", "wv:1 18"]);
   });
 
   test("of heads that do not divide is told to be a contradiction", () => {
@@ -151,23 +156,23 @@ describe("RotaryEmbedding", () => {
 
   test("of halves couples a dim with its partner and their column of the tables", async () => {
     const { groups, c } = await proved(turned("", 4));
-    expect(groups).toEqual(["wq:1 3", "wq:1/2 4", "wv:1 4"]);
-    const { sliced } = await prove(c, choices(c, "wq:1/2", [1]));
+    expect(groups).toEqual(["wq:1 4", "wq:1/2 3", "wv:1 12"]);
+    const { sliced } = await prove(c, choices(c, "wq:1", [1]));
     expect(findNode(sliced, "q1").inputs[1]?.constant?.dims).toEqual([5, 3]);
     expect(findNode(sliced, "q").inputs[1]?.constant?.dims).toEqual([6, 18]);
   });
 
   test("of neighbours couples those", async () => {
     const { groups } = await proved(turned(", interleaved = 1", 4));
-    expect(groups).toEqual(["wq:1 3", "wq:1/2 4", "wv:1 4"]);
+    expect(groups).toEqual(["wq:1 4", "wq:1/2 3", "wv:1 12"]);
   });
 
   for (const interleaved of [0, 1])
     test(`of a part of each head leaves the other dims free (interleaved = ${interleaved})`, async () => {
       const { groups, c } = await proved(turned(`, rotary_embedding_dim = 4, interleaved = ${interleaved}`, 2));
-      // Two pairs, and four dims that are not turned.
-      expect(groups).toEqual(["wq:1 3", "wq:1/2 2", "wq:1/3 4", "wv:1 4"]);
-      const { sliced } = await prove(c, [...choices(c, "wq:1", [2]), ...choices(c, "wq:1/2", [0]), ...choices(c, "wq:1/3", [1, 3])]);
+      // Four dims of each head that are not turned, and two pairs in all heads alike.
+      expect(groups).toEqual(["wq:1 12", "wq:1/2 3", "wq:1/3 2", "wv:1 12"]);
+      const { sliced } = await prove(c, [...choices(c, "wq:1/2", [2]), ...choices(c, "wq:1/3", [0]), ...choices(c, "wq:1", [1, 3, 4, 6])]);
       const rotary = findNode(sliced, "q1");
       expect([rotary.int("num_heads"), rotary.int("rotary_embedding_dim")]).toEqual([2, 2]);
     });
@@ -177,13 +182,13 @@ describe("RotaryEmbedding", () => {
       "float[8,12] wq",
       "float[2,5,2] cos = {...}, float[2,5,2] sin = {...}, float[8,12] wq",
     );
-    expect((await proved(text)).groups).toEqual(["wq:1 3", "wq:1/2 2", "wv:1 6"]);
+    expect((await proved(text)).groups).toEqual(["wq:1 3", "wq:1/2 2", "wv:1 18"]);
   });
 
   test("by tables that the model takes keeps the dims, and lets heads leave", async () => {
     const text = turned("", 4)
       .replace("float[2,5,6] x", "float[2,5,6] x, float[5,4] cos, float[5,4] sin")
       .replace("float[5,4] cos = {...}, float[5,4] sin = {...}, ", "");
-    expect((await proved(text)).groups).toEqual(["wq:1 3", "wv:1 4"]);
+    expect((await proved(text)).groups).toEqual(["wq:1 3", "wv:1 12"]);
   });
 });

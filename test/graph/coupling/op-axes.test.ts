@@ -192,7 +192,23 @@ const rows: readonly OpRow[] = [
     graph: `g (float[1,3,6,6] x, float[1,16,5,5] at) => (float[] y) <
       float[6,3,1,1] a = {...}, float[5,6,2,2] w = {...}, float[2,5,1,1] b = {...}> {
       h = Conv (x, a) u = DeformConv <offset_group = 2> (h, w, at) y = Conv (u, b) }`,
-    groups: ["a:0 3", "w:0 5"],
+    groups: ["a:0 6", "w:0 5"],
+  },
+  {
+    name: "DeformConv in groups keeps as many channels in each, and loses whole groups",
+    opset: 19,
+    graph: `g (float[1,3,6,6] x, float[1,8,5,5] at) => (float[] y) <
+      float[6,3,1,1] a = {...}, float[4,3,2,2] w = {...}, float[2,4,1,1] b = {...}> {
+      h = Conv (x, a) u = DeformConv <group = 2> (h, w, at) y = Conv (u, b) }`,
+    groups: ["a:0 6", "a:0/2 2", "w:0 4"],
+  },
+  {
+    name: "DeformConv of single channels couples both sides",
+    opset: 22,
+    graph: `g (float[1,3,6,6] x, float[1,8,5,5] at) => (float[] y) <
+      float[6,3,1,1] a = {...}, float[6,1,2,2] w = {...}, float[6] bias = {...}, float[2,6,1,1] b = {...}> {
+      h = Conv (x, a) u = DeformConv <group = 6> (h, w, at, bias) y = Conv (u, b) }`,
+    groups: ["a:0 6"],
   },
   {
     name: "DFT passes all but the transformed axis",
