@@ -8,9 +8,8 @@ import { isFloat } from "../graph/dtype.js";
 import type { Node, Use, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import { type Chain, chainOf, type Linear, linearOf, normAffine, type ShapeOf, scaleChannels } from "./affine.js";
-import { dequantised } from "./quantised-weights.js";
-import { dequantiser } from "./quantised-weights.js";
 import { unpacked } from "./packed-weights.js";
+import { dequantiser } from "./quantised-weights.js";
 
 /** What the channels of a group hold in one constant, at one of its reads. */
 export interface SlotVectors {
@@ -153,13 +152,9 @@ const NOTHING = new Float64Array(0);
 
 /** One read of a constant: the numbers it stands for and, when a linear node reads it, what becomes of them. */
 interface Read {
-<<<<<<< HEAD
   /** Reads anew each time: a group may have more weights than there is memory. */
   readonly raw: () => ArrayLike<number>;
-=======
-  readonly raw: ArrayLike<number>;
   readonly dims: readonly number[];
->>>>>>> 44807af (score: weights packed into bytes are scored as the numbers in them)
   readonly linear: Linear | undefined;
   readonly chain: Chain | undefined;
   /** Axis of the stored tensor that makes output channels of `linear`. */
@@ -189,21 +184,14 @@ function roleOf(slot: ConstantSlot, read: Read): Role {
 
 interface Operand {
   readonly use: Use;
-  readonly numbers: ArrayLike<number>;
+  readonly numbers: () => ArrayLike<number>;
   /** Extents of `numbers`; the tensor's, but where numbers are packed into its bytes. */
   readonly dims: readonly number[];
   readonly perm: readonly number[] | undefined;
 }
 
 /** Where a weight is multiplied, when it first passes through nodes that move or convert it, and its numbers there. */
-<<<<<<< HEAD
-function follow(
-  tensor: Tensor,
-  from: Use,
-): { readonly use: Use; readonly numbers: () => ArrayLike<number>; readonly perm: readonly number[] | undefined } {
-=======
 function follow(tensor: Tensor, from: Use): Operand {
->>>>>>> 44807af (score: weights packed into bytes are scored as the numbers in them)
   let use = from;
   let numbers = (): ArrayLike<number> => tensor.numbers();
   let perm: readonly number[] | undefined;
@@ -227,19 +215,14 @@ function follow(tensor: Tensor, from: Use): Operand {
     } else if (node.opType !== "Identity" && !(node.opType === "Cast" && isFloat(tensor.dtype))) break;
     use = next.uses()[0] as Use;
   }
+  const whole = use === from ? unpacked(tensor, use) : undefined;
+  if (whole) return { use, ...whole, perm };
   // Integer operators take scale and zero point along with the weight itself.
-<<<<<<< HEAD
   if (use.node.opType !== "DequantizeLinear" && !perm) {
     const [real, quantised] = [dequantiser(tensor, use), numbers];
     if (real) numbers = () => real(quantised());
   }
-  return { use, numbers, perm };
-=======
-  const whole = use === from ? unpacked(tensor, use) : undefined;
-  if (whole) return { use, ...whole, perm };
-  if (use.node.opType !== "DequantizeLinear" && !perm) numbers = dequantised(tensor, numbers, use) ?? numbers;
   return { use, numbers, dims: tensor.dims, perm };
->>>>>>> 44807af (score: weights packed into bytes are scored as the numbers in them)
 }
 
 /** Output channel of the linear node that position `at` of a producer slot makes. */
