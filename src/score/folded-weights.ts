@@ -215,9 +215,9 @@ function follow(tensor: Tensor, from: Use): Operand {
     } else if (node.opType !== "Identity" && !(node.opType === "Cast" && isFloat(tensor.dtype))) break;
     use = next.uses()[0] as Use;
   }
-  // Integer operators take scale and zero point along with the weight itself.
   const whole = use === from ? unpacked(tensor, use) : undefined;
-  if (whole) return { use, numbers: () => whole.numbers, dims: whole.dims, perm };
+  if (whole) return { use, ...whole, perm };
+  // Integer operators take scale and zero point along with the weight itself.
   if (use.node.opType !== "DequantizeLinear" && !perm) {
     const [real, quantised] = [dequantiser(tensor, use), numbers];
     if (real) numbers = () => real(quantised());

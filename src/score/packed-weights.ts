@@ -3,7 +3,7 @@ import type { Use } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 
 export interface Unpacked {
-  readonly numbers: Float64Array;
+  readonly numbers: () => Float64Array;
   /** Those of the tensor, its last axis counting numbers instead of bytes. */
   readonly dims: readonly number[];
 }
@@ -22,14 +22,16 @@ export function unpacked(tensor: Tensor, { node, index }: Use): Unpacked | undef
   const zero = zeroPoints(node.inputs[3]?.constant, N, blocks, bits);
   if (!scale || scale.length !== N * blocks || bytes * perByte !== size || (node.inputs[3] && !zero)) return undefined;
   const K = node.int("K", blocks * size);
-  const packed = tensor.numbers();
-  const numbers = Float64Array.from({ length: N * blocks * size }, (_, i) => {
-    const block = Math.floor(i / size);
-    if ((block % blocks) * size + (i % size) >= K) return 0;
-    const byte = packed[Math.floor(i / perByte)] as number;
-    const q = (byte >> ((i % perByte) * bits)) & ((1 << bits) - 1);
-    return (q - (zero?.(block) ?? 1 << (bits - 1))) * (scale[block] as number);
-  });
+  const numbers = (): Float64Array => {
+    const packed = tensor.numbers();
+    return Float64Array.from({ length: N * blocks * size }, (_, i) => {
+      const block = Math.floor(i / size);
+      if ((block % blocks) * size + (i % size) >= K) return 0;
+      const byte = packed[Math.floor(i / perByte)] as number;
+      const q = (byte >> ((i % perByte) * bits)) & ((1 << bits) - 1);
+      return (q - (zero?.(block) ?? 1 << (bits - 1))) * (scale[block] as number);
+    });
+  };
   return { numbers, dims: [N, blocks, size] };
 }
 

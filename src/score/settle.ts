@@ -46,10 +46,7 @@ export class Settling {
     return removed;
   }
 
-  /**
-   * Gives back the best channel of any axis that would lose all: only cut-off runs of an axis can. Where parts must keep
-   * equally many, the next channel of the same part leaves instead; where none can, the pool stays whole.
-   */
+  /** Gives back an index of any axis that would lose all: only cut-off runs of an axis, and switched rows, can. */
   #fillEmptied(removed: Set<number>): void {
     // A channel given back stays, so that every round settles one more.
     const settled = new Set<number>();
@@ -57,20 +54,34 @@ export class Settling {
       const kept = new Kept(this.#coupling.typing.system, this.#coupling.choices, removed);
       const empty = emptiedAxes(this.#coupling, kept)[0];
       if (!empty) return;
-      const here = this.#coupling.choices.layers(empty).flatMap((l) => [...l]);
-      const back = this.#best(here.filter((c) => removed.has(c)));
-      removed.delete(back);
-      settled.add(back);
-      const pool = this.#pools.find((p) => p.cells.length > 1 && p.cells.some((c) => c.choices.includes(back)));
-      if (!pool) continue;
-      const cell = pool.cells.find((c) => c.choices.includes(back)) as Cell;
-      const others = cell.choices.filter((c) => !removed.has(c) && !settled.has(c));
-      if (others.length > 0) removed.add(others.reduce((a, b) => (this.#worthOf(b) < this.#worthOf(a) ? b : a)));
-      else {
-        for (const c of pool.cells.flatMap((x) => x.choices)) {
-          removed.delete(c);
-          settled.add(c);
-        }
+      for (const back of this.#leastGone(empty, removed)) {
+        removed.delete(back);
+        settled.add(back);
+        this.#keepBalance(back, removed, settled);
+      }
+    }
+  }
+
+  /** What one index of an emptied axis lacks: that of the index that lacks least, and is worth most. */
+  #leastGone(axis: Axis, removed: ReadonlySet<number>): readonly number[] {
+    const layers = this.#coupling.choices.layers(axis);
+    const worth = (choices: readonly number[]) => choices.reduce((n, c) => n + this.#worthOf(c), 0);
+    return Array.from({ length: axis.size as number }, (_, p) => layers.map((l) => l[p] as number).filter((c) => removed.has(c))).reduce(
+      (a, b) => (b.length < a.length || (b.length === a.length && worth(b) > worth(a)) ? b : a),
+    );
+  }
+
+  /** Where parts must keep equally many, the next channel of the same part leaves for one that came back; where none can, the pool stays whole. */
+  #keepBalance(back: number, removed: Set<number>, settled: Set<number>): void {
+    const pool = this.#pools.find((p) => p.cells.length > 1 && p.cells.some((c) => c.choices.includes(back)));
+    if (!pool) return;
+    const cell = pool.cells.find((c) => c.choices.includes(back)) as Cell;
+    const others = cell.choices.filter((c) => !removed.has(c) && !settled.has(c));
+    if (others.length > 0) removed.add(others.reduce((a, b) => (this.#worthOf(b) < this.#worthOf(a) ? b : a)));
+    else {
+      for (const c of pool.cells.flatMap((x) => x.choices)) {
+        removed.delete(c);
+        settled.add(c);
       }
     }
   }
@@ -91,9 +102,6 @@ export class Settling {
     }
   }
 
-  #best(choices: readonly number[]): number {
-    return choices.reduce((a, b) => (this.#worthOf(b) > this.#worthOf(a) ? b : a));
-  }
   #worthOf(choice: number): number {
     return this.#worth.get(choice) ?? 0;
   }
