@@ -58,6 +58,9 @@ export interface Member {
 const EXPLODE_LIMIT = 1 << 20;
 /** Products and concatenations of more indices are kept whole. */
 const LIST_LIMIT = 1 << 24;
+/** One equation that makes more new terms than this, and than this per index of its axes, is given up: what is left of it is pinned. */
+const FEW_TERMS = 4096;
+const TERMS_PER_INDEX = 64;
 
 /** Splits with more rows than this are products, in which every row keeps the same inner indices. */
 const MOST_ROWS = 256;
@@ -354,8 +357,17 @@ export class AxisSystem {
   /** States that `a` and `b` are the same axis: index i of one lives and dies with index i of the other. */
   unify(a: Axis, b: Axis, at: Reason): void {
     const work: [Axis, Axis][] = [[a, b]];
+    const start = this.#nodes.length;
+    const most = FEW_TERMS + TERMS_PER_INDEX * (isKnown(a.size) ? a.size : 0);
     for (let steps = 0; work.length > 0; steps++) {
       const [p, q] = work.pop() as [Axis, Axis];
+      // The state of a loop, regrouped and cut on its way round, may be defined by itself without end.
+      if (this.#nodes.length - start > most) {
+        const why: Reason = { ...at, text: "what it is made of comes round to itself and does not settle" };
+        this.pin(p, why);
+        this.pin(q, why);
+        continue;
+      }
       // Every step either merges, cuts or pins something finite; this is a guard against our own mistakes.
       if (steps > 4 * EXPLODE_LIMIT) throw internal(`The axis equations of node "${at.node}" did not settle.`);
       this.#unifyStep(this.#normal(p), this.#normal(q), at, work);
