@@ -5,6 +5,7 @@ import { applyPlan } from "../passes/remove-filters.js";
 import type { Equality, RunReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
 import type { Feeds } from "../runtime/runner.js";
+import { checkBranches } from "../verify/branches.js";
 import { checkEquality } from "../verify/equality.js";
 import { randomFeeds } from "../verify/feeds.js";
 import { checkInterface, checkLoads } from "../verify/verify.js";
@@ -46,7 +47,7 @@ export const verifyCommand: Command = {
       signal.throwIfAborted();
       const runner = await openRunner(ep, { ...threads, ...(flags.quiet ? {} : { onNote: (text) => err.write(`${text}\n`) }) });
       try {
-        equality.push(await checkEquality(runner, request));
+        equality.push(await checkEquality(runner, request), ...(await checkBranches(runner, request)).results);
         if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds, original);
       } finally {
         await runner.close();

@@ -13,6 +13,7 @@ import type { Feeds, Runner, Session } from "../runtime/runner.js";
 import type { PruningPlan } from "../score/plan.js";
 import { version } from "../version.js";
 import { type Accuracy, compare } from "./accuracy.js";
+import { checkBranches } from "./branches.js";
 import { checkEquality } from "./equality.js";
 import { randomFeeds } from "./feeds.js";
 import { compareLatency } from "./latency.js";
@@ -104,7 +105,8 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
   });
   try {
     const feeds = await feedsOf(before, options);
-    const equality = await proveClaims(runner, claims, feeds, options);
+    const notes: Note[] = [];
+    const equality = await proveClaims(runner, claims, feeds, options, notes);
     options.signal?.throwIfAborted();
     const loads = await checkLoads(runner, after, feeds[0] as Feeds, before);
     requireLoads(loads);
@@ -118,7 +120,7 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
       loads,
       ...(accuracy ? { accuracy } : {}),
       ...(latency ? { latency } : {}),
-      notes: proofNotes(before, after, options),
+      notes: [...notes, ...proofNotes(before, after, options)],
       milliseconds: Math.round(performance.now() - started),
     };
     requireAccuracy(report, options.maxDrop);
@@ -191,7 +193,13 @@ function firstBatch(model: Model): number {
   return typeof n === "number" && n > 0 ? n : 4;
 }
 
-async function proveClaims(runner: Runner, claims: readonly Claim[], feeds: readonly Feeds[], options: ProofOptions): Promise<Equality[]> {
+async function proveClaims(
+  runner: Runner,
+  claims: readonly Claim[],
+  feeds: readonly Feeds[],
+  options: ProofOptions,
+  notes: Note[],
+): Promise<Equality[]> {
   const results: Equality[] = [];
   const second = options.verifyWith === "wasm" ? await openRunner("wasm", {}) : undefined;
   try {
@@ -201,6 +209,11 @@ async function proveClaims(runner: Runner, claims: readonly Claim[], feeds: read
       const reference = claim.reference();
       const request = { what, reference, candidate, feeds, original, ...(removal ? { removal } : {}) };
       results.push(await checkEquality(runner, request));
+      if (removal) {
+        const branches = await checkBranches(runner, request);
+        results.push(...branches.results);
+        notes.push(...branches.notes);
+      }
       if (second) results.push(await checkEquality(second, { ...request, what: `${what} (second opinion)`, feeds: feeds.slice(0, 1) }));
       requireEquality(results);
     }
