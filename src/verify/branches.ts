@@ -1,7 +1,7 @@
 /** Branches that no feed chose are proven too: the same graphs with every If sent one way, then the other. */
 import { OnnxPruneError } from "../errors.js";
 import { cloneModel } from "../graph/clone.js";
-import { everyNode, type Graph, type Model, type Node } from "../graph/graph.js";
+import { type Graph, type Model, type Node } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";
@@ -32,8 +32,9 @@ export async function checkBranches(
   return { results, notes };
 }
 
+/** Of the main graph: within a branch, guards decide as the run has it. */
 function conditionals(model: Model): Node[] {
-  return [...everyNode(model.graph)].filter((n) => n.isStandard && n.opType === "If");
+  return model.graph.nodes.filter((n) => n.isStandard && n.opType === "If");
 }
 
 function withCondition(model: Model, way: "then" | "else"): Model {
