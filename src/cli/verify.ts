@@ -5,7 +5,8 @@ import { applyPlan } from "../passes/remove-filters.js";
 import type { Equality, RunReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
 import type { Feeds } from "../runtime/runner.js";
-import { checkEquality } from "../verify/equality.js";
+import { differenceText } from "../verify/bisect.js";
+import { CHECKS, type CheckName, type CheckResult, checkRemoval } from "../verify/checks.js";
 import { randomFeeds } from "../verify/feeds.js";
 import { checkInterface, checkLoads } from "../verify/verify.js";
 import type { Command } from "./command.js";
@@ -20,8 +21,11 @@ export const verifyCommand: Command = {
   name: "verify",
   takes: ["<original.onnx>", "<pruned.onnx>"],
   summary: "proves that a pruned file is its original without the slices of a plan",
-  flags: ["plan", "ep", "threads", "verify-with", "seed", "input-shape", "json", "quiet", "config"],
-  examples: [["onnx-prune verify in.onnx out.onnx --plan plan.json", "exit 4 when it is not"]],
+  flags: ["plan", "checks", "bisect", "ep", "threads", "verify-with", "seed", "input-shape", "json", "quiet", "config"],
+  examples: [
+    ["onnx-prune verify in.onnx out.onnx --plan plan.json", "exit 4 when it is not"],
+    ["onnx-prune verify in.onnx out.onnx --plan plan.json --checks all --bisect", "in every way, and where it differs"],
+  ],
 
   async run({ positionals, flags, signal, terminal: { out, err } }) {
     const [originalFile, prunedFile] = positionals as [string, string];
@@ -37,53 +41,92 @@ export const verifyCommand: Command = {
     checkInterface(original, pruned);
     const inputShapes = inputShapesOf(flags, original);
     const feeds = Array.from({ length: RUNS }, (_, i) => randomFeeds(original, (flags.seed ?? 0) + i + 1, inputShapes));
-    const what = `${prunedFile} against ${plan.merges.length > 0 ? "the merged original" : originalFile} with the removed slices made ineffective`;
-    const request = { what, reference: removal.oracle(), candidate: pruned, feeds, original: removal.source, removal };
+    const names = { pruned: prunedFile, original: plan.merges.length > 0 ? "the merged original" : originalFile };
+    const request = { removal, candidate: pruned, feeds, names };
     const threads = flags.threads === undefined ? {} : { threads: flags.threads };
-    const equality: Equality[] = [];
+    const checks: CheckResult[] = [];
     let loads: RunReport["loads"] = [];
     for (const ep of [flags.ep ?? "auto", ...(flags["verify-with"] ? [flags["verify-with"]] : [])] as const) {
       signal.throwIfAborted();
       const runner = await openRunner(ep, { ...threads, ...(flags.quiet ? {} : { onNote: (text) => err.write(`${text}\n`) }) });
       try {
-        equality.push(await checkEquality(runner, request));
+        for (const check of checksOf(flags.checks)) {
+          signal.throwIfAborted();
+          checks.push(await checkRemoval(runner, check, request));
+        }
         if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds);
       } finally {
         await runner.close();
       }
     }
-    if (flags.json !== undefined) await writeJson(flags.json, { format: 1, equality, loads }, out);
+    const equality = checks.flatMap((c) => c.equality ?? []);
+    if (flags.json !== undefined) await writeJson(flags.json, { format: 1, checks, equality, loads }, out);
     if (flags.json !== "-") {
       const verdict = (ok: boolean) => (ok ? out.style("green", "ok  ") : out.style("red", "FAIL"));
       out.write(
         table(
           [{ title: "" }, { title: "" }],
           [
-            ...equality.map((e) => [
-              verdict(e.ok),
-              `${e.what}: relative error ${tiny(e.maxRel)}, at most ${tiny(e.tolerance)} allowed (${e.runs} inputs, ${e.on}; the removal itself moves outputs by ${tiny(e.drift ?? 0)})`,
-            ]),
+            ...checks.map((c) =>
+              c.equality ? [verdict(c.equality.ok), equalityText(c.equality)] : ["–", `${c.check}: not checked: ${c.skipped}`],
+            ),
             [verdict(loads.every((l) => l.ok)), `it loads and runs at optimisation ${loads.map((l) => l.level).join(", ")}`],
           ],
         ),
       );
+      if (flags.bisect) out.write(bisectTexts(checks));
     }
     requireProof(equality, loads, prunedFile);
   },
 };
+
+/** In the order of CHECKS, whatever the order on the line. */
+function checksOf(text = "oracle"): CheckName[] {
+  const asked = new Set(text.split(","));
+  return CHECKS.filter((c) => asked.has("all") || asked.has(c));
+}
+
+function equalityText(e: Equality): string {
+  const inputs = `${e.runs} ${e.runs === 1 ? "input" : "inputs"}, ${e.on}`;
+  const moved = e.drift === undefined ? "" : `; the removal itself moves outputs by ${tiny(e.drift)}`;
+  return `${e.what}: relative error ${tiny(e.maxRel)}, at most ${tiny(e.tolerance)} allowed (${inputs}${moved})`;
+}
+
+function bisectTexts(checks: readonly CheckResult[]): string {
+  const failed = checks.flatMap(({ check, equality }) => (equality?.ok === false ? [bisectText(check, equality)] : []));
+  return failed.length > 0 ? failed.join("") : "No value differs.\n";
+}
+
+/** Where two graphs part, line by line. */
+function bisectText(check: CheckName, { firstDifference: d }: Equality): string {
+  if (!d) return `${check}: no value that both graphs have differs\n`;
+  const constant = (i: (typeof d.inputs)[number]) => (i.constant ? "constant " : "");
+  const error = (x: number | undefined) => (x === undefined ? "not compared" : x === 0 ? "equal" : `relative error ${tiny(x)}`);
+  return `${check}: the first value that differs is "${d.value}"\n${table(
+    [{ title: "" }, { title: "" }],
+    [
+      ["made by", `${d.op} "${d.node}"`],
+      ["error", `relative ${tiny(d.maxRel)}, absolute ${tiny(d.maxAbs)}`],
+      ...(d.worst ? [["largest", `at [${d.worst.at.join(", ")}]: ${d.worst.got}, where ${d.worst.want} is expected`]] : []),
+      ["axes", d.axes.map((a) => (a.extent === a.compared ? `${a.extent}` : `${a.compared} of ${a.extent}`)).join(" × ")],
+      ...d.inputs.map((i) => ["reads", `${constant(i)}${i.value}: ${error(i.maxRel)}`]),
+      ...(d.skipped.length > 0 ? [["skipped", `only in the original: ${d.skipped.join(", ")}`]] : []),
+    ],
+  )}`;
+}
 
 /** Here it is the file that is on trial, not our own rewriting: the blame is put accordingly. */
 function requireProof(equality: readonly Equality[], loads: RunReport["loads"], file: string): void {
   const bad = equality.find((e) => !e.ok);
   if (bad) {
     const first = bad.firstDifference;
-    const where = first ? ` The first value that differs is "${first.value}" (relative error ${tiny(first.maxRel)}).` : "";
+    const where = first ? ` ${differenceText(first)}` : "";
     throw new VerificationError(
       "VERIFY_NOT_EQUAL",
       `${bad.what}: relative error ${tiny(bad.maxRel)} is above ${tiny(bad.tolerance)} on ${bad.on}.${where}`,
       {
         hint: "The file is not what this plan makes of this original: was it changed since, tuned, or made with another plan or seed?",
-        at: { file, ...(first ? { value: first.value } : {}) },
+        at: { file, ...(first ? { node: first.node, value: first.value } : {}) },
       },
     );
   }

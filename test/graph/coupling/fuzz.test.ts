@@ -11,7 +11,7 @@ import { type Coupling, findGroups } from "../../../src/graph/coupling/groups.js
 import { makePlan } from "../../../src/score/budget.js";
 import { resolvePlan } from "../../../src/score/plan.js";
 import { random } from "../../../src/score/random.js";
-import { maskedOf } from "../../support/masked.js";
+import { maskedOf } from "../../../src/verify/masked.js";
 import { prove, randomRemoval, relative } from "../../support/oracle.js";
 import { randomRecipe } from "../../support/random-graph.js";
 import { extentOf, modelOfRecipe, type Recipe, shrink, textOf } from "../../support/recipe.js";

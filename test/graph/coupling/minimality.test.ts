@@ -1,21 +1,8 @@
-/**
- * Minimality: a group holds nothing that could have stayed. The oracle cannot see that too much was tied, for what is
- * removed together is removed consistently; so here members are put back, and the graph must break.
- *
- * For one move of every pool of every topology, every set of slots that is not all of them (of groups with many slots:
- * every one and every two) is left unsliced, everything else being sliced. Nearly always the extents then contradict
- * each other. Where a graph still runs, behind a Slice or a Gather of fixed positions, it must compute neither what the
- * whole removal does, nor the original with only those weights set to 0 that were sliced: else the slots that stayed need
- * not leave with the others.
- *
- * What this cannot see: sizes written in attributes and operands stay those of the whole removal, so a tie that only a
- * Reshape, Split or Slice of constant sizes makes is not questioned.
- */
+/** Minimality (src/verify/minimality.ts) of every group of every topology: nothing that leaves could have stayed. */
 import { readdirSync, readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
-import { ModelError } from "../../../src/errors.js";
-import { cloneModel } from "../../../src/graph/clone.js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { decode } from "../../../src/graph/codec.js";
+<<<<<<< HEAD
 import { Kept } from "../../../src/graph/coupling/choices.js";
 import { isTypedPerUse } from "../../../src/graph/coupling/couple.js";
 import { type ConstantSlot, type Coupling, findGroups } from "../../../src/graph/coupling/groups.js";
@@ -25,12 +12,19 @@ import type { Model, Value } from "../../../src/graph/graph.js";
 import { infer } from "../../../src/graph/infer.js";
 import { Tensor } from "../../../src/graph/tensor.js";
 import { findPools, type Pool, takenOf } from "../../../src/score/pools.js";
+=======
+import { findGroups } from "../../../src/graph/coupling/groups.js";
+import { openRunner } from "../../../src/runtime/provider.js";
+import type { Runner } from "../../../src/runtime/runner.js";
+import { findPools, type Pool } from "../../../src/score/pools.js";
+import { randomFeeds } from "../../../src/verify/feeds.js";
+import { checkMinimality } from "../../../src/verify/minimality.js";
+>>>>>>> 19576ab (verify, inspect: masked, poison, zero invariance, minimality and every value, for users)
 import { modelOf } from "../../support/build.js";
-import { relative } from "../../support/oracle.js";
-import { run } from "../../support/run.js";
 
 const folder = new URL("../../fixtures/topologies/", import.meta.url);
 
+<<<<<<< HEAD
 /** Groups of at most this many slots are tried in every subset. */
 const ALL_SUBSETS = 7;
 
@@ -142,26 +136,40 @@ async function spareOf(coupling: Coupling, pool: Pool): Promise<string[]> {
   }
   return spare;
 }
+=======
+let runner: Runner;
+beforeAll(async () => {
+  runner = await openRunner("cpu", { threads: 1 });
+});
+afterAll(async () => runner.close());
+>>>>>>> 19576ab (verify, inspect: masked, poison, zero invariance, minimality and every value, for users)
 
 describe("no slot could have stayed", () => {
   const names = readdirSync(folder).flatMap((f) => (f.endsWith(".onnx") ? [f.slice(0, -".onnx".length)] : []));
   it.each(names)("%s", async (name) => {
-    const coupling = findGroups(decode(readFileSync(new URL(`${name}.onnx`, folder))));
-    for (const pool of findPools(coupling).pools) expect(await spareOf(coupling, pool)).toEqual([]);
+    const model = decode(readFileSync(new URL(`${name}.onnx`, folder)));
+    const coupling = findGroups(model);
+    for (const pool of findPools(coupling).pools)
+      expect((await checkMinimality(runner, coupling, pool, randomFeeds(model, 1))).spare).toEqual([]);
   });
 });
 
 it("layers that are tied for no reason would be noticed", async () => {
-  const coupling = findGroups(
-    modelOf(`g (float[N,3] x) => (float[N,2] y) <
+  const model = modelOf(`g (float[N,3] x) => (float[N,2] y) <
       float[3,6] a = {...}, float[6] k = {...}, float[6,6] b = {...}, float[6,2] c = {...} > {
       h = MatMul (x, a)
       u = Add (h, k)
       v = MatMul (u, b)
       y = MatMul (v, c)
-    }`),
-  );
+    }`);
+  const coupling = findGroups(model);
   const [first, second] = findPools(coupling).pools as [Pool, Pool];
   const tied: Pool = { groups: [...first.groups, ...second.groups], cells: [...first.cells, ...second.cells], moves: first.moves };
-  expect(await spareOf(coupling, tied)).toEqual(["a:1 k:0 b:0", "b:1 c:0"]);
+  const { spare, tried, of } = await checkMinimality(runner, coupling, tied, randomFeeds(model, 1));
+  expect(spare).toEqual([
+    ["a:1", "k:0", "b:0"],
+    ["b:1", "c:0"],
+  ]);
+  expect(tried).toBe(of);
+  expect((await checkMinimality(runner, coupling, tied, randomFeeds(model, 1), 3)).tried).toBe(3);
 });
