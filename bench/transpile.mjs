@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
-const FOLDERS = ["src", "test/support", "test/mutation"];
+const FOLDERS = ["src", "test/support", "test/fixtures"];
 
 /** The JavaScript of one source text. */
 export function javascriptOf(text, fileName) {

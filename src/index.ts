@@ -29,4 +29,6 @@ export { checkEquality, type EqualityRequest } from "./verify/equality.js";
 export { type ExtractOptions, extract } from "./verify/extract.js";
 export { randomFeeds } from "./verify/feeds.js";
 export { checkMinimality, type Minimality } from "./verify/minimality.js";
+export { type Reduced, type ReduceOptions, reduceModel } from "./verify/reduce.js";
+export { type RemovalReduction, reduceRemoval } from "./verify/reduce-removal.js";
 export { version } from "./version.js";

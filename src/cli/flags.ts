@@ -113,6 +113,11 @@ export const flags = {
     group: "What comes out",
     schema: z.boolean().default(false).describe("where a check fails, show the node at which the graphs part, and what it reads"),
   },
+  reduce: {
+    group: "What comes out",
+    value: "file.onnx",
+    schema: z.string().describe("where the plan itself fails, write the smallest model that still does, and its plan, for a bug report"),
+  },
   why: { group: "What comes out", value: "node|value", schema: z.string().describe("explain every axis of one node or value") },
   types: { group: "What comes out", schema: z.boolean().default(false).describe("list the inferred type of every value") },
   json: {

@@ -1,16 +1,22 @@
 /** onnx-prune verify <original> <pruned> --plan <plan.json>: proves a pruned file again, from nothing but the files. */
 import { ConfigError, VerificationError } from "../errors.js";
 import { readModel } from "../export/read.js";
+import { writeModel } from "../export/write.js";
+import type { Model } from "../graph/graph.js";
 import { applyPlan } from "../passes/remove-filters.js";
 import type { Equality, RunReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
 import type { Feeds } from "../runtime/runner.js";
+import { type PruningPlan, printPlan } from "../score/plan.js";
 import { differenceText } from "../verify/bisect.js";
 import { CHECKS, type CheckName, type CheckResult, checkRemoval } from "../verify/checks.js";
 import { randomFeeds } from "../verify/feeds.js";
+import { reduceRemoval } from "../verify/reduce-removal.js";
 import { checkInterface, checkLoads } from "../verify/verify.js";
-import type { Command } from "./command.js";
+import type { Command, Run } from "./command.js";
+import { sha256Of, writeText } from "./files.js";
 import { writeJson } from "./json.js";
+import { Progress } from "./progress.js";
 import { inputShapesOf, readPlan } from "./request.js";
 import { table, tiny } from "./table.js";
 
@@ -19,16 +25,18 @@ const RUNS = 3;
 
 export const verifyCommand: Command = {
   name: "verify",
-  takes: ["<original.onnx>", "<pruned.onnx>"],
-  summary: "proves that a pruned file is its original without the slices of a plan",
-  flags: ["plan", "checks", "bisect", "ep", "threads", "verify-with", "seed", "input-shape", "json", "quiet", "config"],
+  takes: ["<original.onnx>", "[pruned.onnx]"],
+  summary: "proves that a pruned file, or a plan alone, gives the original without the slices of the plan",
+  flags: ["plan", "checks", "bisect", "reduce", "ep", "threads", "verify-with", "seed", "input-shape", "json", "quiet", "config"],
   examples: [
     ["onnx-prune verify in.onnx out.onnx --plan plan.json", "exit 4 when it is not"],
     ["onnx-prune verify in.onnx out.onnx --plan plan.json --checks all --bisect", "in every way, and where it differs"],
+    ["onnx-prune verify in.onnx --plan plan.json --reduce small.onnx", "a plan that fails: the smallest model for a bug report"],
   ],
 
   async run({ positionals, flags, signal, terminal: { out, err } }) {
-    const [originalFile, prunedFile] = positionals as [string, string];
+    const [originalFile, file] = positionals as [string, string | undefined];
+    const prunedFile = file ?? `what "${flags.plan}" makes`;
     if (flags.plan === undefined) {
       throw new ConfigError("VERIFY_NEEDS_PLAN", "verify needs --plan: the plan the pruned file was made with.", {
         hint: "--plan-out of a pruning run writes it; `onnx-prune plan` makes one beforehand.",
@@ -36,10 +44,11 @@ export const verifyCommand: Command = {
     }
     const plan = await readPlan(flags.plan);
     const original = await readModel(originalFile);
-    const pruned = await readModel(prunedFile);
-    const removal = applyPlan(original, plan);
-    checkInterface(original, pruned);
     const inputShapes = inputShapesOf(flags, original);
+    if (flags.reduce !== undefined) await reduced(flags.reduce, original, plan, inputShapes, { flags, signal, terminal: { out, err } });
+    const removal = applyPlan(original, plan);
+    const pruned = file === undefined ? removal.result : await readModel(file);
+    checkInterface(original, pruned);
     const feeds = Array.from({ length: RUNS }, (_, i) => randomFeeds(original, (flags.seed ?? 0) + i + 1, inputShapes));
     const names = { pruned: prunedFile, original: plan.merges.length > 0 ? "the merged original" : originalFile };
     const request = { removal, candidate: pruned, feeds, names };
@@ -79,6 +88,47 @@ export const verifyCommand: Command = {
     requireProof(equality, loads, prunedFile);
   },
 };
+
+/** Writes the smallest model, and beside it the plan, with which the first check that fails still does; says so where none does. */
+async function reduced(
+  path: string,
+  model: Model,
+  plan: PruningPlan,
+  inputShapes: Readonly<Record<string, readonly number[]>> | undefined,
+  { flags, signal, terminal }: Pick<Run, "flags" | "signal" | "terminal">,
+): Promise<void> {
+  const progress = new Progress(terminal.err);
+  const runner = await openRunner(flags.ep ?? "auto", flags.threads === undefined ? {} : { threads: flags.threads });
+  try {
+    for (const check of checksOf(flags.checks)) {
+      const found = await reduceRemoval(runner, model, plan, check, {
+        signal,
+        seed: flags.seed ?? 0,
+        ...(inputShapes ? { inputShapes } : {}),
+        ...(flags.quiet
+          ? {}
+          : {
+              onProgress: (nodes: number) =>
+                progress.show({ phase: "reduce", done: model.graph.nodes.length - nodes, total: model.graph.nodes.length }),
+            }),
+      });
+      if (!found) continue;
+      progress.clear();
+      const { files } = await writeModel(path, found.model);
+      const planFile = `${path.replace(/\.onnx$/, "")}.plan.json`;
+      await writeText(planFile, printPlan({ ...found.plan, model: await sha256Of(path) }));
+      const [before, after] = [model, found.model].map((m) => m.graph.nodes.length);
+      terminal.err.write(
+        `${check}: reduced from ${before} to ${after} nodes in ${found.tried} tries: ${[...files, planFile].join(", ")}\n`,
+      );
+      return;
+    }
+    terminal.err.write("Nothing to reduce: applied afresh, the plan passes. What differs is the file.\n");
+  } finally {
+    progress.clear();
+    await runner.close();
+  }
+}
 
 /** In the order of CHECKS, whatever the order on the line. */
 function checksOf(text = "oracle"): CheckName[] {

@@ -258,6 +258,16 @@ describe("plan, apply, verify", () => {
     expect((await run(["verify", "small.onnx", "out.onnx", "--plan", "plan.json", "--checks", "magic"], cwd)).code).toBe(2);
   });
 
+  it("verify proves a plan alone, and has nothing to reduce where it passes", async () => {
+    const cwd = await withModel();
+    await run(["plan", "small.onnx", "plan.json", "--pass", "l1", "--ratio", "0.5"], cwd);
+    const proven = await run(["verify", "small.onnx", "--plan", "plan.json", "--ep", "cpu", "--reduce", "tiny.onnx"], cwd);
+    expect(proven.stdout).toMatch(/ok {4}what "plan.json" makes against small.onnx/);
+    expect(proven.stderr).toContain("Nothing to reduce");
+    expect(proven.code).toBe(0);
+    expect(existsSync(join(cwd, "tiny.onnx"))).toBe(false);
+  });
+
   // Its merges used to be tried first, and failed on the other model's channels.
   it("a plan with merges says that it is of another model before anything else", async () => {
     const cwd = await withModel();

@@ -24,14 +24,20 @@ const TOLERANCE = 1e-5;
 export interface Finding {
   readonly kind: "groups" | "crash" | "wrong" | "masked" | "poison";
   readonly why: string;
-  /** Node that an error names. */
+  /** Node that an error names, and the functions it came from, innermost first. */
   readonly node?: string;
+  readonly frames?: readonly string[];
+  /** Operator that ONNX Runtime stopped at. */
+  readonly op?: string;
   /** The removal at which it showed. */
   readonly removed?: readonly number[];
 }
 
-/** Everything that is wrong with `model`: nothing when its groups are `golden` and each removal is proven. */
-export async function examine(model: Model, golden: string): Promise<Finding[]> {
+/**
+ * Everything that is wrong with `model`: nothing when its groups are `golden` and each removal is proven. With `quick`
+ * two removals are tried, until one shows something.
+ */
+export async function examine(model: Model, golden: string, quick = false): Promise<Finding[]> {
   const found: Finding[] = [];
   let coupling: Coupling;
   try {
@@ -41,7 +47,8 @@ export async function examine(model: Model, golden: string): Promise<Finding[]> 
   } catch (error) {
     return [crash(error)];
   }
-  for (const [seed, ratio] of REMOVALS) {
+  for (const [seed, ratio] of quick ? REMOVALS.slice(1, 3) : REMOVALS) {
+    if (quick && found.some((f) => f.removed)) break;
     let removed: Set<number> | undefined;
     try {
       removed = randomRemoval(coupling, seed, ratio);
@@ -75,7 +82,10 @@ async function proven(coupling: Coupling, removed: ReadonlySet<number>, seed: nu
 
 function crash(error: unknown): Finding {
   const node = error instanceof OnnxPruneError ? (error.at.node ?? error.at.value) : undefined;
-  return { kind: "crash", why: (error as Error).message.split("\n")[0] ?? "", ...(node ? { node } : {}) };
+  const { message, stack = "" } = error as Error;
+  const frames = [...stack.matchAll(/\n {4}at (.+)/g)].slice(0, 3).map((m) => m[1] as string);
+  const op = / running (\w+) node/.exec(message)?.[1];
+  return { kind: "crash", ...(op ? { op } : {}), why: message.split("\n")[0] ?? "", frames, ...(node ? { node } : {}) };
 }
 
 /** The first line that is not as recorded. */

@@ -74,6 +74,20 @@ export const probes: readonly Probe[] = [
     sums: 4,
   }),
 
+  // The number of channels was once written into group as its symbol.
+  {
+    name: "ConvTranspose, of channels whose number only a run knows",
+    opset: 13,
+    text: `g (float[2,H,4,4] x) => (float[2,3,4,4] y) <float[3,2,1,1] w = {...}, float[6] b = {...}, float[3,6,1,1] v = {...}> {
+      a = ConvTranspose <group = 3> (x, w, b) y = Conv (a, v) }`,
+  },
+  {
+    name: "Conv, of channels whose number only a run knows",
+    opset: 13,
+    text: `g (float[2,H,4,4] x) => (float[2,3,4,4] y) <float[6,1,1,1] w = {...}, float[6] b = {...}, float[3,6,1,1] v = {...}> {
+      a = Conv <group = 3> (x, w, b) y = Conv (a, v) }`,
+  },
+
   // ---- products ----
   tokens("MatMul, both sides", "z = MatMul (a, u)", { constants: "float[8,6] u = {...}", sums: 6 }),
   tokens("MatMul, weight on the left", "t = Transpose <perm = [0,2,1]> (a) c = MatMul (u, t) z = Transpose <perm = [0,2,1]> (c)", {
@@ -159,6 +173,18 @@ export const probes: readonly Probe[] = [
     constants: "int64[1] i = {2}, int64[5] n = {1, 1, 2, 1, 1}, int64[4] s = {2, 8, 4, 4}",
     channels: 4,
     sums: 8,
+  }),
+
+  tokens("Concat, along tokens", "c = MatMul (x, u) j = Concat <axis = 1> (a, c) z = Relu (j)", {
+    constants: "float[3,8] u = {...}",
+    steps: 10,
+  }),
+  images("Squeeze, a single index cut out", "p, q = Split <axis = 1> (a, n) s = Squeeze (p, i) t = Unsqueeze (s, i) z = Mul (q, t)", {
+    constants: "int64[2] n = {1, 7}, int64[1] i = {1}",
+    sums: 7,
+  }),
+  images("Expand, a constant to the shape of the data", "e = Expand (k, n) z = Mul (a, e)", {
+    constants: "float[8,1,1] k = {...}, int64[4] n = {2, 8, 4, 4}",
   }),
 
   // ---- axes that move ----
@@ -247,6 +273,13 @@ export const probes: readonly Probe[] = [
   images("Mul, by one channel that broadcasts", "c = Conv (x, u) z = Mul (a, c)", { constants: "float[1,3,1,1] u = {...}" }),
   images("PRelu, a slope per channel", "z = PRelu (a, k)", { constants: "float[8,1,1] k = {...}" }),
   images("Where, a mask per channel", "z = Where (k, a, n)", { constants: "bool[8,1,1] k = {...}, float n = {0.25}" }),
+  tokens(
+    "MaxPool, over channels seen as space",
+    "u = Unsqueeze (a, i) p = MaxPool <kernel_shape = [1,3], pads = [0,1,0,1]> (u) z = Squeeze (p, i)",
+    {
+      constants: "int64[1] i = {1}",
+    },
+  ),
   images("Clip", "z = Clip (a, n, k)", { constants: "float n = {-0.5}, float k = {0.5}" }),
   images(
     "MaxPool and squeeze-and-excitation",
