@@ -1,7 +1,7 @@
 /** Which value is the first that differs between two graphs, found in few runs and little memory. */
 import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
-import { takeBlocks, takeKept } from "../graph/coupling/slice.js";
+import { takeKept } from "../graph/coupling/slice.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Model, Node, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
@@ -10,6 +10,7 @@ import type { FirstDifference } from "../report.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { difference } from "./difference.js";
 import { extract } from "./extract.js";
+import { keptPart } from "./kept-part.js";
 import { sourceOf } from "./source.js";
 
 export interface BisectRequest {
@@ -217,9 +218,17 @@ class Search {
     }
   }
 
+  /** What the candidate has of a value of the reference. */
+  #keptOf(tensor: Tensor, name: string, { coupling: { typing }, kept }: NonNullable<BisectRequest["removal"]>): Tensor {
+    const value = typing.model.graph.value(name);
+    const axes = value && typing.axesOf(value);
+    // An extent that only the run knows is whole.
+    return axes && axes.length === tensor.dims.length ? keptPart(tensor, axes, typing.system, kept) : tensor;
+  }
+
   #compare(got: Tensor | undefined, want: Tensor | undefined, name: string): { maxRel: number; maxAbs: number; expected: Tensor } {
     if (!got || !want) throw new Error(`ONNX Runtime gave no "${name}".`);
-    const expected = this.#request.removal ? keptPart(want, name, this.#request.removal) : want;
+    const expected = this.#request.removal ? this.#keptOf(want, name, this.#request.removal) : want;
     if (!sameDims(got, expected)) return { maxRel: Number.POSITIVE_INFINITY, maxAbs: Number.POSITIVE_INFINITY, expected };
     const { maxRel, maxAbs } = difference(got, expected);
     return { maxRel: Number.isNaN(maxRel) ? Number.POSITIVE_INFINITY : maxRel, maxAbs, expected };
@@ -258,22 +267,6 @@ function worstOf(got: Tensor, want: Tensor): FirstDifference["worst"] {
     rest = Math.floor(rest / d);
   }
   return { at, got: x[flat] as number, want: y[flat] as number };
-}
-
-/** `tensor`, a value of the unpruned graph, at the positions that `kept` leaves. */
-export function keptPart(tensor: Tensor, name: string, removal: { readonly coupling: Coupling; readonly kept: Kept }): Tensor {
-  const { typing } = removal.coupling;
-  const { kept } = removal;
-  const value = typing.model.graph.value(name);
-  const axes = value && typing.axesOf(value);
-  if (!axes || axes.length !== tensor.dims.length) return tensor;
-  return axes.reduce((t, axis, a) => {
-    if (typeof axis.size !== "number" || axis.size !== t.dims[a]) return t;
-    const blocks = kept.familyIndices(axis);
-    if (blocks) return takeBlocks(t, a, blocks);
-    const indices = kept.isFamily(axis) ? undefined : kept.indices(axis);
-    return indices ? t.take(a, indices) : t;
-  }, tensor);
 }
 
 /** One sentence for messages: the value, what makes it, how far it is off, and whether its inputs agree. */

@@ -22,7 +22,7 @@ import { infer } from "../graph/infer.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { emptiedAxes } from "../score/plan.js";
-import type { Pool } from "../score/pools.js";
+import { type Pool, takenOf } from "../score/pools.js";
 import { relative, toleranceOf } from "./equality.js";
 import { sourceOf } from "./source.js";
 
@@ -77,7 +77,7 @@ export async function checkMinimality(
 /** The choices of the first move of a pool that leaves no axis empty; undefined when each does. */
 export function moveOf(coupling: Coupling, pool: Pool): ReadonlySet<number> | undefined {
   for (let m = 0; m < pool.moves; m++) {
-    const removed = new Set(pool.cells.flatMap((c) => c.choices.slice(m * c.step, (m + 1) * c.step)));
+    const removed = new Set(pool.cells.flatMap((c) => c.choices.slice(takenOf(c, m), takenOf(c, m + 1))));
     if (emptiedAxes(coupling, new Kept(coupling.typing.system, coupling.choices, removed)).length === 0) return removed;
   }
   return undefined;

@@ -8,10 +8,11 @@
  * @see Chen et al., "OTOv2: Automatic, Generic, User-Friendly", ICLR 2023 (zero-invariant groups)
  */
 
-import type { Axis } from "../graph/coupling/axis.js";
 import type { Kept } from "../graph/coupling/choices.js";
 import type { ConstantSlot, Coupling } from "../graph/coupling/groups.js";
+import { type KeptMask, keptMask } from "../graph/coupling/oracle.js";
 import type { Model, Node } from "../graph/graph.js";
+import { strided, stridesOf } from "../graph/rearrange.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { extract } from "./extract.js";
@@ -38,13 +39,13 @@ export function zeroRemoved(coupling: Coupling, kept: Kept): Edited {
 const VALUES_AT_ONCE = 32;
 
 /** Nodes of `zeroed` (see zeroRemoved) that sum over removed terms of which no operand is zero, in a run on `feeds`. */
-export async function unzeroed(runner: Runner, coupling: Coupling, kept: Kept, zeroed: Model, feeds: Feeds): Promise<Node[]> {
-  const { typing } = coupling;
+export async function unzeroed(runner: Runner, { typing }: Coupling, kept: Kept, zeroed: Model, feeds: Feeds): Promise<Node[]> {
   const terms = typing.contractions.flatMap(({ node, slots }) => {
-    const operands = slots.flatMap(({ input, axis, over }) => {
+    const operands = slots.flatMap(({ input, axis }) => {
       const value = node.inputs[input];
-      const removed = value && removedOn(kept, over ?? typing.axesOfInput(node, input)?.[axis]);
-      return value && removed ? [{ name: value.name, axis, removed }] : [];
+      const axes = typing.axesOfInput(node, input);
+      const mask = value && axes && keptMask(typing.system, kept, axes, axis);
+      return value && mask ? [{ name: value.name, mask }] : [];
     });
     return operands.length > 0 ? [{ node, operands }] : [];
   });
@@ -54,23 +55,11 @@ export async function unzeroed(runner: Runner, coupling: Coupling, kept: Kept, z
     const names = [...new Set(some.flatMap((t) => t.operands.map((o) => o.name)))];
     const values = await valuesOf(runner, zeroed, names, feeds);
     for (const { node, operands } of some) {
-      const isSilent = operands.some((o) => isZero(values.get(o.name), o.axis, o.removed));
+      const isSilent = operands.some((o) => isZero(values.get(o.name), o.mask));
       if (!isSilent && !found.includes(node)) found.push(node);
     }
   }
   return found;
-}
-
-/** Positions of the axis that leave, per block of rows for a grouped weight; undefined when none does. */
-function removedOn(kept: Kept, axis: Axis | undefined): readonly (readonly number[])[] | undefined {
-  if (!axis) return undefined;
-  const complement = (indices: readonly number[], n: number) => Array.from({ length: n }, (_, i) => i).filter((i) => !indices.includes(i));
-  if (kept.isFamily(axis)) {
-    const blocks = kept.familyIndices(axis);
-    return blocks?.map((b) => complement(b, (axis.size as number) ?? 0));
-  }
-  const indices = kept.indices(axis);
-  return indices ? [complement(indices, axis.size as number)] : undefined;
 }
 
 async function valuesOf(runner: Runner, model: Model, names: readonly string[], feeds: Feeds): Promise<Map<string, Tensor>> {
@@ -92,18 +81,10 @@ async function valuesOf(runner: Runner, model: Model, names: readonly string[], 
   return out;
 }
 
-/** Whether every element at the removed positions is 0. A NaN is not. */
-function isZero(tensor: Tensor | undefined, axis: number, removed: readonly (readonly number[])[]): boolean {
+/** Whether every element that the mask drops is 0. A NaN is not. */
+function isZero(tensor: Tensor | undefined, { dims, kept }: KeptMask): boolean {
   if (!tensor) return false;
   const numbers = tensor.numbers();
-  const extent = tensor.dims[axis] as number;
-  const inner = tensor.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const perRow = tensor.dims.slice(1).reduce((a, b) => a * b, 1);
-  const per = (tensor.dims[0] as number) / removed.length;
-  const gone = removed.map((r) => new Set(r));
-  for (let i = 0; i < numbers.length; i++) {
-    const block = removed.length === 1 ? 0 : Math.floor(Math.floor(i / perRow) / per);
-    if (gone[block]?.has(Math.floor(i / inner) % extent) && numbers[i] !== 0) return false;
-  }
-  return true;
+  const steps = stridesOf(dims).map((s, a) => (dims[a] === 1 ? 0 : s));
+  return strided(tensor.dims, steps).every((m, i) => kept[m] === 1 || numbers[i] === 0);
 }
