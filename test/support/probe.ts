@@ -47,7 +47,7 @@ export async function examine(model: Model, golden: string, quick = false): Prom
   } catch (error) {
     return [crash(error)];
   }
-  for (const [seed, ratio] of quick ? REMOVALS.slice(1, 3) : REMOVALS) {
+  for (const [seed, ratio] of quick ? REMOVALS.filter((_, i) => i % 2 === 1) : REMOVALS) {
     if (quick && found.some((f) => f.removed)) break;
     let removed: Set<number> | undefined;
     try {
