@@ -1,5 +1,5 @@
 /** The deed: a model without the removed choices. Deterministic; takes no decision. */
-import { internal, UnsupportedError } from "../../errors.js";
+import { internal, ModelError, UnsupportedError } from "../../errors.js";
 import { cloneModel } from "../clone.js";
 import { type Dim, exactDiv, isKnown, product } from "../dim.js";
 import { captures, type Graph, type Model, type Node, type Value } from "../graph.js";
@@ -35,10 +35,21 @@ export function removeSlices(typing: Typing, kept: Kept): Model {
     if (mine?.type?.kind === "tensor" && shape && slicer.isCut(v)) mine.type = { ...mine.type, shape };
   }
   slicer.patchOperands();
-  const after = infer(next);
+  const after = inferAgain(next, slicer);
   slicer.confirm(after);
   applyTypes(next, after);
   return next;
+}
+
+/** A contradiction shows at whoever reads the wrong extent: what made it is named, and that it is our fault. */
+function inferAgain(next: Model, slicer: Slicer): Types {
+  try {
+    return infer(next);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    slicer.confirm(infer(next, { lenient: true }));
+    throw internal(`After removal the graph contradicts itself: ${error.message}`, error.at);
+  }
 }
 
 /** What is kept of a small constant -> the reads that keep just that. */
