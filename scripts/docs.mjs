@@ -40,14 +40,21 @@ function table(titles, rows) {
 function ops() {
   const sorted = [...allSpecs].sort((a, b) => (a.domain ?? "").localeCompare(b.domain ?? "") || (a.type < b.type ? -1 : 1));
   const meanings = ["infer", "axes", "resize", "evaluate", "macs"];
+  const meaningOf = (s, m) => {
+    if (m === "axes" && s.barrier !== undefined) return "barrier";
+    if (m === "evaluate" && s.moves) return "moves";
+    return s[m] ? "yes" : "";
+  };
+  const since = (s) => s.since.join(", ") + (s.until ? `, until ${s.until}` : "");
   const rows = sorted.map((s) => [
     `\`${s.type}\``,
     s.domain || "ai.onnx",
-    s.since.join(", "),
-    ...meanings.map((m) => (m === "evaluate" && s.moves ? "moves" : s[m] ? "yes" : "")),
+    since(s),
+    ...meanings.map((m) => meaningOf(s, m)),
     s.remark ?? "",
   ]);
   const newest = [...NEWEST_OPSETS].map(([domain, version]) => `${domain || "ai.onnx"} ${version}`).join(", ");
+  const { counts, missing } = coverage();
   return `# Operators
 
 ${GENERATED}
@@ -55,13 +62,57 @@ ${GENERATED}
 ${sorted.length} operators have a meaning here. Newest opsets read: ${newest}. An operator that is not listed, or that a newer opset
 redefines, keeps every axis it touches whole; the rest of the model is still pruned.
 
-- since: versions of the definition that the rules have read.
-- infer: types and shapes of the outputs. axes: which axes are the same (without it all are kept whole). resize: what
-  changes in the node when an axis shrinks. evaluate: constants can be folded ("moves": elements are only rearranged).
-  macs: multiply-accumulates are counted (without it as 0, and listed as not counted).
+- since: versions of the definition that the rules have read; "until" is the version in which the operator is no longer valid.
+- infer: types and shapes of the outputs. axes: which axes are the same ("barrier": all are kept whole, for a reason that
+  stands below; without either all are kept whole too). resize: what changes in the node when an axis shrinks. evaluate:
+  constants can be folded ("moves": elements are only rearranged). macs: multiply-accumulates are counted (without it as 0,
+  and listed as not counted).
 
 ${table(["operator", "domain", "since", ...meanings, "remark"], rows)}
+
+## Barriers
+
+Operators of which nothing is removed, and why, as \`onnx-prune inspect\` says it.
+
+${table(["why", "operators"], barriers(sorted))}
+
+## The standard
+
+${counts}
+
+Operators of the standard without a meaning here: ${missing.length > 0 ? missing.map((n) => `\`${n}\``).join(", ") : "none"}.
+Without axes or a barrier yet: ${
+    sorted
+      .filter((s) => !s.axes)
+      .map((s) => `\`${s.type}\``)
+      .join(", ") || "none"
+  }.
 `;
+}
+
+/** One row per reason, with the operators that give it. */
+function barriers(specs) {
+  const byReason = new Map();
+  for (const s of specs) {
+    if (s.barrier === undefined) continue;
+    byReason.set(s.barrier, [...(byReason.get(s.barrier) ?? []), s.type]);
+  }
+  return [...byReason].map(([why, types]) => [why, types.map((t) => `\`${t}\``).join(", ")]);
+}
+
+/** How many operators of the standard have a spec, and which have none. Operators newer than what was read do not count. */
+function coverage() {
+  const standard = JSON.parse(readFileSync(`${root}test/fixtures/onnx-operators.json`, "utf8"));
+  const known = new Set(allSpecs.map((s) => `${s.domain || "ai.onnx"}.${s.type}`));
+  const missing = [];
+  const lines = Object.entries(standard.domains).map(([domain, operators]) => {
+    const newest = NEWEST_OPSETS.get(domain === "ai.onnx" ? "" : domain) ?? 0;
+    const types = Object.keys(operators).filter((t) => operators[t].since[0] <= newest);
+    const without = types.filter((t) => !known.has(`${domain}.${t}`));
+    missing.push(...without.map((t) => `${domain}.${t}`));
+    return `${domain} up to ${newest}: ${types.length - without.length} of ${types.length} operators`;
+  });
+  return { counts: `As the package onnx ${standard.onnx} lists it: ${lines.join("; ")}.`, missing };
 }
 
 function passes() {

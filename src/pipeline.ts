@@ -1,14 +1,17 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
 import { ConfigError } from "./errors.js";
+import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
 import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
+import { prepare, withoutFunctions } from "./passes/prepare.js";
 import { type Entry, findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
+import { retie, type Untying } from "./passes/untie.js";
 import type { RunReport, StepReport } from "./report.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
 import type { PruningPlan } from "./score/plan.js";
@@ -30,6 +33,8 @@ export interface PruneOptions extends ProofOptions {
   readonly target?: Target;
   readonly scope?: "local" | "global";
   readonly align?: number | "auto";
+  /** Shared matrices that get a copy per reader (passes/untie.ts). Default "auto". */
+  readonly untie?: Untying;
   /** Groups or nodes left whole. */
   readonly exclude?: readonly string[];
 }
@@ -109,7 +114,8 @@ export function planOnly(
       hint: "Give one of --ratio, --macs, --params, --bytes.",
     });
   const notes: Note[] = [];
-  const result = makePlan(model, {
+  const prepared = prepare(model, options.untie ?? "auto");
+  const result = makePlan(prepared.model, {
     criterion,
     options: parseOptions(criterion, request.options),
     target: options.target,
@@ -121,7 +127,7 @@ export function planOnly(
     measure: (m, what) => measured(m, what, options),
     note: (n) => notes.push(n),
   });
-  return { ...result, notes };
+  return { ...result, plan: { ...result.plan, untied: [...prepared.untied] }, notes: [...prepared.notes, ...notes] };
 }
 
 function runStep(
@@ -164,7 +170,15 @@ function removalStep(
   claims: Claim[],
 ): { result: Model; report: Omit<StepReport, "milliseconds"> } {
   const removal = applyPlan(model, plan);
-  if (removal.source !== model) checkPassed(`${name} (merging)`, model, removal.source);
+  const { model: prepared, notes } = removal.prepared;
+  if (prepared !== model)
+    claims.push({
+      what: "functions, branches and untied matrices put in place: after against before",
+      candidate: prepared,
+      original: model,
+      reference: () => model,
+    });
+  if (removal.source !== prepared) checkPassed(`${name} (merging)`, prepared, removal.source);
   checkPassed(name, removal.source, removal.result);
   const result = runPass(removeDead, removal.result).model;
   result.sha256 = undefined;
@@ -180,12 +194,13 @@ function removalStep(
     of: g.choices.length,
     kept: g.choices.filter((c) => !removal.kept.isRemoved(c)).length,
   }));
-  return { result, report: { pass: name, options: { plan: "see plans" }, changed: groups.some((g) => g.kept < g.of), notes: [], groups } };
+  return { result, report: { pass: name, options: { plan: "see plans" }, changed: groups.some((g) => g.kept < g.of), notes, groups } };
 }
 
 /** What the file made from a model costs: dead nodes and weights do not reach it. */
 function measured(model: Model, what: Exclude<Measure, "ratio">, options: PruneOptions): number {
-  const clean = runPass(removeDead, model).model;
+  const clean = cloneModel(runPass(removeDead, withoutFunctions(model).model).model);
+  if ((options.untie ?? "auto") !== "none") retie(clean);
   if (what === "bytes") return encodedSize(clean);
   const c = cost(clean, options.inputShapes ? undefined : infer(clean), costOptions(options));
   return what === "macs" ? c.macs : c.parameters;

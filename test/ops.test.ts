@@ -12,9 +12,12 @@ import { type Dim, evaluate } from "../src/graph/dim.js";
 import { type DType, isFloat, isInteger } from "../src/graph/dtype.js";
 import { Graph, Model, Node, type TensorType, Value } from "../src/graph/graph.js";
 import type { CostContext, InferContext, Inferred, OpSpec } from "../src/graph/op.js";
+import { specs as gpuOnly } from "../src/graph/ops/gpu-only.js";
 import { allSpecs } from "../src/graph/ops/index.js";
 import { Tensor } from "../src/graph/tensor.js";
 import type { OpCase } from "./ops/case.js";
+
+const nameOf = (c: { type: string; domain?: string }): string => (c.domain ? `${c.domain}.${c.type}` : c.type);
 
 /** Specs that no case can reach, with the reason. */
 const WITHOUT_CASE: Readonly<Record<string, string>> = {
@@ -26,6 +29,8 @@ const WITHOUT_CASE: Readonly<Record<string, string>> = {
   SplitToSequence: "gives no tensor",
   SequenceEmpty: "gives no tensor",
   SequenceLength: "reads no tensor",
+  ImageDecoder: "ONNX Runtime has no kernel: graph/infer.test.ts",
+  ...Object.fromEntries(gpuOnly.map((s) => [nameOf(s), "has no CPU kernel: ops-gpu-only.test.ts"])),
 };
 
 const specs = (await load<{ specs?: readonly OpSpec[] }>("../src/graph/ops/")).flatMap((m) => m.specs ?? []);
@@ -36,8 +41,6 @@ async function load<T>(folder: string): Promise<T[]> {
   const files = readdirSync(url).filter((f) => f.endsWith(".ts") && f !== "index.ts");
   return Promise.all(files.map((f) => import(new URL(f, url).href) as Promise<T>));
 }
-
-const nameOf = (c: { type: string; domain?: string }): string => (c.domain ? `${c.domain}.${c.type}` : c.type);
 
 describe("the registry of operators", () => {
   it("holds every spec of every file in ops/", () => {

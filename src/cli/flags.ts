@@ -42,6 +42,14 @@ export const flags = {
       .default("auto")
       .describe("widths to multiples of n; auto suits ONNX Runtime's kernels (docs/widths.md)"),
   },
+  untie: {
+    group: "What to remove",
+    value: "auto|all|none",
+    schema: z
+      .enum(["auto", "all", "none"])
+      .default("auto")
+      .describe("shared matrices that get a copy per reader: those kept whole only by being shared, if cheap; all; none"),
+  },
   exclude: { group: "What to remove", value: "name", schema: z.array(z.string()).describe("a group or node left whole; may be repeated") },
   seed: { group: "What to remove", value: "n", schema: z.int().min(0).default(0).describe("seed of all that is random") },
 

@@ -3,7 +3,7 @@
 import { isTypedPerUse } from "../graph/coupling/couple.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import { isKnown } from "../graph/dim.js";
-import type { Node } from "../graph/graph.js";
+import { everyNode, type Node } from "../graph/graph.js";
 import { findPools } from "../score/pools.js";
 
 export interface GroupFacts {
@@ -53,7 +53,7 @@ const PRODUCTS: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", 
 export function prunableShare(coupling: Coupling, declined: ReadonlySet<string>): { readonly all: number; readonly prunable: number } {
   const touched = new Set(coupling.groups.filter((g) => !declined.has(g.name)).flatMap((g) => g.slots.map((s) => s.value)));
   const weights = new Set(
-    coupling.typing.model.graph.nodes
+    [...everyNode(coupling.typing.model.graph)]
       .filter((n) => n.isStandard && PRODUCTS.has(n.opType))
       .flatMap((n) => n.inputs.filter((v) => (v?.constant?.dims.length ?? 0) >= 2)),
   );
@@ -97,7 +97,7 @@ export function frozenReasons(coupling: Coupling): FrozenReason[] {
       reasons.set(key, of);
     });
   };
-  for (const node of typing.model.graph.nodes) for (const index of node.inputs.keys()) visit(node, index);
+  for (const node of everyNode(typing.model.graph)) for (const index of node.inputs.keys()) visit(node, index);
   return [...reasons]
     .map(([key, { whys, axes, example }]) => ({ why: whys.size === 1 ? ([...whys][0] as string) : key, axes, example }))
     .sort((a, b) => b.axes - a.axes || (a.why < b.why ? -1 : 1));

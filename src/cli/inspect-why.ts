@@ -3,7 +3,7 @@ import { ConfigError } from "../errors.js";
 import type { Axis } from "../graph/coupling/axis.js";
 import { ALWAYS } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
-import type { Node, Value } from "../graph/graph.js";
+import { everyGraph, everyNode, type Node, type Value } from "../graph/graph.js";
 import { closest } from "../suggest.js";
 import { shortened, table } from "./table.js";
 import type { Channel } from "./terminal.js";
@@ -31,9 +31,11 @@ export interface Explanation {
 /** @throws ConfigError WHY_UNKNOWN when the graph has neither a node nor a value of this name. */
 export function explain(name: string, coupling: Coupling): Explanation {
   const { graph } = coupling.typing.model;
-  const node = graph.nodes.find((n) => n.name === name) ?? graph.nodes.find((n) => n.label === name);
+  const nodes = [...everyNode(graph)];
+  const node = nodes.find((n) => n.name === name) ?? nodes.find((n) => n.label === name);
   if (node) return explainNode(node, coupling);
-  const value = graph.value(name);
+  const graphs = [...everyGraph(graph)];
+  const value = graphs.map((g) => g.value(name)).find((v) => v !== undefined);
   if (value) return { about: `value "${name}"`, axes: axesOfValue("", value, coupling.typing.axesOf(value), coupling) };
   const group = coupling.groups.find((g) => g.name === name);
   if (group)
@@ -41,7 +43,7 @@ export function explain(name: string, coupling: Coupling): Explanation {
       about: `group "${name}"`,
       axes: group.slots.map((s) => axisFacts(`${s.role} ${s.value.name}`, s.axis, slotAxis(s, coupling), coupling)),
     };
-  const near = closest(name, [...graph.nodes.map((n) => n.label), ...[...graph.values].map((v) => v.name)]);
+  const near = closest(name, [...nodes.map((n) => n.label), ...graphs.flatMap((g) => [...g.values].map((v) => v.name))]);
   throw new ConfigError(
     "WHY_UNKNOWN",
     `The model has no node, value or group called "${name}".`,

@@ -4,9 +4,10 @@ import { encodedSize } from "../graph/codec.js";
 import { type Cost, cost } from "../graph/cost.js";
 import { couple } from "../graph/coupling/couple.js";
 import { type Coupling, findGroups } from "../graph/coupling/groups.js";
-import type { Model } from "../graph/graph.js";
+import { everyGraph, everyNode, type Model } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
 import { typeText } from "../graph/print.js";
+import { prepare } from "../passes/prepare.js";
 import type { Command } from "./command.js";
 import { checkedGroups, checkedText, requireGroups } from "./inspect-check.js";
 import { type FrozenReason, frozenReasons, type GroupFacts, groupFacts, prunableShare } from "./inspect-groups.js";
@@ -20,7 +21,7 @@ export const inspectCommand: Command = {
   name: "inspect",
   takes: ["<in.onnx>"],
   summary: "shows what is in a model, its channel groups, and what is frozen and why",
-  flags: ["why", "types", "check", "ep", "threads", "seed", "input-shape", "json", "quiet", "config"],
+  flags: ["why", "types", "check", "untie", "ep", "threads", "seed", "input-shape", "json", "quiet", "config"],
   examples: [
     ["onnx-prune inspect in.onnx", "summary, groups, what is frozen"],
     ["onnx-prune inspect in.onnx --why conv1", "every axis of one node or value"],
@@ -31,7 +32,7 @@ export const inspectCommand: Command = {
     const { positionals, flags, terminal } = run;
     const { out } = terminal;
     const path = positionals[0] as string;
-    const model = await readModel(path);
+    const { model } = prepare(await readModel(path), flags.untie ?? "auto");
     const inputShapes = inputShapesOf(flags, model);
     const types = infer(model, inputShapes ? { bind: inputShapes } : {});
     const coupling = findGroups(model, couple(model, types));
@@ -62,7 +63,7 @@ interface Facts {
   };
   readonly inputs: Readonly<Record<string, string>>;
   readonly outputs: Readonly<Record<string, string>>;
-  /** Nodes of the main graph by operator, most frequent first. */
+  /** Nodes of all graphs by operator, most frequent first. */
   readonly operators: Readonly<Record<string, number>>;
   readonly cost: {
     readonly macs: number;
@@ -83,7 +84,7 @@ function inspect(model: Model, path: string, coupling: Coupling, c: Cost): Facts
   const { graph } = model;
   const types = coupling.typing.types;
   const counts = new Map<string, number>();
-  for (const n of graph.nodes) counts.set(n.qualifiedType, (counts.get(n.qualifiedType) ?? 0) + 1);
+  for (const n of everyNode(graph)) counts.set(n.qualifiedType, (counts.get(n.qualifiedType) ?? 0) + 1);
   const named = (values: typeof graph.inputs) => Object.fromEntries(values.map((v) => [v.name, typeText(types.type(v))]));
   const groups = groupFacts(coupling);
   return {
@@ -112,7 +113,9 @@ function inspect(model: Model, path: string, coupling: Coupling, c: Cost): Facts
 }
 
 function typesOf(model: Model, types: Types): Record<string, string> {
-  return Object.fromEntries([...model.graph.values].map((v) => [v.name, typeText(types.type(v))]));
+  // A name that several bodies give to a value of theirs is told with the type of the first.
+  const values = [...everyGraph(model.graph)].reverse().flatMap((g) => [...g.values]);
+  return Object.fromEntries(values.map((v) => [v.name, typeText(types.type(v))]));
 }
 
 /** Reasons shown; --json has all. */

@@ -44,6 +44,7 @@ export const planCommand: Command = {
       seed: flags.seed ?? 0,
       ...(flags.scope ? { scope: flags.scope } : {}),
       ...(flags.align ? { align: flags.align } : {}),
+      ...(flags.untie ? { untie: flags.untie } : {}),
       ...(flags.exclude ? { exclude: flags.exclude } : {}),
       ...(inputShapes ? { inputShapes } : {}),
     });

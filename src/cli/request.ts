@@ -141,6 +141,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress): Pr
     maxDrop: flags["max-drop"],
     ...(flags.scope ? { scope: flags.scope } : {}),
     ...(flags.align ? { align: flags.align } : {}),
+    ...(flags.untie ? { untie: flags.untie } : {}),
     ...(flags.exclude ? { exclude: flags.exclude } : {}),
     ...(flags.ep ? { ep: flags.ep } : {}),
     ...(flags.threads ? { threads: flags.threads } : {}),

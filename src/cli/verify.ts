@@ -63,7 +63,7 @@ export const verifyCommand: Command = {
           signal.throwIfAborted();
           checks.push(await checkRemoval(runner, check, request));
         }
-        if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds);
+        if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds, original);
       } finally {
         await runner.close();
       }

@@ -1,4 +1,5 @@
 /** A copy of a model that passes may edit while the original stays as it was. */
+import { internal } from "../errors.js";
 import type { Attribute } from "./attribute.js";
 import { Graph, Model, Node, Value } from "./graph.js";
 
@@ -6,13 +7,14 @@ import { Graph, Model, Node, Value } from "./graph.js";
  * An independent copy of `model`: new graphs, nodes and values (subgraphs and local functions too), the same names and order.
  *
  * Tensors, types, attributes without graphs, and origins are immutable and shared, so the cost is linear in the number
- * of nodes and edges and no weight is read. `uses()` of a copied value lists its readers in graph order.
+ * of nodes and edges and no weight is read. `uses()` of a copied value lists its readers in graph order. `copies` is told
+ * what became of each node and value.
  */
-export function cloneModel(model: Model): Model {
-  const copy = new Model(cloneGraph(model.graph, new Map()));
+export function cloneModel(model: Model, copies: Copies = new Copies()): Model {
+  const copy = new Model(cloneGraph(model.graph, copies));
   copy.irVersion = model.irVersion;
   for (const [domain, version] of model.opsets) copy.opsets.set(domain, version);
-  for (const f of model.functions) copy.functions.push({ ...f, opsets: new Map(f.opsets), body: cloneGraph(f.body, new Map()) });
+  for (const f of model.functions) copy.functions.push({ ...f, opsets: new Map(f.opsets), body: cloneGraph(f.body, new Copies()) });
   copy.producerName = model.producerName;
   copy.producerVersion = model.producerVersion;
   copy.origin = model.origin;
@@ -21,8 +23,26 @@ export function cloneModel(model: Model): Model {
   return copy;
 }
 
-/** `copies` maps values of this graph and of the graphs around it: a subgraph may read any of them. */
-function cloneGraph(graph: Graph, copies: Map<Value, Value>): Graph {
+/** What became of the nodes and values of a model's main graph and its subgraphs in a copy: names repeat among bodies. */
+export class Copies {
+  /** @internal */ readonly nodes = new Map<Node, Node>();
+  /** @internal */ readonly values = new Map<Value, Value>();
+
+  node(original: Node): Node {
+    return found(this.nodes.get(original), original.label);
+  }
+  value(original: Value): Value {
+    return found(this.values.get(original), original.name);
+  }
+}
+
+function found<T>(copy: T | undefined, name: string): T {
+  if (copy === undefined) throw internal(`"${name}" was not copied.`);
+  return copy;
+}
+
+/** `copies` knows the values of the graphs around this one: a subgraph may read any of them. */
+export function cloneGraph(graph: Graph, copies: Copies): Graph {
   const copy = new Graph(graph.name);
   copy.origin = graph.origin;
   copy.initializersAreConstant = graph.initializersAreConstant;
@@ -35,30 +55,31 @@ function cloneGraph(graph: Graph, copies: Map<Value, Value>): Graph {
   return copy;
 }
 
-function cloneNode(node: Node, copies: Map<Value, Value>): Node {
+function cloneNode(node: Node, copies: Copies): Node {
   const copy = new Node(node.opType, { name: node.name, domain: node.domain, overload: node.overload, origin: node.origin });
   node.inputs.forEach((v, i) => {
     copy.setInput(i, v && copyOf(v, copies));
   });
+  copies.nodes.set(node, copy);
   for (const [name, a] of node.attributes) copy.setAttribute(name, cloneAttribute(a, copies));
   for (const v of node.outputs) copy.addOutput(v && copyOf(v, copies));
   return copy;
 }
 
 /** The node that gets the attribute becomes the owner of its graphs (Node.setAttribute). */
-function cloneAttribute(a: Attribute, copies: Map<Value, Value>): Attribute {
+function cloneAttribute(a: Attribute, copies: Copies): Attribute {
   if (a.kind === "graph") return { ...a, value: cloneGraph(a.value, copies) };
   if (a.kind === "graphs") return { ...a, value: a.value.map((g) => cloneGraph(g, copies)) };
   return a;
 }
 
 /** The copy of `v`, made on first sight, so that a value no graph defines is copied too and check.ts can name it. */
-function copyOf(v: Value, copies: Map<Value, Value>): Value {
-  let copy = copies.get(v);
+function copyOf(v: Value, copies: Copies): Value {
+  let copy = copies.values.get(v);
   if (!copy) {
     copy = new Value(v.name, v.type);
     copy.origin = v.origin;
-    copies.set(v, copy);
+    copies.values.set(v, copy);
   }
   return copy;
 }

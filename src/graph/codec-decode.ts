@@ -322,14 +322,15 @@ function decodeFunction(bytes: Uint8Array, file: File): LocalFunction {
   }
   connectNodes(body, nodes, file, 0);
   for (const output of outputs) body.addOutput(outputOf(body, output));
-  const defaults = m.contents(FunctionProto.attributeProto).map((a) => new Message(a, "AttributeProto").text(AttributeProto.name));
+  const defaults = m.contents(FunctionProto.attributeProto).map((a) => decodeAttribute(a, new Node(name), file, 0));
   return {
     domain: m.text(FunctionProto.domain),
     name,
     overload: m.text(FunctionProto.overload),
     inputs,
     outputs,
-    attributes: [...m.texts(FunctionProto.attribute), ...defaults],
+    attributes: [...m.texts(FunctionProto.attribute), ...defaults.map((a) => a.name)],
+    defaults: new Map(defaults.map((a) => [a.name, a.attribute])),
     opsets: decodeOpsets(m.contents(FunctionProto.opsetImport)),
     body,
     origin: bytes,

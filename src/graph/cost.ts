@@ -1,6 +1,6 @@
 /** What a model costs: multiply-accumulates, parameters, bytes of weights and of activations. Drives OpSpec.macs. */
 import { type Dim, evaluate, product } from "./dim.js";
-import { byteLengthOf, isFloat } from "./dtype.js";
+import { bitsOf, byteLengthOf, type DType, isFloat, isInteger } from "./dtype.js";
 import { captures, type Graph, type Model, type Node, type Value } from "./graph.js";
 import { infer, type Types } from "./infer.js";
 import { tripsOf } from "./ops/control-flow.js";
@@ -28,7 +28,10 @@ export interface NodeCost {
 export interface Cost {
   /** Multiply-accumulates of one run; half of what others call FLOPs. */
   readonly macs: number;
-  /** Elements of float tensors (initializers and Constant nodes) that the outputs depend on, each tensor once. */
+  /**
+   * Elements of float tensors and of quantised ones (integers of at most 16 bits), initializers and Constant nodes, that the
+   * outputs depend on, each tensor once. Numbers that an operator packs into bytes count as those bytes.
+   */
   readonly parameters: number;
   /** Bytes of all constant tensors the outputs depend on, integer ones (indices, shapes, quantised weights) included. */
   readonly parameterBytes: number;
@@ -52,6 +55,11 @@ export interface Cost {
 export function cost(model: Model, types?: Types, options: CostOptions = {}): Cost {
   const known = types ?? infer(model, options.inputShapes ? { bind: options.inputShapes } : {});
   return new Costing(model, known, options.symbols ?? new Map()).total();
+}
+
+/** What weights are quantised to; indices and shapes are 32-bit or 64-bit integers, masks are bool. */
+function isQuantised(dtype: DType): boolean {
+  return isInteger(dtype) && bitsOf(dtype) <= 16;
 }
 
 class Costing {
@@ -126,7 +134,7 @@ class Costing {
     if (!tensor || this.#counted.has(tensor)) return 0;
     this.#counted.add(tensor);
     this.#parameterBytes += tensor.byteLength;
-    return isFloat(tensor.dtype) ? tensor.size : 0;
+    return isFloat(tensor.dtype) || isQuantised(tensor.dtype) ? tensor.size : 0;
   }
 
   /** Values are alive from the node that makes them to the last that reads them. */

@@ -95,6 +95,11 @@ export function opaque(name: string, args: readonly Dim[]): Dim {
   return `${name}(${args.join(", ")})`;
 }
 
+/** A dim as a sum of products: coefficients with their factors, each a symbol or an opaque term. */
+export function terms(d: Dim): readonly { readonly coefficient: number; readonly factors: readonly string[] }[] {
+  return [...parse(d)].filter(([, c]) => c !== 0).map(([m, coefficient]) => ({ coefficient, factors: factors(m) }));
+}
+
 /** The value under an assignment of symbols; undefined when a symbol is missing. */
 export function evaluate(d: Dim, symbols: ReadonlyMap<string, number>): number | undefined {
   if (typeof d === "number") return d;
@@ -233,13 +238,13 @@ function factors(monomial: string): string[] {
 }
 
 function print(p: Poly): Dim {
-  const terms = [...p].filter(([, c]) => c !== 0);
-  if (terms.length === 0) return 0;
-  if (terms.length === 1 && terms[0]?.[0] === CONSTANT) return (terms[0] as [string, number])[1];
+  const parts = [...p].filter(([, c]) => c !== 0);
+  if (parts.length === 0) return 0;
+  if (parts.length === 1 && parts[0]?.[0] === CONSTANT) return (parts[0] as [string, number])[1];
   // Symbols first, by text; the constant last.
-  terms.sort(([a], [b]) => (a === CONSTANT ? 1 : b === CONSTANT ? -1 : a < b ? -1 : 1));
+  parts.sort(([a], [b]) => (a === CONSTANT ? 1 : b === CONSTANT ? -1 : a < b ? -1 : 1));
   let text = "";
-  for (const [m, c] of terms) {
+  for (const [m, c] of parts) {
     const abs = Math.abs(c);
     const body = m === CONSTANT ? `${abs}` : abs === 1 ? m : `${abs}*${m}`;
     if (text === "") text = c < 0 ? `-${body}` : body;

@@ -172,6 +172,18 @@ export class Graph {
     return node;
   }
 
+  /** Puts `nodes`, which have taken over the outputs of `node` that anyone reads, in its place. */
+  replaceNode(node: Node, nodes: readonly Node[]): void {
+    const at = this.#nodes.indexOf(node);
+    if (at < 0) throw internal(`Node "${node.label}" is not in graph "${this.name}".`);
+    for (const g of node.subgraphs()) releaseCaptures(g);
+    node.truncateInputs(0);
+    this.#controlFlow.delete(node);
+    node._graph = undefined;
+    for (const n of nodes) this.#own(n);
+    this.#nodes.splice(at, 1, ...nodes);
+  }
+
   /** Every reader of `of`, graph outputs included, reads `by` instead. */
   replaceUses(of: Value, by: Value): void {
     for (const { node, index } of of.uses()) node.setInput(index, by);
@@ -296,6 +308,20 @@ export class Graph {
   }
 }
 
+/** Every node of `graph` and its subgraphs, outer to inner: a node, then the nodes of its bodies, then the node after it. */
+export function* everyNode(graph: Graph): Iterable<Node> {
+  for (const node of graph.nodes) {
+    yield node;
+    for (const body of node.subgraphs()) yield* everyNode(body);
+  }
+}
+
+/** `graph` and its subgraphs at any depth, outer to inner. */
+export function* everyGraph(graph: Graph): Iterable<Graph> {
+  yield graph;
+  for (const node of graph.nodes) for (const body of node.subgraphs()) yield* everyGraph(body);
+}
+
 /** Outer values that the subgraphs of `node` read, at any depth, each once. */
 export function captures(node: Node): Value[] {
   const found = new Set<Value>();
@@ -311,7 +337,8 @@ export function captures(node: Node): Value[] {
   return [...found];
 }
 
-function releaseCaptures(g: Graph): void {
+/** Takes back every read that nodes of `g`, a subgraph about to be dropped, make. */
+export function releaseCaptures(g: Graph): void {
   for (const n of g.nodes) {
     for (const s of n.subgraphs()) releaseCaptures(s);
     n.truncateInputs(0);

@@ -32,6 +32,8 @@ export interface Types {
   /** The meaning of `node` at this model's opset; undefined for unknown operators and calls of local functions. */
   spec(node: Node): OpSpec | undefined;
   readonly conflicts: readonly TypeConflict[];
+  /** What keeps the nodes of a subgraph from having types, where it contradicts what it is given. */
+  contradiction(body: Graph): ModelError | undefined;
 }
 
 export interface InferOptions {
@@ -120,6 +122,7 @@ class Inference implements Types {
   readonly #symbols = new Map<Value, string>();
   readonly #taken = new Set<string>();
   readonly #visited = new Set<Graph>();
+  readonly #contradictions = new Map<Graph, ModelError>();
 
   constructor(model: Model, { bind = {}, lenient = false }: InferOptions) {
     this.#model = model;
@@ -148,6 +151,10 @@ class Inference implements Types {
     return specOf(node, this.#opset(node));
   }
 
+  contradiction(body: Graph): ModelError | undefined {
+    return this.#contradictions.get(body);
+  }
+
   context(node: Node): InferContext & CostContext {
     const tensorType = (v: Value | undefined): TensorType | undefined => {
       const type = v && this.#types.get(v);
@@ -170,7 +177,13 @@ class Inference implements Types {
         return v ? this.#fresh(v, axis) : `?unused_${output}_${axis}`;
       },
       body: (graph, inputs) => {
-        this.#graph(graph, inputs);
+        this.#contradictions.delete(graph);
+        try {
+          this.#graph(graph, inputs);
+        } catch (error) {
+          if (error instanceof ModelError) this.#contradictions.set(graph, error);
+          throw error;
+        }
         return graph.outputs.map((v) => this.#types.get(v));
       },
     };

@@ -1,4 +1,5 @@
 /** A whole model file: the main graph, and what stands around it. */
+import type { Attribute } from "./attribute.js";
 import type { Graph, Origin } from "./graph.js";
 
 /** A local function: a body whose formal parameters are names; node attributes may refer to its attributes. */
@@ -9,6 +10,8 @@ export interface LocalFunction {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes: readonly string[];
+  /** Values that attributes have where a call gives none. Written from `origin` only. */
+  readonly defaults: ReadonlyMap<string, Attribute>;
   readonly opsets: ReadonlyMap<string, number>;
   readonly body: Graph;
   readonly origin: Origin;

@@ -1,9 +1,11 @@
 /**
  * What an operator means: one OpSpec per op, in one file per op or family (ops/), read by the drivers
  * (infer.ts, coupling/, evaluate, cost.ts). A meaning that is missing has one defined consequence, never a guess:
- * no spec or no `infer`: types come from value_info; no `axes`: every axis the node touches is frozen with that reason;
+ * no spec or no `infer`: types come from value_info; no `axes`: every axis the node touches is frozen with that reason (a
+ * `barrier` says one of its own);
  * no `evaluate`: constants stay computed; no `macs`: counted as 0 and listed as not counted.
  */
+import { internal } from "../errors.js";
 import type { AxisContext } from "./coupling/context.js";
 import type { ResizeContext } from "./coupling/resize.js";
 import type { Dim } from "./dim.js";
@@ -51,6 +53,8 @@ export interface OpSpec {
   readonly domain?: string;
   /** Opset versions at which the op's definition changed and which these rules have read, ascending. */
   readonly since: readonly number[];
+  /** First version in which the operator is no longer valid (deprecated), where there is one. */
+  readonly until?: number;
   /** Formal parameters as in the ONNX specification; "?" marks optional, "..." variadic. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
@@ -65,6 +69,11 @@ export interface OpSpec {
   readonly sizeOperands?: readonly number[];
   /** Axis equations (coupling/context.ts). */
   axes?(op: AxisContext): void;
+  /**
+   * Instead of `axes`: why every axis the node touches is kept whole, as a sentence that users read. A decision, where a
+   * missing rule would be a gap: nothing of such a node could be removed, or no removal of it could be proved.
+   */
+  readonly barrier?: string;
   /** Adjusts what in the node mentions a size (attributes, size operands) after axes shrank (coupling/resize.ts). */
   resize?(op: ResizeContext): void;
   /** Value of the outputs from constant inputs; undefined when this case is not handled. */
@@ -80,7 +89,10 @@ export interface OpSpec {
   readonly nondeterministic?: boolean;
 }
 
-/** Identity that gives the literal its type. */
+/** Gives the literal its type, and a barrier its axis rule. */
 export function defineOp(spec: OpSpec): OpSpec {
-  return spec;
+  const { barrier, axes } = spec;
+  if (barrier === undefined) return spec;
+  if (axes) throw internal(`The spec of ${spec.type} has both an axis rule and a barrier.`);
+  return { ...spec, axes: (op) => op.barrier(barrier) };
 }

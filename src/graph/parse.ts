@@ -117,7 +117,18 @@ class Parser {
     const attributes = this.#lex.sees("<") ? this.#formalAttributes(name) : [];
     const { graph: body, inputs, outputs } = this.#graphAfterName(name);
     const names = (list: readonly Name[]) => list.map((n) => n.text);
-    return { domain, name, overload, inputs: names(inputs), outputs: names(outputs), attributes, opsets, body, origin: undefined };
+    return {
+      domain,
+      name,
+      overload,
+      inputs: names(inputs),
+      outputs: names(outputs),
+      attributes,
+      defaults: new Map(),
+      opsets,
+      body,
+      origin: undefined,
+    };
   }
 
   #formalAttributes(functionName: string): string[] {

@@ -8,11 +8,14 @@ import type { Criterion } from "../score/criterion.js";
 import { closest } from "../suggest.js";
 import { foldBatchNorm } from "./fold-batch-norm.js";
 import { foldConstants } from "./fold-constants.js";
+import { inlineBranches } from "./inline-branches.js";
+import { inlineFunctions } from "./inline-functions.js";
 import { mergeChannels } from "./merge-channels.js";
 import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
 import { removeFilters } from "./remove-filters.js";
 import { removeIdentity } from "./remove-identity.js";
+import { untie } from "./untie.js";
 
 /** A criterion plans a removal and carries it out; a pass rewrites. */
 export type Entry = { readonly kind: "pass"; readonly pass: Pass } | { readonly kind: "criterion"; readonly criterion: Criterion };
@@ -21,6 +24,9 @@ export type Entry = { readonly kind: "pass"; readonly pass: Pass } | { readonly 
 export const passes: readonly Pass[] = [
   foldBatchNorm,
   foldConstants,
+  inlineFunctions,
+  inlineBranches,
+  untie,
   removeIdentity,
   removeDead,
   removeFilters,

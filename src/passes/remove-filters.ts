@@ -8,10 +8,14 @@ import type { Model } from "../graph/graph.js";
 import { applyMerges } from "../score/merge.js";
 import { type PruningPlan, planSchema, requireSameModel, resolvePlan } from "../score/plan.js";
 import { definePass } from "./pass.js";
+import { type Prepared, prepare } from "./prepare.js";
+import { retie } from "./untie.js";
 
 /** A removal, and what it takes to prove it. */
 export interface Removal {
-  /** The model whose function removal must keep: the input, after the plan's weight edits (merges). */
+  /** The input as the plan sees it (prepare.ts). */
+  readonly prepared: Prepared;
+  /** The model whose function removal must keep: the prepared input, after the plan's weight edits (merges). */
   readonly source: Model;
   readonly coupling: Coupling;
   readonly kept: Kept;
@@ -21,17 +25,20 @@ export interface Removal {
 }
 
 /**
- * Applies `plan` to `model`: first its merges, on the whole graph, then the removal.
+ * Applies `plan` to `model`, prepared as plans are made on: first its merges, on the whole graph, then the removal.
  * @throws PlanError when the plan does not fit the model (see resolvePlan).
  */
 export function applyPlan(model: Model, plan: PruningPlan): Removal {
   // First: merges of another model's plan would fail on its channels, which tells the user less.
   requireSameModel(plan, model.sha256);
-  const before = findGroups(model);
-  const source = plan.merges.length > 0 ? applyMerges(model, plan.merges, before) : model;
-  const coupling = source === model ? before : findGroups(source);
+  const prepared = prepare(model, plan.untied);
+  const before = findGroups(prepared.model);
+  const source = plan.merges.length > 0 ? applyMerges(prepared.model, plan.merges, before) : prepared.model;
+  const coupling = source === prepared.model ? before : findGroups(source);
   const kept = resolvePlan(plan, coupling, model.sha256);
-  return { source, coupling, kept, result: removeSlices(coupling.typing, kept), oracle: () => oracleOf(coupling.typing, kept) };
+  const result = removeSlices(coupling.typing, kept);
+  if (plan.untied.length > 0) retie(result);
+  return { prepared, source, coupling, kept, result, oracle: () => oracleOf(coupling.typing, kept) };
 }
 
 /** The deed alone: no scores, no decision. */
@@ -45,6 +52,8 @@ export const removeFilters = definePass({
   run(model, { options }) {
     const { result } = applyPlan(model, options.plan);
     model.graph = result.graph;
+    model.functions.splice(0, model.functions.length, ...result.functions);
+    for (const [domain, version] of result.opsets) model.opsets.set(domain, version);
     return Object.keys(options.plan.remove).length > 0;
   },
 });

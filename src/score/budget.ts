@@ -78,6 +78,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
     format: 1,
     model: model.sha256 ?? "",
     remove: byGroup(coupling, removed),
+    untied: [],
     merges: picked.merges.filter((m) => removed.has(coupling.groups.find((g) => g.name === m.group)?.choices[m.from] ?? -1)),
     why: {
       criterion: request.criterion.name,

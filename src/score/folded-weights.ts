@@ -8,6 +8,7 @@ import { isFloat } from "../graph/dtype.js";
 import type { Node, Use, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import { type Chain, chainOf, type Linear, linearOf, normAffine, type ShapeOf, scaleChannels } from "./affine.js";
+import { dequantised } from "./quantised-weights.js";
 
 /** What the channels of a group hold in one constant, at one of its reads. */
 export interface SlotVectors {
@@ -27,7 +28,8 @@ export interface SlotNorms {
 /**
  * Reader of folded weights. Holds nothing but the tensor it folded last: each call reads the model anew.
  *
- * Followed are linear nodes read directly, and through Identity, Cast, Transpose and DequantizeLinear of the weight.
+ * Followed are linear nodes read directly, and through Identity, Cast, Transpose and DequantizeLinear of the weight; operators on
+ * quantised weights are read as the real numbers these stand for.
  * Normalisations that do not directly follow a linear node (before it, or behind an Add of two branches) are not folded:
  * they appear among `vectors`.
  */
@@ -188,7 +190,8 @@ function follow(
   for (;;) {
     const { node, index } = use;
     const next = node.outputs[0];
-    if (!node.isStandard || index !== 0 || !next || next.useCount !== 1 || next.isOutput) break;
+    if (index !== 0 || !next || next.useCount !== 1 || next.isOutput) break;
+    if (!node.isStandard && node.qualifiedType !== "com.microsoft.DequantizeLinear") break;
     if (node.opType === "Transpose") {
       const step = node.ints(
         "perm",
@@ -197,30 +200,15 @@ function follow(
       const before = perm;
       perm = before ? step.map((a) => before[a] as number) : step;
     } else if (node.opType === "DequantizeLinear") {
-      const real = perm ? undefined : dequantized(node, tensor, numbers);
+      const real = perm ? undefined : dequantised(tensor, numbers, use);
       if (!real) break;
       numbers = real;
     } else if (node.opType !== "Identity" && !(node.opType === "Cast" && isFloat(tensor.dtype))) break;
     use = next.uses()[0] as Use;
   }
+  // Integer operators take scale and zero point along with the weight itself.
+  if (use.node.opType !== "DequantizeLinear" && !perm) numbers = dequantised(tensor, numbers, use) ?? numbers;
   return { use, numbers, perm };
-}
-
-/** (q − z)·s per tensor or per index of one axis; undefined when scale or zero point is something else. */
-function dequantized(node: Node, tensor: Tensor, q: ArrayLike<number>): Float64Array | undefined {
-  const [s, zero] = [node.inputs[1]?.constant, node.inputs[2]?.constant];
-  if (!s || (node.inputs[2] && !zero) || node.int("block_size", 0) !== 0) return undefined;
-  const scale = s.numbers();
-  const z = zero?.numbers();
-  const stated = node.int("axis", 1);
-  const axis = stated < 0 ? stated + tensor.dims.length : stated;
-  const n = s.size === 1 ? 1 : (tensor.dims[axis] as number);
-  if (s.size !== n || (z && z.length !== n)) return undefined;
-  const inner = tensor.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
-  return Float64Array.from(q, (x, i) => {
-    const k = n === 1 ? 0 : Math.floor(i / inner) % n;
-    return (x - (z ? (z[k] as number) : 0)) * (scale[k] as number);
-  });
 }
 
 /** Output channel of the linear node that position `at` of a producer slot makes. */

@@ -1,9 +1,9 @@
 /** Merging: before channel `from` leaves, channel `into` takes over what its readers made of it. */
 import { PlanError, UnsupportedError } from "../errors.js";
-import { cloneModel } from "../graph/clone.js";
+import { Copies, cloneModel } from "../graph/clone.js";
 import type { ConstantSlot, Coupling, Group } from "../graph/coupling/groups.js";
 import type { DType } from "../graph/dtype.js";
-import type { Model, Node, Use, Value } from "../graph/graph.js";
+import type { Graph, Model, Use, Value } from "../graph/graph.js";
 import { Tensor } from "../graph/tensor.js";
 import { closest } from "../suggest.js";
 import type { PlannedMerge } from "./plan.js";
@@ -28,7 +28,8 @@ export function isMergeable(slot: ConstantSlot): boolean {
  * @throws UnsupportedError when a consumer's weights are quantised.
  */
 export function applyMerges(model: Model, merges: readonly PlannedMerge[], coupling: Coupling): Model {
-  const next = cloneModel(model);
+  const copies = new Copies();
+  const next = cloneModel(model, copies);
   const edits = new Map<Value, { readonly data: Float64Array; readonly readers: Use[] }>();
   for (const merge of merges) {
     const group = groupNamed(merge.group, coupling);
@@ -60,18 +61,15 @@ export function applyMerges(model: Model, merges: readonly PlannedMerge[], coupl
       addChannel(edit.data, slot, merge);
     }
   }
-  const twins = new Map<Node, Node>();
-  model.graph.nodes.forEach((n, i) => {
-    twins.set(n, next.graph.nodes[i] as Node);
-  });
   for (const [value, { data, readers }] of edits) {
     const old = value.constant as Tensor;
     const tensor = Tensor.fromNumbers(old.dtype, old.dims, data);
-    const mine = next.graph.value(value.name) as Value;
-    if (readers.length === 0 || (readers.length === value.useCount && !value.isOutput)) next.graph.setConstant(mine, tensor);
+    const mine = copies.value(value);
+    const graph = mine.graph as Graph;
+    if (readers.length === 0 || (readers.length === value.useCount && !value.isOutput)) graph.setConstant(mine, tensor);
     else {
-      const copy = next.graph.addInitializer(`${value.name}_merged`, tensor);
-      for (const { node, index } of readers) twins.get(node)?.setInput(index, copy);
+      const copy = graph.addInitializer(`${value.name}_merged`, tensor);
+      for (const { node, index } of readers) copies.node(node).setInput(index, copy);
     }
   }
   return next;

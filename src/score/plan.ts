@@ -5,7 +5,7 @@ import type { Axis } from "../graph/coupling/axis.js";
 import { ALWAYS, Kept } from "../graph/coupling/choices.js";
 import { isTypedPerUse } from "../graph/coupling/couple.js";
 import type { Coupling } from "../graph/coupling/groups.js";
-import type { Value } from "../graph/graph.js";
+import { everyGraph, type Value } from "../graph/graph.js";
 import { closest } from "../suggest.js";
 import { brokenBalances } from "./pools.js";
 
@@ -23,6 +23,8 @@ export const planSchema = z.strictObject({
   model: z.string(),
   /** group name, or "value:axis" -> indices to remove. */
   remove: z.record(z.string(), z.array(z.int().min(0))),
+  /** Shared matrices of which each reader gets its own before anything else, by name. */
+  untied: z.array(z.string()).default([]),
   /** Weight edits made on the whole model before anything is removed, in order. */
   merges: z.array(mergeSchema).default([]),
   /** How the plan came to be: criterion, options, target; free form. */
@@ -95,7 +97,7 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
     });
   }
   const colon = key.lastIndexOf(":");
-  const value = colon < 0 ? undefined : coupling.typing.model.graph.value(key.slice(0, colon));
+  const value = colon < 0 ? undefined : valueNamed(key, key.slice(0, colon), coupling);
   const axis = value && axesAsRead(key, value, coupling)?.[Number(key.slice(colon + 1))];
   if (!axis) {
     const near = closest(
@@ -125,6 +127,16 @@ function choicesOf(key: string, indices: readonly number[], coupling: Coupling):
       `"${key}"[${i}] belongs to several groups at once (${names.join(", ")}): name the group instead.`,
     );
   });
+}
+
+/** The value of the main graph with this name, else the one that a body has. */
+function valueNamed(key: string, name: string, { typing }: Coupling): Value | undefined {
+  const { graph } = typing.model;
+  const found = graph.value(name) ?? [...everyGraph(graph)].flatMap((g) => g.value(name) ?? []);
+  if (!Array.isArray(found)) return found;
+  if (found.length > 1)
+    throw new PlanError("PLAN_AMBIGUOUS", `${found.length} bodies have a value of the name in "${key}": name the group instead.`);
+  return found[0];
 }
 
 /** The axes of a value; of a small constant, which each reader may keep differently, as its only reader sees them. */

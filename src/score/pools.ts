@@ -49,8 +49,9 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
   const linked = new Links();
   const balances = boundBalances(coupling, stuck);
   for (const { counts } of balances) {
-    const [first, ...rest] = new Set(counts.flatMap((n) => [...n.keys()]));
-    for (const c of rest) linked.join(first as number, c);
+    const all = new Set(counts.flatMap((n) => [...n.keys()]));
+    const [first] = all;
+    for (const c of all) linked.join(first as number, c);
   }
   const isBound = (c: number) => linked.has(c) && !stuck.has(c);
 
@@ -97,7 +98,7 @@ function boundBalances({ typing, choices }: Coupling, stuck: Map<number, string>
     const extents = balance.parts.map((p) => typing.system.find(p.axis).size as number);
     const layers = balance.parts.map((p) => (typing.system.reason(p.axis) ? [] : choices.layers(p.axis)));
     const why = `${balance.why}${at(balance)}, and some have more that can leave than others`;
-    const clans = [...new Set(layers.flatMap((of) => of.flatMap((l) => [...l].flatMap((c) => (c === ALWAYS ? [] : [choices.clanOf(c)])))))];
+    const clans = clansIn(layers, choices);
     // Where channels of one kind stand in the way (switches of some of the positions), they stay, and the others may leave.
     const without = [undefined, ...clans].find((clan) => countsOf(layers, extents, choices, clan) !== undefined);
     const found = countsOf(layers, extents, choices, without);
@@ -108,6 +109,19 @@ function boundBalances({ typing, choices }: Coupling, stuck: Map<number, string>
     out.set(found.map((n) => [...n].map((e) => e.join("*")).join(",")).join(";"), { balance, counts: found, extents });
   }
   return [...out.values()];
+}
+
+/** Kinds of channels, the one with fewest first: what switches others is fewer than they are. */
+function clansIn(layers: Layers, choices: Coupling["choices"]): number[] {
+  const sizes = new Map<number, Set<number>>();
+  for (const layer of layers.flat()) {
+    for (const c of layer) {
+      if (c === ALWAYS) continue;
+      const clan = choices.clanOf(c);
+      sizes.set(clan, (sizes.get(clan) ?? new Set()).add(c));
+    }
+  }
+  return [...sizes].sort(([, a], [, b]) => a.size - b.size).map(([clan]) => clan);
 }
 
 type Layers = readonly (readonly Int32Array[])[];

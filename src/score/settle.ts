@@ -6,6 +6,7 @@
 import type { Axis } from "../graph/coupling/axis.js";
 import { ALWAYS, Kept } from "../graph/coupling/choices.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
+import { everyNode } from "../graph/graph.js";
 import type { Ranking } from "./criterion.js";
 import { emptiedAxes } from "./plan.js";
 import type { Cell, Pool } from "./pools.js";
@@ -104,7 +105,7 @@ function joinedAxes(coupling: Coupling, pools: readonly Pool[]): JoinedAxis[] {
   for (const p of pools) for (const cell of p.cells) for (const c of cell.choices) poolOf.set(c, p);
   const { typing, choices } = coupling;
   const out = new Map<Axis, JoinedAxis>();
-  for (const node of typing.model.graph.nodes) {
+  for (const node of everyNode(typing.model.graph)) {
     if (!node.opType.includes("Conv")) continue;
     const output = node.outputs[0];
     for (const axes of [typing.axesOfInput(node, 0), output && typing.axesOf(output)]) {

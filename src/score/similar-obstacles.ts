@@ -1,5 +1,6 @@
 /** What stands in the way of merging the channels of a group, or of merging multiples of each other. */
 import { ALWAYS } from "../graph/coupling/choices.js";
+import type { Slot } from "../graph/coupling/context.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import type { Node, Value } from "../graph/graph.js";
 import { isMergeable, isScrambled } from "./merge.js";
@@ -19,16 +20,38 @@ export function mergeObstacle(group: Group, coupling: Coupling): string | undefi
   const readers = weightReaders(group);
   const mine = new Set(group.choices);
   for (const { node, slots } of typing.contractions) {
-    if (readers.has(node)) continue;
-    for (const { input, axis } of slots) {
-      const a = typing.axesOfInput(node, input)?.[axis];
+    const reads = readers.has(node);
+    if (reads && hasOneWeight(node, slots)) continue;
+    for (const { input, axis, over } of slots) {
+      const a = over ?? typing.axesOfInput(node, input)?.[axis];
       if (!a) continue;
       const parts = typing.system.members(a).map((m) => m.axis);
       const sumsOver = parts.some((p) => choices.layers(p).some((layer) => layer.some((c) => c !== ALWAYS && mine.has(c))));
-      if (sumsOver) return `${node.opType} "${node.label}" sums over them without a weight of its own`;
+      if (sumsOver)
+        return `${node.opType} "${node.label}" ${reads ? "multiplies them by each other" : "sums over them without a weight of its own"}`;
     }
   }
   return undefined;
+}
+
+/** Whether a sum is linear in its one weight: no second weight, and no product of two inputs (Q and K of attention, each with a bias). */
+function hasOneWeight(node: Node, slots: readonly Slot[]): boolean {
+  const weights = slots.filter((s) => isMadeOfConstants(node.inputs[s.input])).length;
+  return weights === 1 && slots.length - weights <= 1;
+}
+
+/** A constant, or what nodes make of constants alone. */
+function isMadeOfConstants(value: Value | undefined): boolean {
+  const stack = [value];
+  const seen = new Set<Value>();
+  while (stack.length > 0) {
+    const v = stack.pop();
+    if (!v || v.constant || seen.has(v)) continue;
+    seen.add(v);
+    if (!v.producer) return false;
+    stack.push(...v.producer.inputs);
+  }
+  return value !== undefined;
 }
 
 /** Ops f with f(α·x) = α·f(x) for α > 0, channel by channel. */

@@ -80,9 +80,10 @@ export async function checkRemoval(runner: Runner, check: CheckName, request: Ch
       return against(oracleOf(sick.typing, same), `${count} removed parameters made huge, and their slices ineffective`, {}, count);
     }
     case "zero": {
-      const { model, count } = zeroRemoved(coupling, kept);
+      const zeroed = zeroRemoved(coupling, kept);
+      const { model, count } = zeroed;
       if (count === 0) return { check, skipped: "no float parameter lies on a removed channel alone" };
-      const [loud] = await unzeroed(runner, coupling, kept, model, feeds[0] as Feeds);
+      const [loud] = await unzeroed(runner, coupling, kept, zeroed, feeds[0] as Feeds);
       if (loud) return { check, skipped: `removed channels are not zero where ${loud.opType} "${loud.label}" sums over them`, count };
       return against(model, `${count} removed parameters set to zero`, {}, count);
     }

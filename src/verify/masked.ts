@@ -3,7 +3,7 @@
  * that averages or normalises there, and says it sums, would make both it and the slicer wrong in the same way. Here one
  * operand of each sum keeps its extents, and the removed positions are multiplied by 0: what a sum drops, a mean does not.
  */
-import { cloneModel } from "../graph/clone.js";
+import { Copies, cloneModel } from "../graph/clone.js";
 import type { Axis } from "../graph/coupling/axis.js";
 import type { Kept } from "../graph/coupling/choices.js";
 import type { Slot } from "../graph/coupling/context.js";
@@ -21,16 +21,13 @@ export type Operand = "first" | "last";
  * `operand` "last", in its last. Undefined where an operand has no numeric extents or holds no numbers to multiply.
  */
 export function maskedOf(typing: Typing, kept: Kept, operand: Operand = "first"): Model | undefined {
-  const next = cloneModel(typing.model);
-  const twin = new Map<Node, Node>();
-  typing.model.graph.nodes.forEach((n, i) => {
-    twin.set(n, next.graph.nodes[i] as Node);
-  });
+  const copies = new Copies();
+  const next = cloneModel(typing.model, copies);
   for (const { node, slots } of typing.contractions) {
     const slot = (operand === "first" ? slots[0] : slots.at(-1)) as Slot;
     const mask = maskOf(typing, kept, node, slot);
     if (mask === "unknown") return undefined;
-    if (mask) multiply(next.graph, twin.get(node) as Node, slot.input, mask);
+    if (mask) multiply(copies.node(node), slot.input, mask);
   }
   return next;
 }
@@ -45,7 +42,8 @@ function maskOf(typing: Typing, kept: Kept, node: Node, { input, axis }: Slot): 
   return mask && Tensor.fromNumbers(type.dtype, mask.dims, mask.kept);
 }
 
-function multiply(graph: Graph, node: Node, input: number, mask: Tensor): void {
+function multiply(node: Node, input: number, mask: Tensor): void {
+  const graph = node.graph as Graph;
   const value = node.inputs[input] as Value;
   const by = graph.addInitializer(`${value.name}_mask`, mask);
   const masked = graph.insertNode("Mul", [value, by], { before: node, outputs: [`${value.name}_masked`] });

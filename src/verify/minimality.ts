@@ -17,7 +17,7 @@ import { isTypedPerUse } from "../graph/coupling/couple.js";
 import type { ConstantSlot, Coupling } from "../graph/coupling/groups.js";
 import { oracleOf } from "../graph/coupling/oracle.js";
 import { removeSlices, takeBlocks } from "../graph/coupling/slice.js";
-import type { Model, Value } from "../graph/graph.js";
+import type { Graph, Model, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
@@ -56,7 +56,7 @@ export async function checkMinimality(
   const removed = moveOf(coupling, pool);
   if (!removed) return { spare: [], tried: 0, of: 0 };
   const kept = new Kept(coupling.typing.system, coupling.choices, removed);
-  const places = placesOf(pool, removed);
+  const places = placesOf(coupling.typing.model.graph, pool, removed);
   const sliced = removeSlices(coupling.typing, kept);
   const oracle = oracleOf(coupling.typing, kept);
   const tolerance = toleranceOf(oracle);
@@ -83,14 +83,16 @@ export function moveOf(coupling: Coupling, pool: Pool): ReadonlySet<number> | un
   return undefined;
 }
 
-function placesOf(pool: Pool, removed: ReadonlySet<number>): Place[] {
+function placesOf(main: Graph, pool: Pool, removed: ReadonlySet<number>): Place[] {
   const out = new Map<string, Place>();
   const lost = (s: ConstantSlot, choices: readonly number[]) => choices.flatMap((c, k) => (removed.has(c) ? s.positions(k) : []));
   for (const g of pool.groups) {
     for (const s of g.slots) {
       const positions = lost(s, g.choices);
       // A small constant of several readers may have been cloned for each.
-      if (positions.length === 0 || (isTypedPerUse(s.value) && s.value.useCount > 1)) continue;
+      // Those of bodies are left out of account.
+      const isOwn = s.value.graph === main;
+      if (!isOwn || positions.length === 0 || (isTypedPerUse(s.value) && s.value.useCount > 1)) continue;
       const key = `${s.value.name}:${s.axis}`;
       const place = out.get(key) ?? { value: s.value, axis: s.axis, summed: [] };
       if (s.role === "consumer") place.summed.push({ rows: s.rows, positions });

@@ -5,6 +5,7 @@ import { encodedSize } from "../graph/codec.js";
 import { cost } from "../graph/cost.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
+import { withoutFunctions } from "../passes/prepare.js";
 import type { Removal } from "../passes/remove-filters.js";
 import type { AccuracyFigures, CostFigures, Equality, RunReport, StepReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
@@ -99,7 +100,7 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
     const feeds = await feedsOf(before, options);
     const equality = await proveClaims(runner, claims, feeds, options);
     options.signal?.throwIfAborted();
-    const loads = await checkLoads(runner, after, feeds[0] as Feeds);
+    const loads = await checkLoads(runner, after, feeds[0] as Feeds, before);
     requireLoads(loads);
     const accuracy = options.data ? await measureAccuracy(runner, before, after, options.data, options) : undefined;
     const latency = (options.latency ?? true) ? await measureLatency(runner, before, after, feeds[0] as Feeds, options) : undefined;
@@ -253,7 +254,7 @@ async function withBoth<T>(runner: Runner, before: Model, after: Model, work: (b
 }
 
 function figures(model: Model, options: ProofOptions): CostFigures {
-  const c = cost(model, undefined, costOptions(options));
+  const c = cost(withoutFunctions(model).model, undefined, costOptions(options));
   return { macs: c.macs, parameters: c.parameters, bytes: encodedSize(model), activationBytes: c.activationBytes, nodes: c.nodes };
 }
 

@@ -14,25 +14,47 @@ const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 /** ONNX Runtime's own rewriting may reorder sums: what it may change relative to the plain run. */
 const OPTIMISER_TOLERANCE = 1e-3;
 
+/** How much more of that than in the original counts as the same. */
+const OPTIMISER_FACTOR = 2;
+
 /**
  * Loads and runs `model` at every optimisation level.
+ *
+ * Some rewriting of ONNX Runtime changes results by design: it computes products with 4-bit weights on activations that it
+ * quantises on the way. So a level passes too when it changes the original about as much.
  * @throws what Runner.load throws when ONNX Runtime refuses the model: then the file is not fit to be written.
  */
-export async function checkLoads(runner: Runner, model: Model, feeds: Feeds): Promise<RunReport["loads"]> {
+export async function checkLoads(runner: Runner, model: Model, feeds: Feeds, original: Model): Promise<RunReport["loads"]> {
   const out: RunReport["loads"][number][] = [];
-  let plain: Record<string, Tensor> | undefined;
+  const plain = await runAt(runner, model, feeds, LEVELS[0]);
+  let plainOriginal: Outputs | undefined;
   for (const level of LEVELS) {
-    const session = await runner.load(sourceOf(model), { optimization: level });
-    try {
-      const run = await session.run(feeds);
-      plain ??= run;
-      const maxRel = Math.max(0, ...Object.entries(run).map(([name, t]) => relative(t, plain?.[name] as Tensor, scaleOf(model, name))));
-      out.push({ level, ok: maxRel <= OPTIMISER_TOLERANCE, maxRel });
-    } finally {
-      await session.release();
+    const maxRel = level === LEVELS[0] ? 0 : difference(model, await runAt(runner, model, feeds, level), plain);
+    let allowed = OPTIMISER_TOLERANCE;
+    if (!(maxRel <= allowed)) {
+      plainOriginal ??= await runAt(runner, original, feeds, LEVELS[0]);
+      const same = difference(original, await runAt(runner, original, feeds, level), plainOriginal);
+      allowed = Math.max(allowed, OPTIMISER_FACTOR * same);
     }
+    out.push({ level, ok: maxRel <= allowed, maxRel });
   }
   return out;
+}
+
+type Outputs = Readonly<Record<string, Tensor>>;
+
+async function runAt(runner: Runner, model: Model, feeds: Feeds, level: (typeof LEVELS)[number]): Promise<Outputs> {
+  const session = await runner.load(sourceOf(model), { optimization: level });
+  try {
+    return await session.run(feeds);
+  } finally {
+    await session.release();
+  }
+}
+
+/** The largest relative difference of any output. */
+function difference(model: Model, run: Outputs, plain: Outputs): number {
+  return Math.max(0, ...Object.entries(run).map(([name, t]) => relative(t, plain[name] as Tensor, scaleOf(model, name))));
 }
 
 /** Saturating outputs are judged on the scale of 1, as in equality.ts. */
@@ -47,9 +69,9 @@ export function requireLoads(loads: RunReport["loads"]): void {
   if (!bad) return;
   throw new VerificationError(
     "VERIFY_OPTIMISED",
-    `At optimisation level "${bad.level}" the result differs from its plain run by ${bad.maxRel.toExponential(1)}, more than ${OPTIMISER_TOLERANCE.toExponential(0)}.`,
+    `At optimisation level "${bad.level}" the result differs from its plain run by ${bad.maxRel.toExponential(1)}, more than ${OPTIMISER_TOLERANCE.toExponential(0)} and more than ${OPTIMISER_FACTOR} times as much as the original.`,
     {
-      hint: "Nothing was written. ONNX Runtime's optimiser changes this graph: compare the original at both levels, and report it if that agrees.",
+      hint: "Nothing was written. ONNX Runtime's optimiser changes this graph, and not the original: please report it with the model and the command line.",
     },
   );
 }

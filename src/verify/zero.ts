@@ -11,7 +11,7 @@
 import type { Kept } from "../graph/coupling/choices.js";
 import type { ConstantSlot, Coupling } from "../graph/coupling/groups.js";
 import { type KeptMask, keptMask } from "../graph/coupling/oracle.js";
-import type { Model, Node } from "../graph/graph.js";
+import type { Node, Value } from "../graph/graph.js";
 import { strided, stridesOf } from "../graph/rearrange.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
@@ -39,42 +39,48 @@ export function zeroRemoved(coupling: Coupling, kept: Kept): Edited {
 const VALUES_AT_ONCE = 32;
 
 /** Nodes of `zeroed` (see zeroRemoved) that sum over removed terms of which no operand is zero, in a run on `feeds`. */
-export async function unzeroed(runner: Runner, { typing }: Coupling, kept: Kept, zeroed: Model, feeds: Feeds): Promise<Node[]> {
+export async function unzeroed(runner: Runner, { typing }: Coupling, kept: Kept, zeroed: Edited, feeds: Feeds): Promise<Node[]> {
   const terms = typing.contractions.flatMap(({ node, slots }) => {
     const operands = slots.flatMap(({ input, axis }) => {
       const value = node.inputs[input];
       const axes = typing.axesOfInput(node, input);
       const mask = value && axes && keptMask(typing.system, kept, axes, axis);
-      return value && mask ? [{ name: value.name, mask }] : [];
+      return value && mask ? [{ value, mask }] : [];
     });
     return operands.length > 0 ? [{ node, operands }] : [];
   });
   const found: Node[] = [];
   for (let at = 0; at < terms.length; at += VALUES_AT_ONCE) {
     const some = terms.slice(at, at + VALUES_AT_ONCE);
-    const names = [...new Set(some.flatMap((t) => t.operands.map((o) => o.name)))];
-    const values = await valuesOf(runner, zeroed, names, feeds);
+    const values = await valuesOf(runner, zeroed, new Set(some.flatMap((t) => t.operands.map((o) => o.value))), feeds);
     for (const { node, operands } of some) {
-      const isSilent = operands.some((o) => isZero(values.get(o.name), o.mask));
+      const isSilent = operands.some((o) => isZero(values.get(o.value), o.mask));
       if (!isSilent && !found.includes(node)) found.push(node);
     }
   }
   return found;
 }
 
-async function valuesOf(runner: Runner, model: Model, names: readonly string[], feeds: Feeds): Promise<Map<string, Tensor>> {
-  const out = new Map<string, Tensor>();
-  const computed: string[] = [];
-  for (const name of names) {
-    const v = model.graph.value(name);
-    if (v?.constant) out.set(name, v.constant);
-    else if (v?.isInput) out.set(name, feeds[name] as Tensor);
-    else if (v) computed.push(name);
+/** Tensors of values of the original in the edited model; what a body computes is not among them. */
+async function valuesOf(
+  runner: Runner,
+  { model, copies }: Edited,
+  values: ReadonlySet<Value>,
+  feeds: Feeds,
+): Promise<Map<Value, Tensor | undefined>> {
+  const out = new Map<Value, Tensor | undefined>();
+  const computed: Value[] = [];
+  for (const original of values) {
+    const v = copies.value(original);
+    if (v.constant || v.isInput || v.graph !== model.graph) out.set(original, v.constant ?? feeds[v.name]);
+    else computed.push(original);
   }
   if (computed.length === 0) return out;
-  const session = await runner.load(sourceOf(extract(model, { outputs: computed, keepInputs: true })), { optimization: "disabled" });
+  const names = computed.map((v) => v.name);
+  const session = await runner.load(sourceOf(extract(model, { outputs: names, keepInputs: true })), { optimization: "disabled" });
   try {
-    for (const [name, t] of Object.entries(await session.run(feeds, computed))) out.set(name, t);
+    const found = await session.run(feeds, names);
+    for (const v of computed) out.set(v, found[v.name]);
   } finally {
     await session.release();
   }

@@ -30,6 +30,18 @@ describe("cost", () => {
     expect(parameterBytes).toBe(4 * parameters + 8);
   });
 
+  it("counts quantised weights as parameters, indices and shapes not", () => {
+    const { parameters } = cost(
+      modelOf(`g (float[N, 4] x) => (float[] y) <int8[4, 3] w = {...}, float[3] s = {...}, int8[3] z = {...}, int64[1] i = {0}, int32[1] j = {0}> {
+        d = DequantizeLinear <axis = 1> (w, s, z)
+        m = MatMul (x, d)
+        u = Unsqueeze (m, i)
+        y = Gather (u, j)
+      }`),
+    );
+    expect(parameters).toBe(12 + 3 + 3);
+  });
+
   it("counts a shared tensor once, for its first reader, and none that nothing depends on", () => {
     const model = modelOf(`g (float[N, 4] x) => (float[] y) <float[4, 4] w = {...}, float[7] dead = {...}> {
       h = MatMul (x, w)

@@ -9,8 +9,8 @@ import { compareWithRun } from "../support/actual-shapes.js";
 import { findNode, findValue, modelOf } from "../support/build.js";
 
 /** Inferred shape of a value of the model in `text`, printed. */
-function shapeOf(text: string, name: string, options: InferOptions = {}): string | undefined {
-  const model = modelOf(text);
+function shapeOf(text: string, name: string, options: InferOptions = {}, opset = 13): string | undefined {
+  const model = modelOf(text, opset);
   return infer(model, options).shape(findValue(model, name))?.join(", ");
 }
 
@@ -136,6 +136,19 @@ describe("evaluateConstants", () => {
     expect(evaluateConstants(findNode(model, "v"), types, { maxElements: 1 })).toBeUndefined();
     expect(evaluateConstants(findNode(model, "r"), types)).toBeUndefined();
     expect(evaluateConstants(findNode(model, "y"), types)).toBeUndefined();
+  });
+});
+
+describe("what ONNX Runtime 1.30 has no kernel for", () => {
+  it("ImageDecoder gives height, width and the channels of its pixel format", () => {
+    const decoded = (attributes: string) => shapeOf(`g (uint8[N] x) => (uint8[] y) { y = ImageDecoder ${attributes} (x) }`, "y", {}, 20);
+    expect(decoded("")).toBe("?y_0, ?y_1, 3");
+    expect(decoded('<pixel_format = "Grayscale">')).toBe("?y_0, ?y_1, 1");
+  });
+
+  it("MaxRoiPool of opset 22 is what it was", () => {
+    const text = `g (float[N,6,H,W] x, float[R,5] rois) => (float[] y) { y = MaxRoiPool <pooled_shape = [2, 3]> (x, rois) }`;
+    expect(shapeOf(text, "y", {}, 22)).toBe("R, 6, 2, 3");
   });
 });
 

@@ -1,4 +1,4 @@
-import { int } from "../../src/graph/attribute.js";
+import { float, int } from "../../src/graph/attribute.js";
 import { between, type OpCase, x } from "./case.js";
 
 const vectors = [x([3], 2), x([3], 3), x([3], 4), between(0.5, 1, [3])];
@@ -13,5 +13,16 @@ export const cases: readonly OpCase[] = [
     attributes: { training_mode: int(1) },
     inputs: [x([2, 3, 4, 5]), ...vectors],
     outputs: 3,
+    // Sums of terms around 1 that nearly cancel, in float32 there and in double precision here.
+    absolute: 1e-6,
+  },
+  {
+    op: "BatchNormalization",
+    opset: 14,
+    name: "training_mode, epsilon and momentum given",
+    attributes: { training_mode: int(1), epsilon: float(0.125), momentum: float(0.5) },
+    inputs: [x([1, 3, 8]), ...vectors],
+    outputs: 3,
+    absolute: 1e-6,
   },
 ];

@@ -42,4 +42,6 @@ export const cases: readonly OpCase[] = [
   cast("scalar", scalar(5), "int32"),
   { op: "CastLike", opset: [15, 19, 21, 23, 24, 25], name: "int64 as float32", inputs: [i64(1, 2, 3), x([2])] },
   { op: "CastLike", opset: 19, name: "float32 as bool", inputs: [floats, of("bool", [1])] },
+  { op: "BitCast", opset: 26, name: "float32 as int32", attributes: { to: int(6) }, inputs: [floats], macs: 0 },
+  { op: "BitCast", opset: 26, name: "int64 as double", attributes: { to: int(11) }, inputs: [i64(1, -2)] },
 ];

@@ -1,5 +1,5 @@
 import { int, ints, string } from "../../src/graph/attribute.js";
-import { f0, type OpCase, of, x } from "./case.js";
+import { f0, f32, type OpCase, of, x } from "./case.js";
 
 const all = [7, 11, 22] as const;
 
@@ -103,5 +103,41 @@ export const cases: readonly OpCase[] = [
       of("int32", [1, 2, 3]),
     ],
     macs: 3 * 4 * 18,
+  },
+  {
+    op: "FusedConv",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "activation, and a residual that is added",
+    attributes: { pads: ints([1, 1, 1, 1]), activation: string("Relu") },
+    inputs: [x([1, 3, 4, 5]), x([2, 3, 3, 3]), x([2]), x([1, 2, 4, 5])],
+    macs: 40 * 27,
+  },
+  {
+    op: "QLinearConv",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "channels last, groups, a scale per filter",
+    attributes: { channels_last: int(1), group: int(2), pads: ints([1, 0, 0, 1]) },
+    inputs: [
+      of(
+        "uint8",
+        Array.from({ length: 80 }, (_, i) => i * 3),
+        [1, 5, 4, 4],
+      ),
+      f0(0.1),
+      of("uint8", [10], []),
+      of(
+        "uint8",
+        Array.from({ length: 48 }, (_, i) => i * 4),
+        [6, 2, 2, 2],
+      ),
+      f32(0.05, 0.1, 0.02, 0.03, 0.2, 0.01),
+      of("uint8", [100, 100, 100, 100, 100, 100]),
+      f0(0.3),
+      of("uint8", [20], []),
+      of("int32", [1, 2, 3, 4, 5, 6]),
+    ],
+    macs: 5 * 4 * 6 * 8,
   },
 ];

@@ -81,4 +81,23 @@ export const cases: readonly OpCase[] = [
   { op: "FastGelu", domain: "com.microsoft", opset: 17, name: "no bias", inputs: [wide], ...approximated },
   { op: "FastGelu", domain: "com.microsoft", opset: 17, name: "bias", inputs: [wide, x([4])], ...approximated },
   { op: "Identity", opset: 21, name: "content of a scalar", inputs: [scalar(7)] },
+  {
+    op: "QuickGelu",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "default alpha",
+    inputs: [between(-4, 4, [2, 3, 5])],
+    macs: 0,
+    absolute: 1e-6,
+  },
+  {
+    op: "QuickGelu",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "alpha",
+    attributes: { alpha: float(0.5) },
+    inputs: [between(-4, 4, [2, 3])],
+    absolute: 1e-6,
+  },
+  { op: "BiasGelu", domain: "com.microsoft", opset: 17, name: "bias", inputs: [between(-4, 4, [2, 3, 5]), x([5])], absolute: 1e-6 },
 ];

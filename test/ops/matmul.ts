@@ -1,12 +1,5 @@
 import { float, int } from "../../src/graph/attribute.js";
-import { f0, i64, type OpCase, of, x } from "./case.js";
-
-const bytes = (dims: readonly number[]) =>
-  of(
-    "uint8",
-    Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => (i * 11) % 256),
-    dims,
-  );
+import { i64, type OpCase, of, x } from "./case.js";
 
 export const cases: readonly OpCase[] = [
   { op: "MatMul", opset: [7, 9, 13], name: "matrices", inputs: [x([2, 3]), x([3, 4])], macs: 24 },
@@ -24,20 +17,6 @@ export const cases: readonly OpCase[] = [
   { op: "MatMul", opset: 13, name: "integers", inputs: [of("int32", [1, -2, 3, 4], [2, 2]), of("int32", [5, 6, -7, 8], [2, 2])] },
   { op: "MatMul", opset: 13, name: "int64 vectors", inputs: [i64(1, 2, 3), i64(4, 5, 6)] },
   {
-    op: "MatMulInteger",
-    opset: 10,
-    name: "zero points",
-    inputs: [bytes([2, 3]), bytes([3, 4]), of("uint8", [2], []), of("uint8", [3], [])],
-    macs: 24,
-  },
-  {
-    op: "QLinearMatMul",
-    opset: [10, 21],
-    name: "uint8",
-    inputs: [bytes([2, 3]), f0(0.1), of("uint8", [2], []), bytes([3, 4]), f0(0.2), of("uint8", [3], []), f0(0.4), of("uint8", [7], [])],
-    macs: 24,
-  },
-  {
     op: "FusedMatMul",
     domain: "com.microsoft",
     opset: 17,
@@ -47,4 +26,38 @@ export const cases: readonly OpCase[] = [
     macs: 4 * 2 * 5 * 3,
   },
   { op: "FusedMatMul", domain: "com.microsoft", opset: 17, name: "transB", attributes: { transB: int(1) }, inputs: [x([2, 3]), x([5, 3])] },
+  {
+    op: "FusedMatMul",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "transBatchA and transA: the first axis goes behind the batch",
+    attributes: { transBatchA: int(1), transA: int(1) },
+    inputs: [x([2, 4, 3]), x([4, 2, 5])],
+    macs: 4 * 3 * 2 * 5,
+  },
+  {
+    op: "FusedMatMul",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "transBatchB of rank 4",
+    attributes: { transBatchB: int(1), transB: int(1) },
+    inputs: [x([2, 3, 4, 5]), x([6, 2, 3, 5])],
+    macs: 2 * 3 * 4 * 6 * 5,
+  },
+  {
+    op: "FusedMatMul",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "transBatchB without transB",
+    attributes: { transBatchB: int(1) },
+    inputs: [x([2, 3, 4, 5]), x([5, 2, 3, 6])],
+  },
+  {
+    op: "TransposeMatMul",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "transB",
+    attributes: { transB: int(1) },
+    inputs: [x([2, 3]), x([5, 3])],
+  },
 ];

@@ -30,4 +30,7 @@ export const cases: readonly OpCase[] = [
   { op: "LpNormalization", opset: [7, 22], name: "axis 1", attributes: { axis: int(1) }, inputs: [x([2, 3, 4])] },
   { op: "LRN", opset: [7, 13], name: "size 3", attributes: { size: int(3) }, inputs: [x([2, 5, 3, 3])] },
   { op: "MeanVarianceNormalization", opset: [9, 13], name: "axes 2, 3", attributes: { axes: ints([2, 3]) }, inputs: [x([2, 3, 4, 5])] },
+  { op: "LayerNormalization", opset: [11, 16], name: "ONNX Runtime's own", inputs: [x([2, 3, 4]), x([4]), x([4])], outputs: 3, macs: 0 },
+  { op: "SimplifiedLayerNormalization", opset: [13, 17], name: "last axis", inputs: [x([2, 3, 4]), x([4])], outputs: 2, macs: 0 },
+  { op: "SimplifiedLayerNormalization", opset: 17, name: "two axes", attributes: { axis: int(1) }, inputs: [x([2, 3, 4]), x([3, 4])] },
 ];

@@ -10,4 +10,11 @@ export const cases: readonly OpCase[] = [
     attributes: { axis: int(0) },
     inputs: [of("int64", [0, 2, 1, 3], [2, 2]), scalar(5), of("int64", [0, 1])],
   },
+  {
+    op: "OneHot",
+    opset: 11,
+    name: "a middle axis, indices counted from the back and out of range",
+    attributes: { axis: int(1) },
+    inputs: [of("int64", [0, -1, 2, 7, -4, 1], [3, 2]), scalar(3), f32(-1, 2)],
+  },
 ];

@@ -43,4 +43,22 @@ export const cases: readonly OpCase[] = [
   { op: "DequantizeLinear", opset: 21, name: "int4 weights", inputs: [of("int4", [-8, 7, 3, -1]), f0(0.5), of("int4", [1], [])] },
   { op: "DequantizeLinear", opset: 13, name: "int32 bias", inputs: [of("int32", [-800, 70000]), f0(0.5)] },
   { op: "DynamicQuantizeLinear", opset: 11, name: "three outputs", inputs: [X], outputs: 3 },
+  {
+    op: "QuantizeLinear",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "per channel, int16",
+    attributes: { axis: int(1) },
+    inputs: [X, f32(0.02, 0.05, 0.1), of("int16", [0, 5, -5])],
+  },
+  { op: "QuantizeLinear", domain: "com.microsoft", opset: 17, name: "no zero point", inputs: [X, f0(0.05)] },
+  { op: "DequantizeLinear", domain: "com.microsoft", opset: 17, name: "one scale", inputs: [quantised, f0(0.03), of("uint8", [100], [])] },
+  {
+    op: "DequantizeLinear",
+    domain: "com.microsoft",
+    opset: 17,
+    name: "per channel",
+    attributes: { axis: int(0) },
+    inputs: [weights, f32(0.02, 0.05), of("int8", [3, -3])],
+  },
 ];

@@ -5,6 +5,7 @@ import { foldBatchNorm } from "../../src/passes/fold-batch-norm.js";
 import { runPass } from "../../src/passes/run-pass.js";
 import { FoldedWeights } from "../../src/score/folded-weights.js";
 import { modelOf } from "../support/build.js";
+import { fusedModel } from "../support/proven.js";
 
 const norm = (c: number, p = "") =>
   `float[${c}] g${p} = {...}, float[${c}] b${p} = {...}, float[${c}] m${p} = {...}, float[${c}] v${p} = {...}`;
@@ -113,6 +114,41 @@ test("weights are followed through Transpose and DequantizeLinear", () => {
     [1, 2],
     [1.5, 2],
     [8, 10],
+  ]);
+});
+
+const QUANTISED = `uint8[3, 2] q = {1, 2, 3, 4, 5, 6}, float[3] s = {1.0, 0.5, 2.0}, uint8[3] z = {0, 4, 7}, float one = {1.0}, uint8 zero = {0}, uint8[3, 2] u = {...}`;
+test.each([
+  ["QLinearConv", "x = QLinearConv (c, one, zero, q4, s, z, one, zero)", "uint8[3, 2, 1, 1] q4 = {1, 2, 3, 4, 5, 6}", "q4:0"],
+  ["QGemm", "x = com.microsoft.QGemm <transB = 1> (r, one, zero, q, s, z, , one, zero)", "", "q:0"],
+  ["QLinearMatMul", "x = QLinearMatMul (r, one, zero, t, s, z, one, zero)", "uint8[2, 3] t = {1, 3, 5, 2, 4, 6}", "t:1"],
+])("weights of %s are the real numbers that they stand for", (op, body, extra, name) => {
+  const isConv = op === "QLinearConv";
+  const tail = isConv
+    ? "y = QLinearConv (x, one, zero, v, one, zero, one, zero)"
+    : "y = QLinearMatMul (x, one, zero, u, one, zero, one, zero)";
+  const input = isConv ? "uint8[N, 2, 4, 4] c" : "uint8[N, 2] r";
+  const { group, weights } = open(
+    fusedModel(`g (${input}) => (uint8[] y) <${QUANTISED}, uint8[2, 3, 1, 1] v = {...}${extra ? `, ${extra}` : ""}> { ${body} ${tail} }`),
+    name,
+  );
+  const real = [
+    [1, 2],
+    [-0.5, 0],
+    [-4, -2],
+  ];
+  expect(rounded(weights.producers(group)[0]?.vectors ?? [])).toEqual(real);
+});
+
+test("weights in blocks take the scale of their block", () => {
+  const { group, weights } = open(
+    fusedModel(`g (float[N, 3] x) => (float[] y) <float[3, 4] a = {...}, int4[4, 2] q = {1, 2, 3, 4, 5, 6, 7, -8}, float[2, 2] s = {1.0, 0.5, 2.0, 4.0}, int4[2, 2] z = {0, 1, 2, 3}, float[2, 3] u = {...}> {
+    h = MatMul (x, a) w = DequantizeLinear <axis = 0, block_size = 2> (q, s, z) c = MatMul (h, w) y = MatMul (c, u) }`),
+    "q:1",
+  );
+  expect(rounded(weights.producers(group)[0]?.vectors ?? [])).toEqual([
+    [1, 3, 6, 10],
+    [0.5, 1.5, 12, -44],
   ]);
 });
 

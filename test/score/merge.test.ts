@@ -6,6 +6,7 @@ import { print } from "../../src/graph/print.js";
 import { applyMerges } from "../../src/score/merge.js";
 import { mergeObstacle } from "../../src/score/similar-obstacles.js";
 import { modelOf } from "../support/build.js";
+import { fusedModel } from "../support/proven.js";
 
 const merged = (model: Model, ...merges: { group: string; from: number; into: number; scale: number }[]) =>
   applyMerges(model, merges, findGroups(model));
@@ -104,4 +105,21 @@ test("channels whose places are permuted behind a Flatten are not merged, and a 
     }`);
   const found = findGroups(plain);
   expect(mergeObstacle(found.groups[0] as (typeof found.groups)[number], found)).toBeUndefined();
+});
+
+test("dims of Q and K are multiplied by each other: no outgoing weight makes up for one, bias or not", () => {
+  const attention = (bias: string) =>
+    fusedModel(`g (float[N,5,6] x) => (float[N,5,3] y) < float[6,8] wq = {...}, float[6,8] wk = {...}, float[6,8] wv = {...}, float[24] b = {...}, float[8,3] o = {...} > {
+      q = MatMul (x, wq) k = MatMul (x, wk) v = MatMul (x, wv)
+      a = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v${bias})
+      y = MatMul (a, o) }`);
+  for (const bias of ["", ", b"]) {
+    const coupling = findGroups(attention(bias));
+    const obstacles = coupling.groups.map((g) => [g.name, mergeObstacle(g, coupling)]);
+    expect(obstacles).toEqual([
+      ["wq:1", undefined],
+      ["wq:1/2", expect.stringContaining("MultiHeadAttention")],
+      ["wv:1", undefined],
+    ]);
+  }
 });

@@ -5,7 +5,15 @@ import { findGroups } from "../../src/graph/coupling/groups.js";
 import { type PruningPlan, parsePlan, printPlan, resolvePlan } from "../../src/score/plan.js";
 import { modelOf } from "../support/build.js";
 
-const plan = (over: Partial<PruningPlan> = {}): PruningPlan => ({ format: 1, model: "", remove: {}, merges: [], why: {}, ...over });
+const plan = (over: Partial<PruningPlan> = {}): PruningPlan => ({
+  format: 1,
+  model: "",
+  remove: {},
+  untied: [],
+  merges: [],
+  why: {},
+  ...over,
+});
 
 /** A layer of 6, and heads × dims of 2 × 3 in one weight, and a grouped convolution would need balance: see `grouped`. */
 const coupling = () =>

@@ -2,20 +2,24 @@
  * Seeded random models for the fuzz test: chains and branches of ops that move, tie, split and sum channels, in the
  * spellings of different exporters and opsets. Small extents with many divisors, so that factors meet in odd ways.
  *
- * Everything is decided by the seed. The moves themselves are in random-ops.ts, random-blocks.ts, random-computed.ts and
- * random-architectures.ts.
+ * Everything is decided by the seed. The moves themselves are in random-ops.ts, random-blocks.ts, random-computed.ts,
+ * random-bodies.ts, random-sizes.ts and random-architectures.ts.
  */
 import { random } from "../../src/graph/random.js";
 import { architectures } from "./random-architectures.js";
 import { blocks } from "./random-blocks.js";
+import { bodies } from "./random-bodies.js";
 import { computed } from "./random-computed.js";
 import { ops } from "./random-ops.js";
+import { sizes } from "./random-sizes.js";
 import type { Recipe, RecipeNode } from "./recipe.js";
 
 /** Values larger than this are left alone: the point is structure, not size. */
 const LARGEST = 4000;
 /** Each move as often as its table says. */
-const moves = [...ops, ...blocks, ...computed, ...architectures].flatMap(([move, times]) => new Array(times).fill(move) as (typeof move)[]);
+const moves = [...ops, ...blocks, ...computed, ...bodies, ...sizes, ...architectures].flatMap(
+  ([move, times]) => new Array(times).fill(move) as (typeof move)[],
+);
 const OPSETS = [11, 13, 17, 18, 21, 23] as const;
 
 export function randomRecipe(seed: number): Recipe {
@@ -143,14 +147,28 @@ export class Builder {
   op(op: string, inputs: readonly string[], shape?: readonly number[], attributes = ""): string {
     return this.ops(op, inputs, [shape], attributes)[0] as string;
   }
-  ops(op: string, inputs: readonly string[], shapes: readonly (readonly number[] | undefined)[], attributes = ""): string[] {
+  ops(
+    op: string,
+    inputs: readonly string[],
+    shapes: readonly (readonly number[] | undefined)[],
+    attributes = "",
+    captures: readonly string[] = [],
+  ): string[] {
     const outputs = shapes.map(() => `v${this.#count++}`);
     outputs.forEach((o, i) => {
       const s = shapes[i];
       if (s) this.#shapes.set(o, s);
     });
-    this.#nodes.push({ op, inputs, outputs, attributes });
+    this.#nodes.push({ op, inputs, outputs, attributes, captures });
     return outputs;
+  }
+
+  /** A name of its own for something inside a body. */
+  inner(base: string): string {
+    return `${base}_${this.#count++}`;
+  }
+  get firstInput(): string {
+    return this.#inputs[0] as string;
   }
 
   /** A size operand: an attribute before `since`, an input after. */
@@ -215,7 +233,7 @@ export class Builder {
 
   /** Sums channels of every value nobody reads into outputs, in one of several ways, so that they are free to leave. */
   finish(): Recipe {
-    const read = new Set(this.#nodes.flatMap((n) => n.inputs));
+    const read = new Set(this.#nodes.flatMap((n) => [...n.inputs, ...(n.captures ?? [])]));
     const leaves = [...new Set(this.live)].filter((v) => !read.has(v));
     // Some values leave as they are: what they are made of must stay whole.
     const taps = this.chance(0.15) ? [this.of(this.live)].filter((v) => !this.#inputs.includes(v)) : [];

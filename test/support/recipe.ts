@@ -9,6 +9,13 @@ export interface RecipeNode {
   readonly outputs: readonly string[];
   /** As in ONNX text, without the angle brackets: "axis = 1". */
   readonly attributes: string;
+  /** Values that its bodies read from around it. */
+  readonly captures?: readonly string[];
+}
+
+/** All values a node reads. */
+function readsOf(n: RecipeNode): readonly string[] {
+  return [...n.inputs, ...(n.captures ?? [])];
 }
 
 export interface Recipe {
@@ -28,7 +35,7 @@ export interface Recipe {
 
 /** The recipe as ONNX text. */
 export function textOf(r: Recipe): string {
-  const used = new Set(r.nodes.flatMap((n) => n.inputs));
+  const used = new Set(r.nodes.flatMap(readsOf));
   const type = (v: string) => {
     const shape = r.shapes.get(v) as readonly number[];
     const isImage = r.dynamicSpace && shape.length === 4 && r.inputs.includes(v);
@@ -66,7 +73,7 @@ function pruned(r: Recipe): Recipe {
   for (const n of [...r.nodes].reverse()) {
     if (!n.outputs.some((o) => need.has(o))) continue;
     nodes.unshift(n);
-    for (const i of n.inputs) need.add(i);
+    for (const i of readsOf(n)) need.add(i);
   }
   return { ...r, nodes, inputs: r.inputs.filter((i) => need.has(i)) };
 }
@@ -75,11 +82,13 @@ function pruned(r: Recipe): Recipe {
 function* withoutNode(r: Recipe, at: number): Iterable<Recipe> {
   const node = r.nodes[at] as RecipeNode;
   const later = r.nodes.slice(at + 1);
-  const read = new Set([...later.flatMap((n) => n.inputs), ...r.outputs]);
+  const read = new Set([...later.flatMap(readsOf), ...r.outputs]);
   const wanted = node.outputs.filter((o) => read.has(o));
   const key = (v: string) => r.shapes.get(v)?.join(",");
   // Shape arithmetic has no shape in a recipe and is only dropped with its readers.
   if (wanted.some((o) => !r.shapes.has(o) || r.outputs.includes(o))) return;
+  // The text of a body has the name of what it captures.
+  if (wanted.some((o) => later.some((n) => n.captures?.includes(o)))) return;
   const older = [...r.inputs, ...r.nodes.slice(0, at).flatMap((n) => n.outputs)];
   const renamed = (by: ReadonlyMap<string, string>, inputs: readonly string[]): Recipe =>
     pruned({

@@ -10,8 +10,9 @@ import { openRunner } from "../../src/runtime/provider.js";
 import type { Runner } from "../../src/runtime/runner.js";
 import { checkEquality, toleranceOf } from "../../src/verify/equality.js";
 import { randomFeeds } from "../../src/verify/feeds.js";
-import { checkInterface, requireEquality, requireLoads } from "../../src/verify/verify.js";
+import { checkInterface, checkLoads, requireEquality, requireLoads } from "../../src/verify/verify.js";
 import { modelOf } from "../support/build.js";
+import { fusedModel } from "../support/proven.js";
 
 let runner: Runner;
 beforeAll(async () => {
@@ -118,5 +119,26 @@ describe("the other checks", () => {
     const good = { level: "basic", ok: true, maxRel: 1e-7 };
     expect(() => requireLoads([good])).not.toThrow();
     expect(() => requireLoads([good, { level: "all", ok: false, maxRel: 0.5 }])).toThrow(/"all"/);
+  });
+});
+
+describe("checkLoads", () => {
+  // ONNX Runtime fuses the product with a 4-bit weight, and then quantises h on the way.
+  const approximated =
+    fusedModel(`g (float[4, 8] x) => (float[4, 3] y) <float[8, 32] a = {...}, int4[32, 3] q = {...}, float[2, 3] s = {...}> {
+    h = MatMul (x, a) w = DequantizeLinear <axis = 0, block_size = 16> (q, s) y = MatMul (h, w) }`);
+  const plain = fusedModel(`g (float[4, 8] x) => (float[4, 3] y) <float[8, 3] a = {...}> { y = MatMul (x, a) }`);
+
+  it("lets ONNX Runtime's optimiser change the result as much as it changes the original", async () => {
+    const loads = await checkLoads(runner, approximated, randomFeeds(approximated, 1), approximated);
+    expect(loads.map((l) => l.level)).toEqual(["disabled", "basic", "extended", "all"]);
+    expect(loads.every((l) => l.ok)).toBe(true);
+    expect(Math.max(...loads.map((l) => l.maxRel))).toBeGreaterThan(1e-3);
+  });
+
+  it("does not where the original stays as it is", async () => {
+    const loads = await checkLoads(runner, approximated, randomFeeds(approximated, 1), plain);
+    expect(loads.map((l) => l.ok)).toEqual([true, true, false, false]);
+    expect(() => requireLoads(loads)).toThrow(/times as much as the original/);
   });
 });

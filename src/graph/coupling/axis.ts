@@ -216,11 +216,18 @@ export class AxisSystem {
   #sumOfFamilies(r: AxisNode, parts: readonly AxisNode[]): AxisNode {
     const lead = parts.find((p) => this.#isDependent(p)) as AxisNode;
     const { rows, parts: members } = lead.form as { parts: readonly Axis[]; rows: Axis };
+    this.#collapseOthers(parts, rows);
     return this.family(
       members.map((_, b) => this.sum(parts.map((p) => this.inRow(p, rows, b)))),
       rows,
       r.origin,
     ) as AxisNode;
+  }
+
+  /** Parts that depend on other rows than these would depend on every pair of both: too many to follow. */
+  #collapseOthers(parts: readonly AxisNode[], rows: Axis): void {
+    for (const p of parts)
+      if (this.#isDependent(p) && !this.dependsOn(p, rows)) this.collapse(p, { text: "its parts depend on different axes" });
   }
 
   #productOfFamilies(r: AxisNode, factors: readonly AxisNode[], at: number): AxisNode {
@@ -233,6 +240,7 @@ export class AxisSystem {
       this.collapse(lead, { text: "it is flattened outside its rows" });
       return this.prod(factors, r.origin) as AxisNode;
     }
+    this.#collapseOthers(factors.slice(place + 1), rows);
     if (place < 0)
       return this.family(
         members.map((_, b) => this.prod(factors.map((f) => this.inRow(f, rows, b)))),
@@ -264,6 +272,7 @@ export class AxisSystem {
   #dependentProduct(sizes: readonly number[], make: (size: number, depth: number) => Axis, depth = 0): { axes: Axis[]; whole: Axis } {
     const [size = 1, ...rest] = sizes;
     const rows = make(size, depth);
+    if (rest.length > 0) this.#clans.markSwitch((rows as AxisNode).clan);
     if (rest.length === 0) return { axes: [rows], whole: rows };
     const inside = this.singles(rows).map((e) => ({ e, ...this.#dependentProduct(rest, make, depth + 1) }));
     const axes = rest.map((_, k) =>
@@ -279,6 +288,7 @@ export class AxisSystem {
   /** Rows × an axis of extent `size` in each row: the dependent axis, and the flattened product. */
   dependent(rows: Axis, size: number, origin: string): { readonly inner: Axis; readonly whole: Axis } {
     const clan = this.#clans.create();
+    this.#clans.markSwitch(this.#normal(rows).clan);
     const each = this.singles(rows);
     const members = each.map(() => this.#birth(size, origin, clan));
     return {
@@ -443,8 +453,14 @@ export class AxisSystem {
     work.push([family, other]);
   }
 
+  /** Makes a free atom depend on `rows`: in every row it has other choices. false, and nothing done, where it cannot. */
+  depend(a: Axis, rows: Axis): boolean {
+    const [atom, r] = [this.#normal(a), this.#normal(rows)];
+    return atom.form === undefined && this.#lift(atom, r, atom.id === r.id ? r : undefined);
+  }
+
   /** Makes every free atom of `term` depend on `rows`; false where it holds indices that cannot. */
-  #lift(term: AxisNode, rows: AxisNode, family: AxisNode): boolean {
+  #lift(term: AxisNode, rows: AxisNode, family: AxisNode | undefined): boolean {
     const leaves = new Set<AxisNode>();
     const stack: Axis[] = [term];
     while (stack.length > 0) {

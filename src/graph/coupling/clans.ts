@@ -16,5 +16,15 @@ export class Clans {
     const p = this.root(x);
     const q = this.root(y);
     this.#parent[Math.max(p, q)] = Math.min(p, q);
+    if (this.#switches.has(p) || this.#switches.has(q)) this.#switches.add(Math.min(p, q));
+  }
+
+  /** Clans whose choices switch whole rows of others: the groups of a convolution, heads. */
+  readonly #switches = new Set<number>();
+  markSwitch(clan: number): void {
+    this.#switches.add(this.root(clan));
+  }
+  isSwitch(clan: number): boolean {
+    return this.#switches.has(this.root(clan));
   }
 }

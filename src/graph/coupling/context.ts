@@ -1,5 +1,6 @@
 /** What an op's axis rule may say: the vocabulary of equations. */
 import type { Dim } from "../dim.js";
+import type { Graph } from "../graph.js";
 import type { OpContext } from "../op.js";
 import type { Axis } from "./axis.js";
 
@@ -56,8 +57,13 @@ export interface AxisContext extends OpContext {
    * oracle gathers here, and weights on these axes are consumers.
    */
   contract(...slots: readonly Slot[]): void;
-  /** Every index of `a` is read by position: the rows that stay keep equally many indices of `a`. `why` names the constraint. */
-  balance(a: Axis, why: string): void;
-  /** Freezes every axis of every input and output. */
+  /** The rows that stay keep equally many indices of what depends on them, and all `axes` as many as each other. `why` names the constraint. */
+  balance(axes: readonly Axis[], why: string): void;
+  /**
+   * Types `graph`, a subgraph of the node, whose inputs have the axes of `inputs` (undefined: nothing is known of one).
+   * Returns the axes of its outputs; undefined where a rank is unknown, and everywhere when the body contradicts itself.
+   */
+  body(graph: Graph, inputs: readonly (readonly Axis[] | undefined)[]): readonly (readonly Axis[] | undefined)[];
+  /** Freezes every axis of every input and output, and of everything in the node's subgraphs. */
   barrier(why: string): void;
 }

@@ -1,12 +1,14 @@
 /** Types every axis of a model by its ops' equations: the driver of OpSpec.axes. */
-import { isKnown } from "../dim.js";
-import { captures, type Model, type Node, type Value } from "../graph.js";
+import { type Dim, isKnown } from "../dim.js";
+import { everyGraph, everyNode, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { infer, type Types } from "../infer.js";
 import type { OpContext, OpSpec } from "../op.js";
 import { NEWEST_OPSETS } from "../ops/index.js";
 import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
+import { type Chain, findChains } from "./chains.js";
 import type { AxisContext, Slot } from "./context.js";
-import { settleFamilies, type TypedTensor } from "./families.js";
+import { settleFamilies, spreadProducts, type TypedTensor } from "./families.js";
+import { isMeasure, isShapeArithmetic, type Measured, Measures, Rulers } from "./measures.js";
 
 /** A sum over axes of a node's inputs: one record per summed label. */
 export interface Contraction {
@@ -21,7 +23,7 @@ export interface Balance {
   readonly why: string;
 }
 
-/** The typing of one model: axes of every value of the main graph. Valid while the model is not changed. */
+/** The typing of one model: axes of every value of the main graph and of its subgraphs. Valid while the model is not changed. */
 export interface Typing {
   readonly model: Model;
   readonly types: Types;
@@ -34,6 +36,11 @@ export interface Typing {
   allAxes(): Iterable<Axis>;
   readonly contractions: readonly Contraction[];
   readonly balances: readonly Balance[];
+  /** Nodes that are typed together, as a permutation of one axis; what lies between them has no axes of its own. */
+  readonly chains: readonly Chain[];
+  /** What shape arithmetic is computed from, and where extents can be read. */
+  readonly measures: Measures;
+  readonly rulers: Rulers;
   /** Nodes that no rule covers, with the reason. */
   readonly barriers: ReadonlyMap<Node, string>;
 }
@@ -41,16 +48,19 @@ export interface Typing {
 /**
  * Infers which axes of `model` are one and the same.
  *
- * One pass in topological order; near linear in nodes and axes. Graph inputs and outputs, unknown ops, values captured
- * by subgraphs, and axes that an op mixes (normalised, reduced, convolved over) are frozen with their reasons.
+ * One pass in topological order, bodies where their node stands; near linear in nodes and axes. Graph inputs and outputs,
+ * unknown ops, and axes that an op mixes (normalised, reduced, convolved over) are frozen with their reasons. A value that a
+ * body captures is an ordinary value there.
  */
 export function couple(model: Model, types: Types = infer(model)): Typing {
   const system = new AxisSystem();
   const valueAxes = new Map<Value, readonly Axis[]>();
   const useAxes = new Map<Node, Map<number, readonly Axis[]>>();
   const contractions: Contraction[] = [];
-  const balanced: { readonly axis: Axis; readonly node: Node | undefined; readonly why: string }[] = [];
+  const balanced: { readonly axes: readonly Axis[]; readonly node: Node | undefined; readonly why: string }[] = [];
   const barriers = new Map<Node, string>();
+  /** Bodies without types: all they touch is kept whole, and nothing in them is rewritten. */
+  const opaque = new Set<Node>();
   const graph = model.graph;
 
   const fresh = (value: Value): readonly Axis[] | undefined => {
@@ -83,9 +93,21 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     return axes;
   };
 
-  for (const node of graph.nodes) {
+  // What a body returns keeps its name, which a chain that leaves would take along.
+  const chains = [...everyGraph(graph)].flatMap((g) => findChains(g, types).filter((c) => g === graph || !c.output.isOutput));
+  const chainOf = new Map(chains.flatMap((c) => c.nodes.map((n) => [n, c] as const)));
+  const typeNode = (node: Node): void => {
     const outputs = node.outputs;
-    if (outputs.every((o) => !o || o.constant !== undefined)) continue;
+    const chain = chainOf.get(node);
+    if (chain) {
+      node.inputs.forEach((v, i) => {
+        if (i > 0 && v)
+          for (const a of axesOfInput(node, i) ?? []) system.pin(a, { text: `${node.opType} reads sizes from it`, node: node.label });
+      });
+      if (node === chain.nodes.at(-1)) valueAxes.set(chain.output, permuted(system, axesOf(chain.input) ?? [], chain));
+      return;
+    }
+    if (outputs.every((o) => !o || o.constant !== undefined)) return;
     // Shape arithmetic says how long axes are, not what they hold: it couples nothing (slice.ts rewrites it).
     if (isShapeArithmetic(node, types)) {
       for (const o of outputs) {
@@ -100,7 +122,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       const tables = isMeasure(node) ? [] : node.inputs.filter((v) => v?.constant && !isTypedPerUse(v));
       for (const v of tables)
         for (const a of (v && axesOf(v)) ?? []) system.pin(a, { text: "shape arithmetic looks it up", node: node.label });
-      continue;
+      return;
     }
     const spec = types.spec(node);
     const at: Reason = { text: "", node: node.label };
@@ -110,13 +132,12 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
         for (const a of axesOfInput(node, i) ?? []) system.pin(a, { ...at, text: why });
       });
       for (const o of outputs) if (o) for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: why });
+      for (const body of node.subgraphs()) freezeBody(body, { ...at, text: why });
     };
     const why = whyOpaque(node, spec, types, model.opsets.get(node.domain) ?? 1);
     if (why) {
       freezeAll(why);
-      for (const v of captures(node))
-        for (const a of axesOf(v) ?? []) system.pin(a, { ...at, text: `a subgraph of ${node.opType} reads it` });
-      continue;
+      return;
     }
     const base = types.context(node);
     let blocked = false;
@@ -166,9 +187,10 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
         }
         contractions.push({ node, slots });
       },
-      balance: (a, text) => {
-        balanced.push({ axis: a, node, why: text });
+      balance: (axes, text) => {
+        balanced.push({ axes, node, why: text });
       },
+      body: (body, inputs) => typeBody(body, inputs, at),
       barrier: (text) => {
         blocked = true;
         freezeAll(text);
@@ -189,20 +211,87 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
         for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: `the rule for ${node.opType} leaves output "${o.name}" open` });
       nameOrigins(valueAxes.get(o), o);
     }
-  }
+  };
 
+  const freezeBody = (body: Graph, why: Reason) => {
+    for (const v of [...body.inputs, ...body.outputs]) for (const a of axesOf(v) ?? []) system.pin(a, why);
+    for (const node of everyNode(body)) {
+      opaque.add(node);
+      const touched = [...node.inputs.map((_, i) => axesOfInput(node, i)), ...node.outputs.map((o) => o && axesOf(o))];
+      for (const axes of touched) for (const a of axes ?? []) system.pin(a, why);
+    }
+  };
+
+  const typeBody: (body: Graph, ...rest: [Parameters<AxisContext["body"]>[1], Reason]) => ReturnType<AxisContext["body"]> = (
+    body,
+    inputs,
+    at,
+  ) => {
+    body.inputs.forEach((v, i) => {
+      const given = inputs[i];
+      const shape = types.shape(v);
+      // A state that changes its extent on the way round has another one inside.
+      const fits = (a: Axis | undefined, d: Dim) => a !== undefined && given?.length === shape?.length && a.size === d;
+      const why: Reason = { ...at, text: `the extents of "${v.name}" inside a body are not those it is given` };
+      for (const [k, a] of (given ?? []).entries()) if (!fits(a, shape?.[k] ?? "")) system.pin(a, why);
+      if (shape)
+        valueAxes.set(
+          v,
+          shape.map((d, k) => (fits(given?.[k], d) ? (given?.[k] as Axis) : system.fixed(d, `${v.name}:${k}`, why))),
+        );
+    });
+    const contradiction = types.contradiction(body);
+    if (contradiction) {
+      freezeBody(body, { ...at, text: `a body contradicts the shapes it is given: ${contradiction.message}` });
+      return body.outputs.map(() => undefined);
+    }
+    for (const node of body.nodes) typeNode(node);
+    return body.outputs.map((o) => {
+      // ONNX Runtime refuses such a body; the slicer leaves what it returns as it is.
+      if (o.graph !== body) for (const a of axesOf(o) ?? []) system.pin(a, { ...at, text: `a body returns "${o.name}" as it is` });
+      return axesOf(o);
+    });
+  };
+
+  for (const node of graph.nodes) typeNode(node);
+
+  const measures = new Measures(types);
+  const pinAll = (measured: readonly Measured[], why: Reason) => {
+    for (const { value, axis } of measured) {
+      const a = axesOf(value)?.[axis];
+      if (a) system.pin(a, { node: value.uses().find((u) => isMeasure(u.node))?.node.label, ...why });
+    }
+  };
   /** Pins the axes whose extents shape arithmetic puts into `value`. */
   const pinMeasured = (value: Value, text: string) => {
-    const stack: Value[] = [value];
-    const seen = new Set<Node>();
-    while (stack.length > 0) {
-      const node = (stack.pop() as Value).producer;
-      if (!node || seen.has(node) || !isShapeArithmetic(node, types)) continue;
-      seen.add(node);
-      const [measured] = node.inputs;
-      if (isMeasure(node) && measured) {
-        for (const a of axesOf(measured) ?? []) system.pin(a, { text, node: node.label });
-      } else for (const v of node.inputs) if (v) stack.push(v);
+    pinAll(measures.of(value).flat(), { text });
+  };
+
+  /**
+   * A size of symbols that changes with a free axis is written anew from the extents its symbols name (slice.ts). Where no
+   * place in the model has one of them, the axis stays.
+   */
+  const rulers = new Rulers(graph, types);
+  const isWhole = ({ value, axis }: Measured) => system.reason(axesOf(value)?.[axis] as Axis) !== undefined;
+  const pinUntold = (node: Node, sizes: readonly number[]) => {
+    const at = (d: Dim): Reason => ({
+      text: `${node.opType} has a size that changes with it, and ${d} in it cannot be told`,
+      node: node.label,
+    });
+    for (const k of sizes) {
+      const v = node.inputs[k];
+      const content = (v && types.content(v)) ?? [];
+      const measured = v ? measures.of(v) : [];
+      content.forEach((d, e) => {
+        if (!rulers.canTell(d, node, isWhole)) pinAll(measured[e] ?? [], at(d));
+      });
+    }
+    // What lies inside a chain has no axes.
+    if (chainOf.has(node)) return;
+    const touched = [...node.inputs.map((_, i) => axesOfInput(node, i)), ...node.outputs.map((o) => o && axesOf(o))];
+    for (const a of touched.flatMap((axes) => axes ?? [])) {
+      const { size } = system.find(a);
+      if (!isKnown(size) && !system.reason(a) && !rulers.canTell(size, node, isWhole)) system.pin(a, at(size));
     }
   };
 
@@ -210,23 +299,19 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     for (const a of axesOf(o) ?? []) system.pin(a, { text: `"${o.name}" is a graph output` });
     pinMeasured(o, `the model's output "${o.name}" tells its extent`);
   }
-  for (const node of graph.nodes) {
-    if (isShapeArithmetic(node, types)) continue;
+  for (const body of everyGraph(graph))
+    if (body !== graph) for (const o of body.outputs) pinMeasured(o, `a body returns its extent as "${o.name}"`);
+  for (const node of everyNode(graph)) {
+    const isOpaque = opaque.has(node);
+    if (isShapeArithmetic(node, types) && !isOpaque) continue;
     const spec = types.spec(node);
-    const sizes = spec?.resize ? (spec.sizeOperands ?? []) : [];
+    const sizes = spec?.resize && !isOpaque ? (spec.sizeOperands ?? []) : [];
     node.inputs.forEach((v, k) => {
       // An extent read as data keeps its value (slice.ts), which needs it to be a number.
-      if (v && !sizes.includes(k) && !types.content(v)?.every(isKnown))
+      if (v && !sizes.includes(k) && (isOpaque || !types.content(v)?.every(isKnown)))
         pinMeasured(v, `${node.opType} "${node.label}" computes with its extent`);
     });
-  }
-  for (const v of graph.values) {
-    if (v.uses().some((u) => u.node.graph !== graph)) pinMeasured(v, `a subgraph reads its extent from "${v.name}"`);
-    // A value read inside a subgraph must keep its shape: the body is not rewritten.
-    for (const { node } of v.uses()) {
-      if (node.graph === graph) continue;
-      for (const a of axesOf(v) ?? []) system.pin(a, { text: `a subgraph reads "${v.name}"`, node: node.label });
-    }
+    if (sizes.length > 0) pinUntold(node, sizes);
   }
   function* allTensors(): Iterable<TypedTensor> {
     for (const [value, axes] of valueAxes) yield { axes, isConstant: value.constant !== undefined };
@@ -235,20 +320,26 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   function* allAxes(): Iterable<Axis> {
     for (const { axes } of allTensors()) yield* axes;
   }
+  spreadProducts(system, allTensors);
   for (const { axis, value } of settleFamilies(system, allTensors))
-    balanced.push({ axis, node: undefined, why: `"${value}" has as many indices of it in every row` });
+    balanced.push({ axes: [axis], node: undefined, why: `"${value}" has as many indices of it in every row` });
   const balances = balancesOf(system, balanced);
-  return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, barriers };
+  return { model, types, system, allAxes, axesOf, axesOfInput, contractions, balances, chains, measures, rulers, barriers };
+}
+
+function permuted(system: AxisSystem, axes: readonly Axis[], { moved, nodes }: Chain): readonly Axis[] {
+  const at: Reason = { text: "it is permuted in a way that cannot be followed", node: nodes[0]?.label };
+  return axes.map((a, k) => (k === moved?.axis ? system.pick(a, moved.order, at) : a));
 }
 
 /** The balances of families that still are: once for the same members, with the first reason given. */
-function balancesOf(system: AxisSystem, stated: readonly { axis: Axis; node: Node | undefined; why: string }[]): Balance[] {
+function balancesOf(system: AxisSystem, stated: readonly { axes: readonly Axis[]; node: Node | undefined; why: string }[]): Balance[] {
   const seen = new Set<string>();
   const out: Balance[] = [];
-  for (const { axis, node, why } of stated) {
-    const parts = system.members(axis);
+  for (const { axes, node, why } of stated) {
+    const parts = axes.flatMap((a) => system.members(a));
     const key = parts.map((p) => system.find(p.axis).id).join(",");
-    if (parts.length === 1 || system.reason(axis) || seen.has(key)) continue;
+    if (parts.length === 1 || axes.every((a) => system.reason(a)) || seen.has(key)) continue;
     seen.add(key);
     out.push({ parts, node, why });
   }
@@ -261,22 +352,11 @@ function balancesOf(system: AxisSystem, stated: readonly { axis: Axis; node: Nod
  */
 export function isTypedPerUse(value: Value): boolean {
   const c = value.constant;
-  return c !== undefined && c.dims.length <= 1;
-}
-
-/** A node that tells extents: of its input only the shape matters. */
-export function isMeasure(node: Node): boolean {
-  return node.isStandard && (node.opType === "Shape" || node.opType === "Size");
-}
-
-/** A node whose outputs are all small integer tensors with known (possibly symbolic) contents, made from shapes. */
-export function isShapeArithmetic(node: Node, types: Types): boolean {
-  if (node.outputs.length === 0) return false;
-  return node.outputs.every((o) => !o || types.content(o) !== undefined);
+  // What a body returns has its name in the body's list of outputs: it cannot be cloned for one reader.
+  return c !== undefined && c.dims.length <= 1 && !(value.isOutput && value.graph?.owner !== undefined);
 }
 
 function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, opset: number): string | undefined {
-  if (node.subgraphs().length > 0) return `${node.opType} has subgraphs, which are kept as they are`;
   if (!spec) {
     const newest = NEWEST_OPSETS.get(node.domain);
     if (newest !== undefined && opset > newest)
@@ -284,6 +364,8 @@ function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, opset: nu
     return `${node.qualifiedType} is not an operator this version knows`;
   }
   if (!spec.axes) return `no axis rule is known for ${node.qualifiedType}`;
+  // Rules of nodes with bodies look at every value by itself: one that is no tensor says nothing about the others.
+  if (node.subgraphs().length > 0) return undefined;
   for (const v of [...node.inputs, ...node.outputs]) {
     if (!v) continue;
     if (types.type(v)?.kind === "other") return `"${v.name}" is not a tensor`;

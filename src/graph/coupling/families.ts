@@ -1,4 +1,5 @@
 /** Which axes really depend on others, once all equations are stated (axis.ts: families). */
+import { isKnown } from "../dim.js";
 import type { Axis, AxisSystem } from "./axis.js";
 
 /** The axes of one tensor. */
@@ -25,6 +26,47 @@ export function settleFamilies(system: AxisSystem, tensors: () => Iterable<Typed
       if (r.form?.kind === "family" && !out.has(r)) out.set(r, { axis: r, value: a.origin });
     }
   return [...out.values()];
+}
+
+/** Beyond this many rows, what is flattened with them is the same in all. */
+const MOST_ROWS = 4096;
+
+/**
+ * Lets each factor of a flattened product depend on the factor before it, where no tensor holds the one without the other:
+ * copies of a channel then leave one by one, as long as every channel keeps equally many.
+ */
+export function spreadProducts(system: AxisSystem, tensors: () => Iterable<TypedTensor>): void {
+  const pairs = new Map<Axis, Axis>();
+  for (const { axes } of tensors()) {
+    for (const a of axes) {
+      const { form } = system.find(a);
+      if (form?.kind !== "prod") continue;
+      form.parts.forEach((p, i) => {
+        const rows = form.parts[i - 1];
+        if (!rows || system.reason(p) || system.reason(rows) || system.find(p).form) return;
+        if (isKnown(rows.size) && rows.size <= MOST_ROWS && rows.size > 1) pairs.set(system.find(p), system.find(rows));
+      });
+    }
+  }
+  if (pairs.size === 0) return;
+  const ok = new Map([...pairs].map(([inner, rows]) => [inner, inner !== rows]));
+  for (const { axes } of tensors()) {
+    const here = new Set(axes.flatMap((a) => leavesOf(system, a)));
+    for (const [inner, rows] of pairs) if (here.has(inner) && !leavesOf(system, rows).every((l) => here.has(l))) ok.set(inner, false);
+  }
+  for (const [inner, rows] of pairs) if (ok.get(inner)) system.depend(inner, rows);
+}
+
+/** The atoms an axis is made of. */
+function leavesOf(system: AxisSystem, axis: Axis): Axis[] {
+  const out: Axis[] = [];
+  const stack: Axis[] = [axis];
+  while (stack.length > 0) {
+    const r = system.find(stack.pop() as Axis);
+    if (r.form && r.form.kind !== "units") stack.push(...r.form.parts);
+    else out.push(r);
+  }
+  return out;
 }
 
 /** A constant is sliced row by row: along its first axis, and by one family. */

@@ -1,5 +1,5 @@
 /** Groups: choices that came from one axis, and every slice of a constant that leaves with each of them. */
-import type { Node, Value } from "../graph.js";
+import { everyNode, type Node, type Value } from "../graph.js";
 import type { Axis } from "./axis.js";
 import { ALWAYS, Choices } from "./choices.js";
 import { type Contraction, couple, isTypedPerUse, type Typing } from "./couple.js";
@@ -48,7 +48,7 @@ export function findGroups(model: Parameters<typeof couple>[0], typing: Typing =
   const byClan = new Map<number, Draft[]>();
   const sums = contractionsByNode(typing);
   const order = new Map<Node, number>();
-  for (const node of typing.model.graph.nodes) order.set(node, order.size);
+  for (const node of everyNode(typing.model.graph)) order.set(node, order.size);
 
   const visit = (value: Value, axes: readonly Axis[], uses: readonly Read[]) => {
     axes.forEach((axis, i) => {
@@ -128,21 +128,25 @@ interface Draft {
   readonly at: ReadonlyMap<number, number[]>;
 }
 
-/** Every constant of the main graph with its axes: once per use for rank ≤ 1, once per value otherwise. */
+/** Every constant that is read, or that a body returns, with its axes: once per use for rank ≤ 1, once per value otherwise. */
 function* constantReads(typing: Typing): Iterable<{ value: Value; uses: Read[]; axes: readonly Axis[] }> {
   const seen = new Set<Value>();
-  const graph = typing.model.graph;
-  for (const node of graph.nodes) {
+  for (const node of everyNode(typing.model.graph)) {
     for (const [index, value] of node.inputs.entries()) {
-      if (!value?.constant || value.graph !== graph) continue;
+      if (!value?.constant) continue;
       if (isTypedPerUse(value)) {
         const axes = typing.axesOfInput(node, index);
         if (axes) yield { value, uses: [{ node, index }], axes };
       } else if (!seen.has(value)) {
         seen.add(value);
         const axes = typing.axesOf(value);
-        if (axes) yield { value, uses: value.uses().filter((u) => u.node.graph === graph), axes };
+        if (axes) yield { value, uses: value.uses(), axes };
       }
+    }
+    for (const value of node.subgraphs().flatMap((body) => body.outputs)) {
+      const axes = value.constant && !isTypedPerUse(value) && !seen.has(value) ? typing.axesOf(value) : undefined;
+      seen.add(value);
+      if (axes) yield { value, uses: value.uses(), axes };
     }
   }
 }

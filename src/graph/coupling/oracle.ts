@@ -9,7 +9,7 @@
  */
 
 import { internal } from "../../errors.js";
-import { cloneModel } from "../clone.js";
+import { Copies, cloneModel } from "../clone.js";
 import type { Graph, Model, Node, Value } from "../graph.js";
 import { rearrange, sizeOf, strided, stridesOf } from "../rearrange.js";
 import { Tensor } from "../tensor.js";
@@ -21,19 +21,13 @@ import { insertGather } from "./slice.js";
 
 /** The oracle model for `kept`; inputs and outputs are those of the original. */
 export function oracleOf(typing: Typing, kept: Kept): Model {
-  const next = cloneModel(typing.model);
-  const source = typing.model.graph.nodes;
-  const twin = new Map<Node, Node>();
-  next.graph.nodes.forEach((n, i) => {
-    twin.set(source[i] as Node, n);
-  });
+  const copies = new Copies();
+  const next = cloneModel(typing.model, copies);
   // Nearest to the operand's own extents first: what is masked keeps them, what is gathered does not.
   for (const { node, slots } of typing.contractions)
-    for (const slot of slots)
-      if (slot.zero || isDependent(typing, kept, node, slot)) mask(typing, kept, node, twin.get(node) as Node, slot);
+    for (const slot of slots) if (slot.zero || isDependent(typing, kept, node, slot)) mask(typing, kept, node, copies.node(node), slot);
   for (const { node, slots } of typing.contractions)
-    for (const slot of slots)
-      if (!slot.zero && !isDependent(typing, kept, node, slot)) gather(typing, kept, node, twin.get(node) as Node, slot);
+    for (const slot of slots) if (!slot.zero && !isDependent(typing, kept, node, slot)) gather(typing, kept, node, copies.node(node), slot);
   return next;
 }
 

@@ -1,13 +1,16 @@
 /** The deed: a model without the removed choices. Deterministic; takes no decision. */
-import { internal, ModelError, UnsupportedError } from "../../errors.js";
-import { cloneModel } from "../clone.js";
-import { type Dim, exactDiv, isKnown, product } from "../dim.js";
-import { captures, type Graph, type Model, type Node, type Value } from "../graph.js";
+import { internal, ModelError } from "../../errors.js";
+import { int } from "../attribute.js";
+import { Copies, cloneModel } from "../clone.js";
+import { type Dim, exactDiv, isKnown, product, terms } from "../dim.js";
+import { everyGraph, everyNode, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { applyTypes, infer, type Types } from "../infer.js";
 import { Tensor } from "../tensor.js";
 import type { Axis } from "./axis.js";
+import type { Chain } from "./chains.js";
 import type { Kept } from "./choices.js";
-import { isMeasure, isShapeArithmetic, isTypedPerUse, type Typing } from "./couple.js";
+import { isTypedPerUse, type Typing } from "./couple.js";
+import { isShapeArithmetic, type Measured } from "./measures.js";
 import type { ResizeContext } from "./resize.js";
 
 /**
@@ -19,20 +22,20 @@ import type { ResizeContext } from "./resize.js";
  */
 export function removeSlices(typing: Typing, kept: Kept): Model {
   const { model } = typing;
-  const next = cloneModel(model);
-  const source = model.graph.nodes;
-  const target = next.graph.nodes.slice();
-  const slicer = new Slicer(typing, kept, next);
+  const copies = new Copies();
+  const next = cloneModel(model, copies);
+  const slicer = new Slicer(typing, kept, next, copies);
 
-  const moving = freezeDataReads(typing, kept, target);
-  for (const [i, node] of source.entries()) slicer.sliceConstants(node, target[i] as Node);
+  const moving = freezeDataReads(typing, kept, copies);
+  for (const node of everyNode(model.graph)) slicer.sliceConstants(node);
   slicer.finishConstants();
-  for (const [i, node] of source.entries()) slicer.resize(node, target[i] as Node, moving);
-  for (const v of model.graph.values) {
-    const mine = next.graph.value(v.name);
+  const gathered = new Set(typing.chains.filter((c) => slicer.replaceChain(c)).flatMap((c) => c.nodes));
+  for (const node of everyNode(model.graph)) if (!gathered.has(node)) slicer.resize(node, moving);
+  for (const v of everyValue(model.graph)) {
+    const mine = copies.value(v);
     const shape = slicer.expectedShape(v);
     // Only what shrank: other declared types, the interface's above all, stay as they are written.
-    if (mine?.type?.kind === "tensor" && shape && slicer.isCut(v)) mine.type = { ...mine.type, shape };
+    if (mine.type?.kind === "tensor" && shape && slicer.isCut(v)) mine.type = { ...mine.type, shape };
   }
   slicer.patchOperands();
   const after = inferAgain(next, slicer);
@@ -59,65 +62,119 @@ class Slicer {
   readonly #typing: Typing;
   readonly #kept: Kept;
   readonly #model: Model;
-  readonly #graph: Graph;
+  readonly #copies: Copies;
   readonly #done = new Set<Value>();
+  readonly #taken = new Map<Tensor, Map<string, Tensor>>();
   /** Small constants: value -> signature of what is kept -> uses. */
   readonly #perUse = new Map<Value, Signatures>();
+  /** Nodes of the copy with operands to patch -> their originals. */
+  readonly #originals = new Map<Node, Node>();
   readonly #wanted: { node: Node; input: number; content: readonly Dim[] }[] = [];
-  /** Values of the original that subgraphs read, or return as they are. */
-  readonly #captured: ReadonlySet<Value>;
+  /** Nodes typed as part of a chain: what lies between them has no axes that say anything. */
+  readonly #chained: ReadonlySet<Node>;
+  /** Values of the original that graphs return: the model, and bodies (some return a value of an outer graph). */
+  readonly #returned: ReadonlySet<Value>;
 
-  constructor(typing: Typing, kept: Kept, model: Model) {
+  constructor(typing: Typing, kept: Kept, model: Model, copies: Copies) {
     this.#typing = typing;
     this.#kept = kept;
     this.#model = model;
-    this.#graph = model.graph;
-    this.#captured = new Set(typing.model.graph.nodes.flatMap((n) => (n.subgraphs().length > 0 ? captures(n) : [])));
+    this.#chained = new Set(typing.chains.flatMap((c) => c.nodes));
+    this.#copies = copies;
+    this.#returned = new Set([...everyGraph(typing.model.graph)].flatMap((g) => g.outputs));
   }
 
-  sliceConstants(node: Node, target: Node): void {
+  sliceConstants(node: Node): void {
+    const target = this.#copies.node(node);
     node.inputs.forEach((value, index) => {
-      if (!value?.constant || value.graph !== this.#typing.model.graph) return;
+      if (!value?.constant) return;
       const axes = this.#typing.axesOfInput(node, index);
       if (!axes) return;
       if (isTypedPerUse(value)) {
-        const key = axes.map((a) => this.#kept.indices(a)?.join(",") ?? "all").join(";");
+        const key = axes.map((a) => this.#indicesText(a)).join(";");
         const of: Signatures = this.#perUse.get(value) ?? new Map();
         this.#perUse.set(value, of);
         const entry = of.get(key);
         if (entry) entry.uses.push({ node: target, index });
         else of.set(key, { axes, uses: [{ node: target, index }] });
-      } else if (!this.#done.has(value)) {
-        this.#done.add(value);
-        const mine = this.#graph.value(value.name) as Value;
-        const tensor = takeKept(value.constant, axes, this.#kept);
-        if (tensor !== value.constant) this.#graph.setConstant(mine, tensor);
-      }
+      } else this.#sliceShared(value, axes);
     });
+    // A branch may give a constant, which nothing in it reads.
+    for (const body of node.subgraphs())
+      for (const o of body.outputs) if (o.constant && !isTypedPerUse(o)) this.#sliceShared(o, this.#typing.axesOf(o) ?? []);
   }
 
-  /** Small constants whose readers keep different indices are cloned: graph outputs and subgraphs read the whole. */
+  /** What is kept of a tensor: one tensor for all values that hold it and keep the same. */
+  #take(tensor: Tensor, axes: readonly Axis[]): Tensor {
+    const key = axes.map((a) => this.#kept.familyIndices(a)?.join(";") ?? this.#indicesText(a)).join("|");
+    const of = this.#taken.get(tensor) ?? new Map<string, Tensor>();
+    this.#taken.set(tensor, of);
+    const made = of.get(key) ?? takeKept(tensor, axes, this.#kept);
+    of.set(key, made);
+    return made;
+  }
+  #indicesText(axis: Axis): string {
+    return (this.#kept.isFamily(axis) ? undefined : this.#kept.indices(axis)?.join(",")) ?? "all";
+  }
+
+  #sliceShared(value: Value, axes: readonly Axis[]): void {
+    if (this.#done.has(value)) return;
+    this.#done.add(value);
+    setKept(this.#copies.value(value), this.#take(value.constant as Tensor, axes));
+  }
+
+  /** Small constants whose readers keep different indices are cloned: what a graph returns stays whole. */
   finishConstants(): void {
     for (const [value, signatures] of this.#perUse) {
-      const isAlone = signatures.size === 1 && !value.isOutput && !this.#captured.has(value);
+      const isAlone = signatures.size === 1 && !this.#returned.has(value);
+      const mine = this.#copies.value(value);
       for (const { axes, uses } of signatures.values()) {
-        const tensor = takeKept(value.constant as Tensor, axes, this.#kept);
+        const tensor = this.#take(value.constant as Tensor, axes);
         if (tensor === value.constant) continue;
-        if (isAlone) this.#graph.setConstant(this.#graph.value(value.name) as Value, tensor);
+        if (isAlone) setKept(mine, tensor);
         else {
-          const copy = this.#graph.addInitializer(`${value.name}_pruned`, tensor);
+          const copy = graphOf(mine).addInitializer(`${value.name}_pruned`, tensor);
           for (const u of uses) u.node.setInput(u.index, copy);
         }
       }
     }
   }
 
+  /** A chain whose axis lost indices becomes the Gather that it amounts to, or nothing where what is left is in order. */
+  replaceChain({ input, output, moved, nodes }: Chain): boolean {
+    if (!this.isCut(input) && !this.isCut(output)) return false;
+    const last = this.#copies.node(nodes.at(-1) as Node);
+    const graph = graphOf(last);
+    const from = this.#copies.node(nodes[0] as Node).inputs[0] as Value;
+    const to = last.outputs[0] as Value;
+    let made = from;
+    if (moved) {
+      const axes = this.#typing.axesOf(input) as readonly Axis[];
+      const place = new Map((this.#kept.indices(axes[moved.axis] as Axis) ?? moved.order.map((_, i) => i)).map((index, p) => [index, p]));
+      const order = moved.order.flatMap((index) => place.get(index) ?? []);
+      if (order.some((p, i) => p !== i)) {
+        const gather = graph.insertNode("Gather", [from, graph.addInitializer(`${to.name}_order`, Tensor.ints(order))], {
+          before: last,
+          outputs: [`${to.name}_permuted`],
+          attributes: { axis: { kind: "int", value: moved.axis } },
+        });
+        made = gather.outputs[0] as Value;
+      }
+    }
+    graph.replaceUses(to, made);
+    graph.removeNodes(nodes.map((n) => this.#copies.node(n)));
+    return true;
+  }
+
   /** Lets the op adjust to lost indices; also where only an extent that feeds its size operands moved. */
-  resize(node: Node, target: Node, moving: ReadonlySet<Value>): void {
+  resize(node: Node, moving: ReadonlySet<Value>): void {
     const { types } = this.#typing;
+    const target = this.#copies.node(node);
+    const graph = graphOf(target);
     if (isShapeArithmetic(node, types)) return;
     const spec = types.spec(node);
     if (!spec?.resize || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
+    this.#originals.set(target, node);
     const base = types.context(node);
     const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
     const outAxis = (i: number, a: number) => this.#typing.axesOf(node.outputs[i] as Value)?.[a] as Axis;
@@ -144,13 +201,13 @@ class Slicer {
       },
       setTensor: (input, tensor) => {
         written.add(input);
-        target.setInput(input, this.#graph.addInitializer(`${target.inputs[input]?.name ?? node.label}_pruned`, tensor));
+        target.setInput(input, graph.addInitializer(`${target.inputs[input]?.name ?? node.label}_pruned`, tensor));
       },
       gatherInput: (input, axis, indices) => {
-        insertGather(this.#graph, target, input, axis, indices);
+        insertGather(graph, target, input, axis, indices);
       },
     };
-    spec.resize(context);
+    if (!this.#chained.has(node)) spec.resize(context);
     // A size or position that moves with a pruned extent, where the rule has nothing to adjust, keeps its value.
     for (const k of spec.sizeOperands ?? []) {
       const content = node.inputs[k] && moving.has(node.inputs[k]) && !written.has(k) ? base.content(k) : undefined;
@@ -192,58 +249,82 @@ class Slicer {
         const dtype = fixed?.dtype === "int32" || (type?.kind === "tensor" && type.dtype === "int32") ? "int32" : "int64";
         const rank0 = have !== undefined && (fixed ? fixed.dims.length === 0 : types?.shape(have)?.length === 0);
         const tensor = Tensor.fromNumbers(dtype, rank0 ? [] : [values.length], values);
-        node.setInput(input, this.#graph.addInitializer(`${have?.name ?? node.label}_resized`, tensor));
+        node.setInput(input, graphOf(node).addInitializer(`${have?.name ?? node.label}_resized`, tensor));
       } else {
-        if (!have || !now || now.length !== content.length) {
-          throw new UnsupportedError(
-            "SLICE_OPERAND",
-            `Operand ${input} of ${node.opType} "${node.label}" must become [${content.join(", ")}], but it is computed in a way that cannot be rewritten.`,
-            { at: { node: node.label }, hint: "Fix the dynamic input sizes of the model first, or exclude this layer." },
-          );
-        }
-        node.setInput(input, this.#patchElements(node, have, now, content));
+        node.setInput(input, this.#patchElements(node, input, now?.length === content.length ? now : [], content));
       }
       types = undefined;
     }
   }
 
-  #patchElements(node: Node, have: Value, now: readonly Dim[], content: readonly Dim[]): Value {
+  /** An operand of runs: elements of the old one where it says what it should, new ones elsewhere. */
+  #patchElements(node: Node, input: number, now: readonly Dim[], content: readonly Dim[]): Value {
+    const have = node.inputs[input];
+    const name = have?.name ?? node.label;
     const pieces: Value[] = [];
+    const graph = graphOf(node);
+    const original = this.#originals.get(node)?.inputs[input];
+    const type = original && this.#typing.types.type(original);
+    // Pieces are int64; starts and ends of a Slice may be int32.
+    const [narrow, wide] = type?.kind === "tensor" && type.dtype === "int32" ? [INT32, INT64] : [];
+    const cast = (v: Value, to: number | undefined) =>
+      to ? only(graph.insertNode("Cast", [v], { before: node, outputs: [`${name}_cast`], attributes: { to: int(to) } })) : v;
     // A Reshape finds one extent by itself.
     const changed = content.flatMap((d, k) => (!isKnown(d) && now[k] !== d ? [k] : []));
     const open = node.opType === "Reshape" && changed.length === 1 && !content.includes(-1) ? changed[0] : undefined;
     for (let k = 0; k < content.length; ) {
-      const isNew = now[k] !== content[k];
+      const d = k === open ? -1 : (content[k] as Dim);
+      const isOld = have !== undefined && now[k] === content[k];
       let end = k + 1;
-      while (end < content.length && (now[end] !== content[end]) === isNew) end++;
-      if (isNew) {
-        const run = content.slice(k, end).map((d, i) => (k + i === open ? -1 : d));
-        if (!run.every(isKnown)) {
-          throw new UnsupportedError(
-            "SLICE_OPERAND",
-            `A symbolic element of the size operand "${have.name}" of "${node.label}" changed from [${now.slice(k, end)}] to [${run}].`,
-            { at: { node: node.label } },
-          );
-        }
-        pieces.push(this.#graph.addInitializer(`${have.name}_resized`, Tensor.ints(run)));
-      } else {
-        const indices = this.#graph.addInitializer(`${have.name}_positions`, Tensor.ints(Array.from({ length: end - k }, (_, i) => k + i)));
-        const g = this.#graph.insertNode("Gather", [have, indices], {
-          before: node,
-          outputs: [`${have.name}_kept`],
-          attributes: { axis: { kind: "int", value: 0 } },
-        });
-        pieces.push(g.outputs[0] as Value);
-      }
+      if (isOld) {
+        while (end < content.length && now[end] === content[end]) end++;
+        const indices = graph.addInitializer(`${name}_positions`, Tensor.ints(Array.from({ length: end - k }, (_, i) => k + i)));
+        const run = graph.insertNode("Gather", [have, indices], { before: node, outputs: [`${name}_kept`], attributes: { axis: int(0) } });
+        pieces.push(cast(only(run), wide));
+      } else if (isKnown(d)) {
+        const run = [d];
+        for (; end < content.length && end !== open && isKnown(content[end] as Dim) && now[end] !== content[end]; end++)
+          run.push(content[end] as number);
+        pieces.push(graph.addInitializer(`${name}_resized`, Tensor.ints(run)));
+      } else pieces.push(this.#told(d, node));
       k = end;
     }
-    if (pieces.length === 1) return pieces[0] as Value;
-    const c = this.#graph.insertNode("Concat", pieces, {
-      before: node,
-      outputs: [`${have.name}_resized`],
-      attributes: { axis: { kind: "int", value: 0 } },
+    if (pieces.length === 1) return cast(pieces[0] as Value, narrow);
+    const all = graph.insertNode("Concat", pieces, { before: node, outputs: [`${name}_resized`], attributes: { axis: int(0) } });
+    return cast(only(all), narrow);
+  }
+
+  /** A vector of one element: an extent of symbols, computed before `reader` from the places that have them. */
+  #told(d: Dim, reader: Node): Value {
+    const graph = graphOf(reader);
+    const make = (op: string, inputs: readonly Value[], attributes = {}) =>
+      only(graph.insertNode(op, inputs, { before: reader, attributes }));
+    const constant = (x: number) => graph.addInitializer("extent", Tensor.ints([x]));
+    // The reader itself may be new: places are known by the original it stands for.
+    const read = (text: string): Value | undefined => {
+      const place = this.#typing.rulers.find(text, this.#originals.get(reader) as Node, ({ value, axis }) => {
+        const axes = this.#typing.axesOf(value);
+        return axes !== undefined && this.#typing.system.reason(axes[axis] as Axis) !== undefined;
+      });
+      if (!place) return undefined;
+      return make("Gather", [make("Shape", [this.#copies.value(place.value)]), constant(place.axis)], { axis: int(0) });
+    };
+    const whole = isKnown(d) ? constant(d) : read(d);
+    if (whole) return whole;
+    const sum = terms(d).map(({ coefficient, factors }) => {
+      const parts = factors.map((f) => {
+        const extent = read(f);
+        // couple.ts keeps whatever a size that cannot be told depends on.
+        if (!extent)
+          throw internal(`A size of ${reader.opType} "${reader.label}" must become ${d}, but no extent of the model is ${f}.`, {
+            node: reader.label,
+          });
+        return extent;
+      });
+      if (coefficient !== 1 || parts.length === 0) parts.push(constant(coefficient));
+      return parts.reduce((a, b) => make("Mul", [a, b]));
     });
-    return c.outputs[0] as Value;
+    return sum.reduce((a, b) => make("Add", [a, b]));
   }
 
   isCut(value: Value): boolean {
@@ -257,10 +338,9 @@ class Slicer {
 
   /** The new graph, inferred afresh, must have the extents the typing promises: two independent ways to one answer. */
   confirm(after: Types): void {
-    for (const v of this.#typing.model.graph.values) {
-      const mine = this.#graph.value(v.name);
-      const want = mine && this.expectedShape(v);
-      const got = mine && after.shape(mine);
+    for (const v of everyValue(this.#typing.model.graph)) {
+      const want = this.expectedShape(v);
+      const got = after.shape(this.#copies.value(v));
       if (!want || !got || this.#typing.types.content(v) !== undefined) continue;
       const wrong = want.length !== got.length || want.some((d, i) => isKnown(d) && isKnown(got[i] as Dim) && d !== got[i]);
       if (wrong) {
@@ -271,6 +351,27 @@ class Slicer {
       }
     }
   }
+}
+
+function* everyValue(graph: Graph): Iterable<Value> {
+  for (const g of everyGraph(graph)) yield* g.values;
+}
+
+/** The graph a node or value of the copy lives in. */
+function graphOf(part: Node | Value): Graph {
+  return part.graph as Graph;
+}
+
+/** TensorProto.DataType, for Cast. */
+const INT32 = 6;
+const INT64 = 7;
+
+function only(node: Node): Value {
+  return node.outputs[0] as Value;
+}
+
+function setKept(constant: Value, tensor: Tensor): void {
+  if (tensor !== constant.constant) graphOf(constant).setConstant(constant, tensor);
 }
 
 /** Whether the one symbol of a Reshape's target is what dividing the data by the other extents gives. */
@@ -346,16 +447,13 @@ export function insertGather(graph: Graph, node: Node, input: number, axis: numb
  *
  * Returns the values of shape arithmetic whose contents move with the pruned extents.
  */
-function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): ReadonlySet<Value> {
+function freezeDataReads(typing: Typing, kept: Kept, copies: Copies): ReadonlySet<Value> {
   const { model, types } = typing;
   const moving = new Set<Value>();
-  for (const [i, node] of model.graph.nodes.entries()) {
+  for (const node of everyNode(model.graph)) {
     if (isShapeArithmetic(node, types)) {
-      const [measured] = node.inputs;
-      const moves = isMeasure(node)
-        ? measured && typing.axesOf(measured)?.some((a) => kept.isCut(a))
-        : node.inputs.some((v) => v && moving.has(v));
-      if (moves) for (const o of node.outputs) if (o) moving.add(o);
+      const isCut = ({ value, axis }: Measured) => kept.isCut(typing.axesOf(value)?.[axis] as Axis);
+      for (const o of node.outputs) if (o && typing.measures.of(o).some((list) => list.some(isCut))) moving.add(o);
       continue;
     }
     const spec = types.spec(node);
@@ -366,9 +464,9 @@ function freezeDataReads(typing: Typing, kept: Kept, target: readonly Node[]): R
       // couple.ts pins the axes behind contents that are not plain numbers.
       if (!content.every(isKnown) || type?.kind !== "tensor")
         throw internal(`"${v.name}" moves with a pruned extent, but is read as data by "${node.label}".`, { value: v.name });
-      const twin = target[i] as Node;
+      const twin = copies.node(node);
       const tensor = Tensor.fromNumbers(type.dtype, type.shape?.length === 0 ? [] : [content.length], content);
-      twin.setInput(k, (twin.graph as Graph).addInitializer(`${v.name}_original`, tensor));
+      twin.setInput(k, graphOf(twin).addInitializer(`${v.name}_original`, tensor));
     });
   }
   return moving;

@@ -133,17 +133,24 @@ export class Units {
 
   /**
    * a1·b1 = a2·b2 holds when a1 = a2 and b1 = b2, and factors on both sides need nothing: more than is asked for, but
-   * what a flip or a shuffle over heads × dims means. Factors without a partner from the same axis are kept.
+   * what a flip or a shuffle over heads × dims means. Of factors from other axes, those that do not switch whole rows are
+   * partners where there is just one on each side (a channel made by one grouped convolution, shuffled, and read by the
+   * next); factors without a partner are kept.
    */
   #unifyProducts(left: readonly number[], right: readonly number[], at: Reason): void {
     const rest = right.filter((t) => !left.includes(t));
     const why: Reason = { ...at, text: "two different products of choices would have to agree" };
+    const alone: number[] = [];
     for (const t of left) {
       if (right.includes(t)) continue;
       const partner = rest.findIndex((r) => this.clan(r) === this.clan(t));
       if (partner >= 0) this.#merge(t, rest.splice(partner, 1)[0] as number);
-      else this.pin(t, why);
+      else alone.push(t);
     }
-    for (const t of rest) this.pin(t, why);
+    const [p, ...others] = alone.filter((t) => !this.#clans.isSwitch(this.clan(t)));
+    const [q, ...more] = rest.filter((t) => !this.#clans.isSwitch(this.clan(t)));
+    const isPair = p !== undefined && q !== undefined && others.length === 0 && more.length === 0;
+    for (const t of [...alone, ...rest]) if (!isPair || (t !== p && t !== q)) this.pin(t, why);
+    if (isPair) this.#merge(p, q);
   }
 }

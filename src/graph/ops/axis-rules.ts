@@ -38,6 +38,14 @@ export function broadcastAxes(op: AxisContext, operands: readonly (readonly Axis
   });
 }
 
+/** An axis of an operand that broadcasts to `to`: the same axis where the extents are equal, kept whole where it is 1. */
+export function broadcastAxis(op: AxisContext, a: Axis, to: Axis): void {
+  if (a.size === to.size) op.same(a, to);
+  else op.freeze(a, "it broadcasts");
+  // What is not 1 for certain may be just as long in a run.
+  if (a.size !== to.size && a.size !== 1) op.freeze(to, `it meets an extent of ${a.size} that cannot be shown to be equal`);
+}
+
 /** Freezes axes of an input; `why` says what the op does with them. */
 export function freezeAxes(op: AxisContext, axes: readonly Axis[], why: string): void {
   for (const a of axes) op.freeze(a, why);
@@ -183,7 +191,7 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     const side = op.dependent(groups, c);
     op.same(far, side.whole);
     op.same(inner, side.inner);
-    op.balance(side.inner, `the ${group} groups of a convolution read equally many channels`);
+    op.balance([side.inner], `the ${group} groups of a convolution read equally many channels`);
   }
   op.major(own, groups);
   if (m === 1) {
@@ -192,13 +200,14 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
   }
   const side = op.dependent(groups, m);
   op.same(own, side.whole);
-  op.balance(side.inner, `the ${group} groups of a convolution make equally many channels`);
+  op.balance([side.inner], `the ${group} groups of a convolution make equally many channels`);
   return side.inner;
 }
 
-/** The number of groups that stay: the channels over those of one group. */
-export function groupsLeft(channels: Dim, perGroup: Dim): number {
+/** The number of groups that stay: the channels over those of one group. undefined for channels that only a run can count, all of which stay. */
+export function groupsLeft(channels: Dim, perGroup: Dim): number | undefined {
   const groups = exactDiv(channels, perGroup);
-  if (groups === undefined || !isKnown(groups)) throw internal(`${channels} channels are not groups of ${perGroup}.`);
-  return groups;
+  if (isKnown(channels) && (groups === undefined || !isKnown(groups)))
+    throw internal(`${channels} channels are not groups of ${perGroup}.`);
+  return groups !== undefined && isKnown(groups) ? groups : undefined;
 }

@@ -1,4 +1,4 @@
-/** Cast and CastLike. Values are converted between numeric types; strings, 8-bit and 4-bit floats are left to the runtime. */
+/** Cast, CastLike and BitCast. Values are converted between numeric types; strings, 8-bit and 4-bit floats are left to the runtime. */
 
 import { type Dim, isKnown } from "../dim.js";
 import { bitsOf, type DType, dtypeOfWire, isFloat, isInteger } from "../dtype.js";
@@ -7,7 +7,7 @@ import { Tensor } from "../tensor.js";
 import { passThrough } from "./axis-rules.js";
 import { elements, fitting } from "./content-algebra.js";
 import { isNumeric, store } from "./numeric.js";
-import { NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
+import { mismatch, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
 /**
  * `x` as elements of `to`: floats lose their fraction on the way to integers, integers wrap, everything but 0 is true.
@@ -116,6 +116,25 @@ export const specs: readonly OpSpec[] = [
       op.in(1);
       passThrough(op);
     },
+    macs: noMacs,
+  }),
+  defineOp({
+    type: "BitCast",
+    since: [26],
+    inputs: ["input"],
+    outputs: ["output"],
+    remark: `${NO_MACS} Not evaluated below 8 bits.`,
+    infer(op) {
+      const to = dtypeOfWire(op.node.int("to", 0));
+      const from = op.type(0)?.dtype;
+      if (to && from && bitsOf(from) !== bitsOf(to)) throw mismatch(op.node, `${from} and ${to} differ in width.`);
+      return [to && tensorOf(to, op.shape(0))];
+    },
+    evaluate({ node }, [x]) {
+      const to = dtypeOfWire(node.int("to", 0));
+      return x && to && x.dtype !== "string" && bitsOf(to) >= 8 ? [Tensor.ofBytes(to, x.dims, x.bytes)] : undefined;
+    },
+    axes: passThrough,
     macs: noMacs,
   }),
 ];

@@ -1,6 +1,8 @@
 /** Compress (onnx/docs/Operators.md#Compress). How much is left is known for a constant condition only. */
+import type { Axis } from "../coupling/axis.js";
 import { type Dim, isKnown, product } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
+import { freezeAxes } from "./axis-rules.js";
 import { frontAxis, noMacs, tensorOf } from "./shape-rules.js";
 
 const compress = defineOp({
@@ -38,6 +40,28 @@ const compress = defineOp({
     return [data.take(at, chosen)];
   },
 
+  axes(op) {
+    const X = op.in(0);
+    const C = op.in(1)[0] as Axis;
+    const axis = op.node.int("axis");
+    if (axis === undefined && X.length === 0) return op.barrier("it compresses a scalar");
+    const at = axis === undefined ? 0 : frontAxis(op.node, axis, X.length);
+    const whole = axis === undefined ? op.prod(X) : (X[at] as Axis);
+    const condition = op.constant(1)?.ints();
+    let left: Axis;
+    if (condition && isKnown(whole.size) && condition.length > 0 && condition.length <= whole.size) {
+      // An index leaves with its condition; those that are not selected are read by nobody.
+      op.same(op.cut(whole, condition.length < whole.size ? [condition.length] : [])[0] as Axis, C);
+      left = op.pick(
+        whole,
+        condition.flatMap((c, i) => (c !== 0 ? [i] : [])),
+      );
+    } else {
+      freezeAxes(op, [whole, C], "Compress selects from it as a run decides");
+      left = op.fixed(op.outShape(0)[at] as Dim, "Compress selects it as a run decides");
+    }
+    return op.out(0, axis === undefined ? [left] : X.map((a, k) => (k === at ? left : a)));
+  },
   macs: noMacs,
 });
 

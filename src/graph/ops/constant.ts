@@ -8,7 +8,7 @@ const constant = defineOp({
   since: [1, 9, 11, 12, 13, 19, 21, 23, 24, 25],
   inputs: [],
   outputs: ["output"],
-  remark: "sparse_value is carried, not read.",
+  remark: "sparse_value is carried, not read: a barrier.",
 
   infer({ node }) {
     const tensor = node.constantTensor();
@@ -36,6 +36,7 @@ const constant = defineOp({
       : undefined;
   },
 
+  barrier: "only constants of a dense value are read",
   macs: noMacs,
 });
 

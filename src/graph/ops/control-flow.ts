@@ -1,8 +1,11 @@
 /** If, Loop and Scan (onnx/docs/Operators.md#If). Bodies are inferred with what they are given and what they capture; Scan of opset 8 is not read. */
 import { ModelError } from "../../errors.js";
+import type { Axis } from "../coupling/axis.js";
+import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown } from "../dim.js";
 import type { Graph, Node, ValueType } from "../graph.js";
-import { defineOp, type InferContext, type Inferred, type OpSpec } from "../op.js";
+import { defineOp, type InferContext, type Inferred, type OpContext, type OpSpec } from "../op.js";
+import { freezeAxes } from "./axis-rules.js";
 import { frontAxis, hasInput } from "./shape-rules.js";
 
 /** Rounds of widening: one to see which extents change, one to see what that changes in turn, one to confirm. */
@@ -19,7 +22,7 @@ const conditional = defineOp({
   infer(op) {
     const [yes, no] = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")].map((g) => g && possible(op, g));
     if (!yes || !no) return [];
-    const known = op.constant(0)?.ints()[0];
+    const known = conditionOf(op);
     // A branch whose nodes contradict the shapes at hand is never taken with them: exporters guard cases so.
     const taken = known !== undefined ? (known ? yes : no) : no instanceof ModelError ? yes : yes instanceof ModelError ? no : undefined;
     if (taken instanceof ModelError) throw taken;
@@ -27,7 +30,26 @@ const conditional = defineOp({
     if (yes instanceof ModelError || no instanceof ModelError) return [];
     return op.node.outputs.map((_, i) => asInferred(common(yes[i], no[i], (a) => op.fresh(i, a))));
   },
+
+  axes(op) {
+    const bodies = [graphOf(op.node, "then_branch"), graphOf(op.node, "else_branch")];
+    if (!bodies.every((g) => g !== undefined)) return op.barrier("If lacks a branch");
+    const results = bodies.map((g) => op.body(g, []));
+    const known = conditionOf(op);
+    op.node.outputs.forEach((o, i) => {
+      if (!o) return;
+      const [yes, no] = results.map((r) => r[i]);
+      const taken = known === undefined ? [yes, no].filter((a) => a !== undefined) : [known ? yes : no];
+      merge(op, i, taken, "the branches of If give different extents");
+    });
+  },
 });
+
+/** The condition of an If where it is the same in every run: a constant, or a question about extents that are numbers. */
+export function conditionOf(op: Pick<OpContext, "content">): number | undefined {
+  const known = op.content(0)?.[0];
+  return known !== undefined && isKnown(known) ? known : undefined;
+}
 
 /** Types of the outputs of a branch, or the contradiction that keeps it from being taken. */
 function possible(op: InferContext, branch: Graph): readonly (ValueType | undefined)[] | ModelError {
@@ -61,6 +83,17 @@ const loop = defineOp({
     return results.map((type, i) => {
       if (i < states) return asInferred(carried.states[i]);
       return asInferred(type && stacked(type, 0, trips ?? op.fresh(i, 0)));
+    });
+  },
+
+  axes(op) {
+    const body = graphOf(op.node, "body");
+    if (!body) return op.barrier("Loop lacks a body");
+    const initial = op.node.inputs.slice(2).map((_, i) => given(op, i + 2));
+    const results = op.body(body, [[], [], ...initial]).slice(1);
+    results.forEach((axes, i) => {
+      if (i < initial.length) merge(op, i, [initial[i], axes], CHANGES);
+      else collect(op, i, axes, 0);
     });
   },
 });
@@ -97,7 +130,75 @@ const scan = defineOp({
       return asInferred(stacked(type, axis, length ?? op.fresh(i, axis)));
     });
   },
+
+  axes(op) {
+    const body = graphOf(op.node, "body");
+    if (!body) return op.barrier("Scan lacks a body");
+    const scanned = op.node.int("num_scan_inputs", 0);
+    const states = op.node.inputs.length - scanned;
+    const inAxes = op.node.ints("scan_input_axes", []);
+    const outAxes = op.node.ints("scan_output_axes", []);
+    const initial = op.node.inputs.slice(0, states).map((_, i) => given(op, i));
+    const slices = op.node.inputs.slice(states).map((_, i) => {
+      const axes = given(op, states + i);
+      if (!axes) return undefined;
+      const axis = frontAxis(op.node, inAxes[i] ?? 0, axes.length);
+      op.freeze(axes[axis] as Axis, "Scan runs along it");
+      return axes.filter((_a, k) => k !== axis);
+    });
+    op.body(body, [...initial, ...slices]).forEach((axes, i) => {
+      if (i < states) merge(op, i, [initial[i], axes], CHANGES);
+      else collect(op, i, axes, axes ? frontAxis(op.node, outAxes[i - states] ?? 0, axes.length + 1) : 0);
+    });
+  },
 });
+
+const CHANGES = "a state that goes round comes out with another extent than it went in with";
+
+/** Axes of an input that is there and has a known rank. */
+function given(op: AxisContext, input: number): readonly Axis[] | undefined {
+  return op.shape(input) && op.in(input);
+}
+
+/** Output `output` is one or another of `candidates`: they are one as far as their extents agree; undefined is of unknown rank. */
+function merge(op: AxisContext, output: number, candidates: readonly (readonly Axis[] | undefined)[], why: string): void {
+  const shape = op.outShape(output);
+  const known = candidates.filter((axes) => axes !== undefined);
+  const first = known[0];
+  if (!first || known.length < candidates.length || known.some((axes) => axes.length !== first.length)) {
+    for (const axes of known) freezeAxes(op, axes, `${op.node.opType} may give a value of another or unknown rank in its place`);
+    return;
+  }
+  first.forEach((a, k) => {
+    for (const axes of known.slice(1)) {
+      const b = axes[k] as Axis;
+      if (a.size === b.size) op.same(a, b);
+      else for (const x of [a, b]) op.freeze(x, why);
+    }
+  });
+  if (shape.length === first.length)
+    op.out(
+      output,
+      first.map((a, k) => (a.size === shape[k] ? a : op.fixed(shape[k] as Dim, why))),
+    );
+  else freezeAxes(op, first, why);
+}
+
+/** Output `output` has what each iteration makes, one after the other along `axis`. */
+function collect(op: AxisContext, output: number, made: readonly Axis[] | undefined, axis: number): void {
+  if (!made || !op.node.outputs[output]) return;
+  const shape = op.outShape(output);
+  if (shape.length !== made.length + 1) return freezeAxes(op, made, `what ${op.node.opType} makes of it has an unknown rank`);
+  const iterations = op.fixed(shape[axis] as Dim, `${op.node.opType} has its iterations there`);
+  const all = [...made.slice(0, axis), iterations, ...made.slice(axis)];
+  op.out(
+    output,
+    all.map((a, k) => (a.size === shape[k] ? a : op.fixed(shape[k] as Dim, `${op.node.opType} makes another extent there`))),
+  );
+  all.forEach((a, k) => {
+    if (a.size !== shape[k]) op.freeze(a, `${op.node.opType} makes another extent of it`);
+  });
+}
 
 /**
  * Infers a body whose states go round: a state that does not come out as it went in is widened, extent by extent,

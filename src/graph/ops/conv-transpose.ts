@@ -70,7 +70,7 @@ export const specs: readonly OpSpec[] = [
     resize(op) {
       const group = op.node.int("group", 1);
       const left = groupsLeft(op.sizeOut(0, 1), op.sizeIn(1, 1));
-      if (left !== group) op.setAttribute("group", int(left));
+      if (left !== undefined && left !== group) op.setAttribute("group", int(left));
     },
     // Every input element meets M/group times the kernel's elements.
     macs(op) {

@@ -113,6 +113,15 @@ const rows: readonly Row[] = [
   { type: "Gelu", since: [20], f: (node) => (node.string("approximate", "none") === "tanh" ? geluTanh : gelu) },
   { type: "Gelu", domain: "com.microsoft", since: [1], f: plain(gelu) },
   {
+    type: "QuickGelu",
+    domain: "com.microsoft",
+    since: [1],
+    f(node) {
+      const alpha = attribute(node, "alpha", 1.702);
+      return (x) => x * sigmoid(alpha * x);
+    },
+  },
+  {
     type: "Swish",
     since: [24],
     f(node) {
@@ -186,6 +195,29 @@ function unary(row: Row): OpSpec {
   });
 }
 
+/** A function of com.microsoft on the sum of a tensor and a vector along its last axis. */
+function biased(type: string, inputs: readonly string[], f: Scalar, output = "Y"): OpSpec {
+  return defineOp({
+    type,
+    domain: "com.microsoft",
+    since: [1],
+    inputs,
+    outputs: [output],
+    remark: NO_MACS,
+    infer: (op) => [likeInput(op)],
+    evaluate(_, [x, bias]) {
+      const numbers = x && isFloat(x.dtype) && exactNumbers(x);
+      const b = bias && exactNumbers(bias);
+      if (!x || !numbers || !isNumeric(x.dtype) || (bias && !b)) return undefined;
+      const sum = b ? numbers.map((v, i) => v + (b[i % b.length] as number)) : numbers;
+      const y = mapElements(Tensor.fromNumbers(x.dtype, x.dims, sum), x.dtype, f);
+      return y && [y];
+    },
+    axes: elementwise,
+    macs: noMacs,
+  });
+}
+
 /** Not of every bit, by bytes: complements do not care where elements begin. */
 function complement(x: Tensor): Tensor {
   return Tensor.ofBytes(
@@ -249,7 +281,7 @@ export const specs: readonly OpSpec[] = [
     since: [7, 10, 12, 13, 22],
     inputs: ["data", "ratio?", "training_mode?"],
     outputs: ["output", "mask?"],
-    remark: `${NO_MACS} Random under training_mode, and then never folded.`,
+    remark: `${NO_MACS} Random under training_mode: then never folded, and kept whole.`,
     infer(op) {
       const mask = op.opset < 10 ? op.type(0)?.dtype : "bool";
       return [likeInput(op), mask && tensorOf(mask, op.shape(0))];
@@ -260,29 +292,13 @@ export const specs: readonly OpSpec[] = [
       // What the mask holds outside training is defined since opset 12 only.
       return opset < 12 ? undefined : [data, Tensor.fromNumbers("bool", data.dims, new Uint8Array(data.size).fill(1))];
     },
-    axes: passThrough,
-    macs: noMacs,
-  }),
-  defineOp({
-    type: "FastGelu",
-    domain: "com.microsoft",
-    since: [1],
-    inputs: ["X", "bias?"],
-    outputs: ["Y"],
-    remark: NO_MACS,
-    infer: (op) => [likeInput(op)],
-    evaluate(_, [x, bias]) {
-      const numbers = x && isFloat(x.dtype) && exactNumbers(x);
-      const b = bias && exactNumbers(bias);
-      if (!x || !numbers || !isNumeric(x.dtype) || (bias && !b)) return undefined;
-      const y = mapElements(
-        Tensor.fromNumbers(x.dtype, x.dims, b ? numbers.map((v, i) => v + (b[i % b.length] as number)) : numbers),
-        x.dtype,
-        geluTanh,
-      );
-      return y && [y];
+    axes(op) {
+      // The numbers drawn for the elements that stay depend on how many there are.
+      if (op.has(2) && op.constant(2)?.scalar() !== 0) op.barrier("Dropout may draw a random number for each element (training_mode)");
+      else passThrough(op);
     },
-    axes: elementwise,
     macs: noMacs,
   }),
+  biased("FastGelu", ["X", "bias?"], geluTanh),
+  biased("BiasGelu", ["A", "B"], gelu, "C"),
 ];

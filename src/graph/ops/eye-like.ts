@@ -27,6 +27,7 @@ const eyeLike = defineOp({
     return [Tensor.fromNumbers(dtype, input.dims, values)];
   },
 
+  barrier: "EyeLike writes a diagonal over both axes and takes its size from the input",
   macs: noMacs,
 });
 

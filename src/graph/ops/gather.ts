@@ -1,10 +1,11 @@
 /** Gather, GatherElements and GatherND (onnx/docs/Operators.md#Gather). An index out of range is left to the runtime to refuse. */
 import type { Axis } from "../coupling/axis.js";
+import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { rearrange, sizeOf, stridesOf, unravel } from "../rearrange.js";
 import { Tensor } from "../tensor.js";
-import { followPick } from "./axis-rules.js";
+import { followPick, freezeAxes } from "./axis-rules.js";
 import { expectRank, frontAxis, knownContent, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const gather = defineOp({
@@ -98,6 +99,14 @@ const gatherElements = defineOp({
     return out && [out];
   },
 
+  axes(op) {
+    const [X, I] = [op.in(0), op.in(1)];
+    const axis = frontAxis(op.node, op.node.int("axis", 0), X.length);
+    op.freeze(X[axis] as Axis, "GatherElements reads it by indices");
+    // Element (i, j, …) reads row indices(i, j, …) of column (j, …).
+    tieColumns(op, X, I, axis);
+    op.out(0, I);
+  },
   macs: noMacs,
 });
 
@@ -133,6 +142,17 @@ const gatherND = defineOp({
     return out && [out];
   },
 
+  axes(op) {
+    const [X, I] = [op.in(0), op.in(1)];
+    const batch = op.node.int("batch_dims", 0);
+    const coordinates = I.at(-1) as Axis;
+    if (!isKnown(coordinates.size)) return op.barrier("how many axes its indices point into is known only at run time");
+    const rest = batch + coordinates.size;
+    op.freeze(coordinates, "GatherND reads coordinates from it");
+    freezeAxes(op, X.slice(batch, rest), "GatherND reads it by indices");
+    for (let a = 0; a < batch; a++) op.same(X[a] as Axis, I[a] as Axis);
+    return op.out(0, [...I.slice(0, -1), ...X.slice(rest)]);
+  },
   macs: noMacs,
 });
 
@@ -146,6 +166,19 @@ function chosen(op: OpContext, extent: number): number[] | undefined {
 function fromFront(indices: readonly number[], extent: number): number[] | undefined {
   const at = indices.map((i) => (i < 0 ? i + extent : i));
   return at.every((i) => i >= 0 && i < extent) ? at : undefined;
+}
+
+/**
+ * The axes of data [.., d, ..] and of indices [.., i ≤ d, ..] other than `axis` are one: index (i, j, …) stands in column
+ * (j, …) of data. Indices may cover the first columns only.
+ */
+export function tieColumns(op: AxisContext, data: readonly Axis[], indices: readonly Axis[], axis: number): void {
+  data.forEach((d, a) => {
+    const i = indices[a] as Axis;
+    if (a === axis || d === i) return;
+    if (isKnown(d.size) && isKnown(i.size) && i.size > 0 && i.size < d.size) op.same(op.cut(d, [i.size])[0] as Axis, i);
+    else op.same(d, i);
+  });
 }
 
 /** Flat positions in data of the elements that GatherElements reads and ScatterElements writes, one per index. */

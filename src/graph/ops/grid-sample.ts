@@ -1,6 +1,8 @@
-/** GridSample and AffineGrid (onnx/docs/Operators.md#GridSample): types only; interpolation is not counted. */
+/** GridSample and AffineGrid (onnx/docs/Operators.md#GridSample). Not evaluated; interpolation is not counted. */
+import type { Axis } from "../coupling/axis.js";
 import { type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
+import { freezeAxes } from "./axis-rules.js";
 import { expectRank, noMacs, tensorOf } from "./shape-rules.js";
 
 const gridSample = defineOp({
@@ -23,6 +25,12 @@ const gridSample = defineOp({
     return [tensorOf(x.dtype, [batch, channels, ...Array.from({ length: rank - 2 }, (_, a) => grid?.[a + 1] ?? op.fresh(0, a + 2))])];
   },
 
+  axes(op) {
+    const [X, grid] = [op.in(0), op.in(1)];
+    freezeAxes(op, [...X.slice(2), grid.at(-1) as Axis], "GridSample interpolates over it");
+    op.same(X[0] as Axis, grid[0] as Axis);
+    op.out(0, [...X.slice(0, 2), ...grid.slice(1, -1)]);
+  },
   macs: noMacs,
 });
 
@@ -43,6 +51,16 @@ const affineGrid = defineOp({
     const at = (a: number): Dim => size?.[a] ?? op.fresh(0, Math.max(0, a - 1));
     // size is [N, C, …out], grid is [N, …out, 2 or 3].
     return [tensorOf(theta.dtype, [at(0), ...Array.from({ length: rank - 2 }, (_, a) => at(a + 2)), rank - 2])];
+  },
+
+  sizeOperands: [1],
+  axes(op) {
+    const theta = op.in(0);
+    freezeAxes(op, theta, "AffineGrid computes coordinates from it");
+    op.out(
+      0,
+      op.outShape(0).map((d) => op.fixed(d, "AffineGrid makes it")),
+    );
   },
 
   macs: noMacs,

@@ -1,4 +1,4 @@
-/** Matrix products as in numpy.matmul: MatMul, its integer forms MatMulInteger and QLinearMatMul, and com.microsoft FusedMatMul. */
+/** Matrix products as in numpy.matmul: MatMul, and com.microsoft FusedMatMul and TransposeMatMul. */
 
 import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
@@ -10,13 +10,13 @@ import { broadcastAxes } from "./axis-rules.js";
 import { broadcastDims, broadcastOffsets, exactNumbers, store } from "./numeric.js";
 import { broadcast, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
-interface Product {
+export interface Product {
   readonly shape: Shape;
   readonly K: Dim;
 }
 
 /** Shape of A x B: matrices in the last two axes, the others broadcast; a vector is a row on the left, a column on the right. */
-function matmulShape(node: Node, A: Shape | undefined, B: Shape | undefined): Product | undefined {
+export function matmulShape(node: Node, A: Shape | undefined, B: Shape | undefined): Product | undefined {
   if (!A || !B) return undefined;
   if (A.length === 0 || B.length === 0) throw mismatch(node, `A [${A.join(", ")}] and B [${B.join(", ")}] should have rank 1 or more.`);
   const rows = A.length === 1 ? [] : [A[A.length - 2] as Dim];
@@ -26,7 +26,7 @@ function matmulShape(node: Node, A: Shape | undefined, B: Shape | undefined): Pr
   return { shape: [...batch, ...rows, ...columns], K };
 }
 
-function macsOf(op: CostContext, found: Product | undefined): Dim {
+export function macsOf(op: CostContext, found: Product | undefined): Dim {
   return found ? mul(product(found.shape), found.K) : unknownMacs(op.node);
 }
 
@@ -60,32 +60,71 @@ export function multiply(m: Multiplication): void {
   }
 }
 
-/** Shapes of A' and B' of a FusedMatMul; undefined where transBatch moves batch axes, which is rare and left out. */
-function fusedOperand(op: OpContext, i: number, trans: string, transBatch: string): Shape | undefined {
-  const shape = op.shape(i);
-  if (!shape || op.node.int(transBatch, 0) !== 0) return undefined;
-  // A vector has nothing to transpose.
-  if (shape.length < 2 || op.node.int(trans, 0) === 0) return shape;
-  return [...shape.slice(0, -2), shape[shape.length - 1] as Dim, shape[shape.length - 2] as Dim];
+/** Where a product has its operands, and how it reads them. */
+export interface MatMulForm {
+  readonly a: number;
+  readonly b: number;
+  /** Position in A of each axis of A', the matrix that is multiplied; default: as they come. */
+  readonly orderA?: readonly number[];
+  readonly orderB?: readonly number[];
 }
 
-function fusedShape(op: OpContext): Product | undefined {
-  return matmulShape(op.node, fusedOperand(op, 0, "transA", "transBatchA"), fusedOperand(op, 1, "transB", "transBatchB"));
-}
-
-/** Rows, columns and batch axes pass; the inner axis is summed. `transA`, `transB`: whether the last two axes trade places. */
-function matmulAxes(op: AxisContext, transA = false, transB = false): void {
-  const A = op.in(0);
-  const B = op.in(1);
-  const a = A.length > 1 && transA ? A.length - 2 : A.length - 1;
-  const b = B.length === 1 ? 0 : transB ? B.length - 1 : B.length - 2;
-  op.same(A[a] as Axis, B[b] as Axis);
-  op.contract({ input: 0, axis: a }, { input: 1, axis: b });
-  const row = A.length > 1 ? [A[transA ? A.length - 1 : A.length - 2] as Axis] : [];
-  const column = B.length > 1 ? [B[transB ? B.length - 2 : B.length - 1] as Axis] : [];
+/**
+ * Rows, columns and batch axes pass; the inner axis is summed.
+ * Returns the axes of A' that are rows (none for a vector) and of B' that are columns.
+ */
+export function matmulAxes(op: AxisContext, { a, b, orderA, orderB }: MatMulForm): { readonly row: Axis[]; readonly column: Axis[] } {
+  const [fromA, fromB] = [orderA ?? op.in(a).map((_, i) => i), orderB ?? op.in(b).map((_, i) => i)];
+  const A = fromA.map((i) => op.in(a)[i] as Axis);
+  const B = fromB.map((i) => op.in(b)[i] as Axis);
+  const [last, first] = [A.length - 1, Math.max(0, B.length - 2)];
+  op.same(A[last] as Axis, B[first] as Axis);
+  op.contract({ input: a, axis: fromA[last] as number }, { input: b, axis: fromB[first] as number });
+  const row = A.slice(-2, -1);
+  const column = B.length > 1 ? B.slice(-1) : [];
   const shape = op.outShape(0);
   const batch = broadcastAxes(op, [A.slice(0, -2), B.slice(0, -2)], shape.slice(0, shape.length - row.length - column.length));
   op.out(0, [...batch, ...row, ...column]);
+  return { row, column };
+}
+
+/**
+ * The order in which FusedMatMul reads the axes of an operand: transBatch puts the first axis behind the batch axes, then
+ * trans lets the last two trade places.
+ */
+function fusedOrder(op: OpContext, i: number, side: "A" | "B"): number[] | undefined {
+  const rank = op.shape(i)?.length;
+  if (rank === undefined) return undefined;
+  let order = Array.from({ length: rank }, (_, a) => a);
+  if (rank > 2 && op.node.int(`transBatch${side}`, 0) !== 0) order = [...order.slice(1, -1), 0, rank - 1];
+  // A vector has nothing to transpose.
+  if (rank > 1 && op.node.int(`trans${side}`, 0) !== 0)
+    order = [...order.slice(0, -2), order[rank - 1] as number, order[rank - 2] as number];
+  return order;
+}
+
+function fusedProduct(op: OpContext): Product | undefined {
+  const operands = (["A", "B"] as const).map((side, i) => fusedOrder(op, i, side)?.map((a) => (op.shape(i) as Shape)[a] as Dim));
+  return matmulShape(op.node, operands[0], operands[1]);
+}
+
+/** FusedMatMul, and TransposeMatMul, the name it had before it could transpose batches. */
+function fused(type: string): OpSpec {
+  return defineOp({
+    type,
+    domain: "com.microsoft",
+    since: [1],
+    inputs: ["A", "B"],
+    outputs: ["Y"],
+    infer(op) {
+      const dtype = op.type(0)?.dtype ?? op.type(1)?.dtype;
+      return [dtype && tensorOf(dtype, fusedProduct(op)?.shape)];
+    },
+    axes(op) {
+      matmulAxes(op, { a: 0, b: 1, orderA: fusedOrder(op, 0, "A") as number[], orderB: fusedOrder(op, 1, "B") as number[] });
+    },
+    macs: (op) => macsOf(op, fusedProduct(op)),
+  });
 }
 
 export const specs: readonly OpSpec[] = [
@@ -119,43 +158,11 @@ export const specs: readonly OpSpec[] = [
       const Y = store(A.dtype, found.shape as number[], out);
       return Y && [Y];
     },
-    axes: (op) => matmulAxes(op),
-    macs: (op) => macsOf(op, matmulShape(op.node, op.shape(0), op.shape(1))),
-  }),
-  defineOp({
-    type: "MatMulInteger",
-    since: [10],
-    inputs: ["A", "B", "a_zero_point?", "b_zero_point?"],
-    outputs: ["Y"],
-    infer: (op) => [tensorOf("int32", matmulShape(op.node, op.shape(0), op.shape(1))?.shape)],
-    macs: (op) => macsOf(op, matmulShape(op.node, op.shape(0), op.shape(1))),
-  }),
-  defineOp({
-    type: "QLinearMatMul",
-    since: [10, 21],
-    inputs: ["a", "a_scale", "a_zero_point", "b", "b_scale", "b_zero_point", "y_scale", "y_zero_point"],
-    outputs: ["y"],
-    infer(op) {
-      const dtype = op.type(7)?.dtype;
-      return [dtype && tensorOf(dtype, matmulShape(op.node, op.shape(0), op.shape(3))?.shape)];
-    },
-    macs: (op) => macsOf(op, matmulShape(op.node, op.shape(0), op.shape(3))),
-  }),
-  defineOp({
-    type: "FusedMatMul",
-    domain: "com.microsoft",
-    since: [1],
-    inputs: ["A", "B"],
-    outputs: ["Y"],
-    remark: "transBatchA and transBatchB are not read: the output's shape is then unknown.",
-    infer(op) {
-      const dtype = op.type(0)?.dtype ?? op.type(1)?.dtype;
-      return [dtype && tensorOf(dtype, fusedShape(op)?.shape)];
-    },
     axes(op) {
-      if (op.node.int("transBatchA", 0) !== 0 || op.node.int("transBatchB", 0) !== 0) op.barrier("transBatch moves batch axes");
-      else matmulAxes(op, op.node.int("transA", 0) !== 0, op.node.int("transB", 0) !== 0);
+      matmulAxes(op, { a: 0, b: 1 });
     },
-    macs: (op) => macsOf(op, fusedShape(op)),
+    macs: (op) => macsOf(op, matmulShape(op.node, op.shape(0), op.shape(1))),
   }),
+  fused("FusedMatMul"),
+  fused("TransposeMatMul"),
 ];

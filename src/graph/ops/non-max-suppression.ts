@@ -8,6 +8,7 @@ const nonMaxSuppression = defineOp({
   inputs: ["boxes", "scores", "max_output_boxes_per_class?", "iou_threshold?", "score_threshold?"],
   outputs: ["selected_indices"],
   infer: (op) => [tensorOf("int64", [op.fresh(0, 0), 3])],
+  barrier: "NonMaxSuppression compares all boxes with each other and gives positions",
   macs: noMacs,
 });
 

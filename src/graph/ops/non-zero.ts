@@ -34,6 +34,7 @@ const nonZero = defineOp({
     ];
   },
 
+  barrier: "NonZero lists positions, which would move if indices left",
   macs: noMacs,
 });
 

@@ -5,7 +5,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown } from "../dim.js";
 import { dtypeOfWire } from "../dtype.js";
-import { defineOp, type OpContext, type OpSpec } from "../op.js";
+import { defineOp, type Inferred, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
 import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
@@ -36,6 +36,12 @@ function statisticsShape(op: OpContext): Shape | undefined {
   if (!X) return undefined;
   const axis = frontAxis(op.node, op.node.int("axis", -1), X.length);
   return X.map((d, a) => (a < axis ? d : 1));
+}
+
+/** Type of a statistic over the normalised axes. */
+function statistics(op: OpContext): Inferred | undefined {
+  const stash = dtypeOfWire(op.node.int("stash_type", 1));
+  return stash && tensorOf(stash, statisticsShape(op));
 }
 
 /** Axes that share one mean or norm: removing an index would change the others. */
@@ -157,15 +163,29 @@ const rows: readonly Row[] = [
 export const specs: readonly OpSpec[] = [
   defineOp({
     type: "LayerNormalization",
-    since: [17],
+    // Before opset 17 it is ONNX Runtime's own, in the same domain, with the scale's type for Y.
+    since: [1, 17],
     inputs: ["X", "Scale", "B?"],
     outputs: ["Y", "Mean?", "InvStdDev?"],
-    remark: NO_MACS,
+    remark: `${NO_MACS} Versions below 17 are ONNX Runtime's.`,
     infer(op) {
       checkScale(op, 1, 2);
-      const stash = dtypeOfWire(op.node.int("stash_type", 1));
-      const statistics = stash && tensorOf(stash, statisticsShape(op));
-      return [likeInput(op), statistics, statistics];
+      const dtype = op.opset < 17 ? op.type(1)?.dtype : op.type(0)?.dtype;
+      return [dtype && tensorOf(dtype, op.shape(0)), statistics(op), statistics(op)];
+    },
+    axes: layerAxes,
+    macs: noMacs,
+  }),
+  defineOp({
+    type: "SimplifiedLayerNormalization",
+    since: [1],
+    inputs: ["X", "scale"],
+    outputs: ["Y", "inv_std_var?"],
+    remark: `${NO_MACS} ONNX Runtime's own operator, in the domain of ONNX: X over its root mean square.`,
+    infer(op) {
+      checkScale(op, 1);
+      const dtype = op.type(1)?.dtype;
+      return [dtype && tensorOf(dtype, op.shape(0)), statistics(op)];
     },
     axes: layerAxes,
     macs: noMacs,

@@ -2,6 +2,7 @@
 
 import type { Axis } from "../coupling/axis.js";
 import type { Dim } from "../dim.js";
+import type { Value } from "../graph.js";
 import { defineOp, type InferContext, type OpSpec } from "../op.js";
 import { spatial } from "./axis-rules.js";
 import { expectRank, mismatch, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
@@ -22,6 +23,12 @@ function pooledShape(op: InferContext): Shape | undefined {
   return [X[0] as Dim, X[1] as Dim, ...windows];
 }
 
+/** Whether nothing but MaxUnpool reads these Indices. */
+function isUnpooled(indices: Value): boolean {
+  const reads = indices.uses();
+  return !indices.isOutput && reads.length > 0 && reads.every((u) => u.index === 1 && u.node.qualifiedType === "MaxUnpool");
+}
+
 function pool(type: string, since: readonly number[], outputs: readonly string[]): OpSpec {
   return defineOp({
     type,
@@ -36,8 +43,9 @@ function pool(type: string, since: readonly number[], outputs: readonly string[]
     },
     axes(op) {
       const X = op.in(0);
-      // Indices count positions of the whole tensor: they change when channels leave.
-      if (op.node.outputs[1]) for (const a of X.slice(0, 2)) op.freeze(a, "the Indices output counts across it");
+      // Indices count positions of the whole tensor: they change when channels leave, which only MaxUnpool understands.
+      if (op.node.outputs[1] && !isUnpooled(op.node.outputs[1]))
+        for (const a of X.slice(0, 2)) op.freeze(a, "the Indices output counts across it");
       const Y = [X[0] as Axis, X[1] as Axis, ...spatial(op, X, 0)];
       op.node.outputs.forEach((_, i) => {
         op.out(i, Y);

@@ -6,6 +6,8 @@ import { noMacs, tensorOf } from "./shape-rules.js";
 const FLOAT = 1;
 const INT32 = 6;
 
+const RANDOM = "its values are random: what removal leaves could not be compared with the original";
+
 /** Draws a tensor of the attribute `shape`. */
 const ofShape = (type: string): OpSpec =>
   defineOp({
@@ -14,6 +16,7 @@ const ofShape = (type: string): OpSpec =>
     inputs: [],
     outputs: ["output"],
     nondeterministic: true,
+    barrier: RANDOM,
     infer({ node }) {
       const dtype = dtypeOfWire(node.int("dtype", FLOAT));
       return [dtype && tensorOf(dtype, node.ints("shape"))];
@@ -29,6 +32,7 @@ const likeShape = (type: string, since: readonly number[]): OpSpec =>
     inputs: ["input"],
     outputs: ["output"],
     nondeterministic: true,
+    barrier: RANDOM,
     infer(op) {
       const dtype = dtypeOf(op);
       return [dtype && tensorOf(dtype, op.shape(0))];
@@ -47,6 +51,7 @@ const multinomial = defineOp({
   inputs: ["input"],
   outputs: ["output"],
   nondeterministic: true,
+  barrier: RANDOM,
 
   infer(op) {
     const dtype = dtypeOfWire(op.node.int("dtype", INT32));

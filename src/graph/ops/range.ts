@@ -49,6 +49,7 @@ const range = defineOp({
     return out && [out];
   },
 
+  barrier: "Range counts from scalars: nothing of it is stored",
   macs: noMacs,
 });
 

@@ -138,6 +138,7 @@ export const specs: readonly OpSpec[] = [
   defineOp({
     type: "Upsample",
     since: [7, 9],
+    until: 10,
     inputs: ["X", "scales"],
     outputs: ["Y"],
     remark: `${NO_MACS} scales is an attribute before opset 9.`,

@@ -1,4 +1,5 @@
 /** ReverseSequence (onnx/docs/Operators.md#ReverseSequence). */
+import type { Axis } from "../coupling/axis.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, stridesOf, unravel } from "../rearrange.js";
 import { likeInput, noMacs } from "./shape-rules.js";
@@ -27,6 +28,12 @@ const reverseSequence = defineOp({
     return out && [out];
   },
 
+  axes(op) {
+    const X = op.in(0);
+    op.freeze(X[op.node.int("time_axis", 0)] as Axis, "ReverseSequence reverses parts of it");
+    op.same(op.in(1)[0] as Axis, X[op.node.int("batch_axis", 1)] as Axis);
+    op.out(0, X);
+  },
   macs: noMacs,
 });
 

@@ -8,6 +8,8 @@ import { noMacs, tensorOf } from "./shape-rules.js";
 
 const remark = "Sequences are carried, not looked into.";
 
+const CARRIED = "a sequence holds tensors of any shape, which are not looked into";
+
 const construct = (type: string, since: readonly number[], inputs: readonly string[], dtypeInput: number): OpSpec =>
   defineOp({
     type,
@@ -16,6 +18,7 @@ const construct = (type: string, since: readonly number[], inputs: readonly stri
     outputs: ["output_sequence"],
     remark,
     infer: (op) => [sequenceOf(op.type(dtypeInput)?.dtype)],
+    barrier: CARRIED,
     macs: noMacs,
   });
 
@@ -25,6 +28,7 @@ const empty = defineOp({
   inputs: [],
   outputs: ["output"],
   remark,
+  barrier: CARRIED,
   infer: ({ node }) => [sequenceOf(dtypeOfWire(node.int("dtype", 1)))],
   macs: noMacs,
 });
@@ -35,17 +39,28 @@ const length = defineOp({
   inputs: ["input_sequence"],
   outputs: ["length"],
   remark,
+  barrier: CARRIED,
   infer: () => [tensorOf("int64", [])],
   macs: noMacs,
 });
 
 /** Ops whose outputs have types that only value_info can tell. */
 const opaque = (type: string, since: readonly number[], inputs: readonly string[], output: string): OpSpec =>
-  defineOp({ type, since, inputs, outputs: [output], remark, macs: noMacs });
+  defineOp({ type, since, inputs, outputs: [output], remark, barrier: CARRIED, macs: noMacs });
 
 function sequenceOf(dtype: DType | undefined): Inferred | undefined {
   return dtype && { type: { kind: "other", text: `seq(${typeName(dtype)}[])` } };
 }
+
+const map = defineOp({
+  type: "SequenceMap",
+  since: [17],
+  inputs: ["input_sequence", "additional_inputs..."],
+  outputs: ["out_sequence..."],
+  remark,
+  barrier: "it has a subgraph, which is kept as it is",
+  macs: noMacs,
+});
 
 export const specs: readonly OpSpec[] = [
   construct("SequenceConstruct", [11], ["inputs..."], 0),
@@ -53,6 +68,7 @@ export const specs: readonly OpSpec[] = [
   construct("SplitToSequence", [11, 24], ["input", "split?"], 0),
   empty,
   length,
+  map,
   opaque("SequenceAt", [11], ["input_sequence", "position"], "tensor"),
   opaque("SequenceErase", [11], ["input_sequence", "position?"], "output_sequence"),
   opaque("ConcatFromSequence", [11], ["input_sequence"], "concat_result"),

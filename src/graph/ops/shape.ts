@@ -5,6 +5,9 @@ import { defineOp, type OpSpec } from "../op.js";
 import { Tensor } from "../tensor.js";
 import { noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
+const FOLLOWED = "A barrier only where its result is not known as symbols: shape arithmetic couples nothing and is rewritten.";
+const MEASURED = "its extents are read as numbers that cannot be followed";
+
 const shape = defineOp({
   type: "Shape",
   since: [1, 13, 15, 19, 21, 23, 24, 25],
@@ -19,6 +22,8 @@ const shape = defineOp({
   },
 
   evaluate: (op, [data]) => data && [Tensor.ints(window(op.node, data.dims) as number[])],
+  remark: FOLLOWED,
+  barrier: MEASURED,
   macs: noMacs,
 });
 
@@ -39,6 +44,8 @@ const size = defineOp({
   },
 
   evaluate: (_, [data]) => data && [Tensor.ints([data.size], [])],
+  remark: FOLLOWED,
+  barrier: MEASURED,
   macs: noMacs,
 });
 

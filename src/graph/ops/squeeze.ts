@@ -1,9 +1,12 @@
 /** Squeeze and Unsqueeze (onnx/docs/Operators.md#Squeeze). An axis named by Squeeze whose extent is symbolic is taken to be 1, as the op demands. */
 
+import { ints } from "../attribute.js";
 import type { Axis } from "../coupling/axis.js";
 import { isKnown } from "../dim.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
+import { Tensor } from "../tensor.js";
+import { freezeAxes } from "./axis-rules.js";
 import { frontAxis, hasInput, knownContent, mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 
 const squeeze = defineOp({
@@ -38,10 +41,21 @@ const squeeze = defineOp({
     X.forEach((a, k) => {
       if (gone(a, k)) op.freeze(a, "Squeeze takes its only index as given");
     });
+    // Without axes every extent of 1 goes: where none does yet, nothing could say that one more must stay.
+    if (!named && X.every((a) => a.size !== 1)) freezeAxes(op, X, "Squeeze would drop it at an extent of 1");
     op.out(
       0,
       X.filter((a, k) => !gone(a, k)),
     );
+  },
+  resize(op) {
+    if (namesAxes(op)) return;
+    const shape = op.shape(0) as Shape;
+    const more = shape.some((d, a) => d !== 1 && op.sizeIn(0, a) === 1);
+    if (!more) return;
+    const axes = shape.flatMap((d, a) => (d === 1 ? [a] : []));
+    if (op.opset < 13) op.setAttribute("axes", ints(axes));
+    else op.setTensor(1, Tensor.ints(axes));
   },
   macs: noMacs,
 });

@@ -21,6 +21,7 @@ const unique = defineOp({
     return [tensorOf(x.dtype, y), tensorOf("int64", [count]), tensorOf("int64", [inverse]), tensorOf("int64", [count])];
   },
 
+  barrier: "Unique compares whole slices and gives positions",
   macs: noMacs,
 });
 

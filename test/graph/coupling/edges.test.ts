@@ -65,19 +65,19 @@ describe("what stays whole says why", () => {
     expect(why(c, "a", 1)).toMatchInlineSnapshot(`"my.ops.Mystery is not an operator this version knows [mystery]"`);
   });
 
-  test("a value that the branch of an If reads", async () => {
+  test("a value that a body reads in a node without a rule, and the body's own weights there", async () => {
     const c = findGroups(
       modelOf(`g (bool c, ${CHAIN} {
         h = MatMul (x, a)
         ["choose"] y = If <
           then_branch = t () => (float[N,2] p) { p = MatMul (h, b) },
-          else_branch = e () => (float[N,2] q) { r = Relu (h)  q = MatMul (r, b) }
+          else_branch = e () => (float[N,2] q) { r = LpNormalization <axis = 1> (h)  q = MatMul (r, b) }
         > (c)
       }`),
     );
     expect(c.groups).toEqual([]);
-    expect(why(c, "h", 1)).toMatchInlineSnapshot(`"a subgraph of If reads it [choose]"`);
-    expect(why(c, "b", 0)).toMatchInlineSnapshot(`"a subgraph of If reads it [choose]"`);
+    expect(why(c, "h", 1)).toMatchInlineSnapshot(`"LpNormalization normalises over it [r]"`);
+    expect(why(c, "b", 0)).toMatchInlineSnapshot(`"LpNormalization normalises over it [r]"`);
   });
 
   test("a value that a branch returns as it is", () => {
