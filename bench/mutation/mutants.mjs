@@ -4,24 +4,34 @@
 const rule = (op, name, find, replace, ops) => ({ name, file: `src/graph/ops/${op}.ts`, find, replace, ops });
 
 const operators = [
-  rule("conv", "Conv: bias is not tied", "if (op.has(b)) op.same(op.in(b)[0] as Axis, own);", "", ["Conv"]),
-  rule("conv", "Conv: the sum over channels is not declared", "op.contract({ input: x, axis: 1 }, { input: w, axis: 1 });", "", ["Conv"]),
+  rule("conv", "Conv: bias is not tied", "if (v && (v.size !== 1 || own.size === 1)) op.same(v, own);", "", ["Conv"]),
+  rule(
+    "conv",
+    "Conv: the sum over channels is not declared",
+    "if (group === 1) op.contract({ input: x, axis: channels }, { input: w, axis: 1 });",
+    "if (group === 1) void x;",
+    ["Conv"],
+  ),
   rule("conv-transpose", "ConvTranspose: input channels are not tied", "op.same(own, X[1] as Axis);", "", ["ConvTranspose"]),
   rule("conv-transpose", "ConvTranspose: bias is not tied", "if (op.has(2)) op.same(op.in(2)[0] as Axis, far);", "", ["ConvTranspose"]),
-  rule("matmul", "MatMul: the inner axis is not tied", "op.same(A[a] as Axis, B[b] as Axis);", "", ["MatMul"]),
-  rule("matmul", "MatMul: the sum is not declared", "op.contract({ input: 0, axis: a }, { input: 1, axis: b });", "", ["MatMul"]),
-  rule("matmul", "MatMul: columns are taken for rows", "[A[transA ? A.length - 1 : A.length - 2] as Axis]", "[A[A.length - 1] as Axis]", [
-    "MatMul",
-  ]),
+  rule("matmul", "MatMul: the inner axis is not tied", "op.same(A[last] as Axis, B[first] as Axis);", "", ["MatMul"]),
+  rule(
+    "matmul",
+    "MatMul: the sum is not declared",
+    "op.contract({ input: a, axis: fromA[last] as number }, { input: b, axis: fromB[first] as number });",
+    "",
+    ["MatMul"],
+  ),
+  rule("matmul", "MatMul: columns are taken for rows", "A.slice(-2, -1)", "A.length > 1 ? A.slice(-1) : []", ["MatMul"]),
   rule(
     "gemm",
     "Gemm: transB is read the wrong way round",
-    'const b = transposes(op.node, "transB") ? 1 : 0;\n      const A',
-    'const b = transposes(op.node, "transB") ? 0 : 1;\n      const A',
+    'transposes(op.node, "transB") ? 1 : 0] as const',
+    'transposes(op.node, "transB") ? 0 : 1] as const',
     ["Gemm"],
   ),
-  rule("gemm", "Gemm: transA is ignored", 'const a = transposes(op.node, "transA") ? 0 : 1;', "const a = 1;", ["Gemm"]),
-  rule("gemm", "Gemm: bias is not tied", "op.has(2) ? broadcastAxes(op, [Y, op.in(2)], op.outShape(0)) : Y", "Y", ["Gemm"]),
+  rule("gemm", "Gemm: transA is ignored", '[transposes(op.node, "transA") ? 0 : 1,', "[1,", ["Gemm"]),
+  rule("gemm", "Gemm: bias is not tied", "op.has(c) ? broadcastAxes(op, [Y, op.in(c)], op.outShape(0)) : Y", "Y", ["Gemm"]),
   rule("einsum", "Einsum: sums are not declared", "if (!b.equation.output.includes(label)) op.contract(...slots);", "void slots;", [
     "Einsum",
   ]),
@@ -177,9 +187,7 @@ const operators = [
     "for (const i of [1, 2, 3]) op.same(",
     ["BatchNormalization"],
   ),
-  rule("cum-sum", "CumSum: does not freeze", 'op.freeze(X[frontAxis(op.node, at, X.length)] as Axis, "CumSum adds along it");', "", [
-    "CumSum",
-  ]),
+  rule("cum-sum", "CumSum: does not freeze", "op.freeze(X[frontAxis(op.node, at, X.length)] as Axis, why);", "", ["CumSum"]),
   rule("top-k", "TopK: does not freeze", 'op.freeze(X[axis] as Axis, "TopK compares along it");', "", ["TopK"]),
   rule(
     "resize",
@@ -188,13 +196,9 @@ const operators = [
     'axes.map((a) => op.outShape(0)[a] as Dim),\n      );\n    },\n    macs: noMacs,\n  }),\n  defineOp({\n    type: "Upsample"',
     ["Resize"],
   ),
-  rule(
-    "quantize",
-    "DequantizeLinear: scale is not tied",
-    'op.same(s, X[frontAxis(op.node, op.node.int("axis", 1), X.length)] as Axis);',
-    "void X;",
-    ["DequantizeLinear"],
-  ),
+  rule("quantize", "DequantizeLinear: scale is not tied", "else if (block === 1) op.same(s, x);", "else if (block === 1) void x;", [
+    "DequantizeLinear",
+  ]),
   rule("recurrent", "LSTM: the recurrent sum is lost", "op.contract({ input: 2, axis: 2, zero: true });", "", ["LSTM", "GRU", "RNN"]),
   rule(
     "recurrent",
@@ -205,17 +209,21 @@ const operators = [
   ),
   rule("recurrent", "LSTM: biases are not tied", "[3, 2 * gates],\n", "", ["LSTM", "GRU", "RNN"]),
   rule("recurrent", "LSTM: states are not tied", "op.same(s, h);", "void s;", ["LSTM"]),
-  rule("conv", "Conv: the sum within groups is lost", "else if (inner.size !== 1) op.contract({ input: w, axis: 1, zero: true });", "", [
-    "Conv",
-  ]),
-  rule("conv", "Conv: group is not adjusted", 'if (left !== op.node.int("group", 1)) op.setAttribute("group", int(left));', "void left;", [
+  rule("conv", "Conv: the sum within groups is lost", "else if (inner.size !== 1) op.contract(", "else if (inner.size !== 1) Object(", [
     "Conv",
   ]),
   rule(
     "conv",
+    "Conv: group is not adjusted",
+    'if (left !== undefined && left !== op.node.int("group", 1)) op.setAttribute("group", int(left));',
+    "void left;",
+    ["Conv"],
+  ),
+  rule(
+    "conv",
     "Conv: group counts filters, not inputs",
-    "groupsLeft(op.sizeIn(x, 1), op.sizeIn(w, 1))",
-    "groupsLeft(op.sizeOut(0, 1), op.sizeIn(w, 1))",
+    "groupsLeft(op.sizeIn(x, channelAxis(op, (op.shape(x) as Shape).length)), op.sizeIn(w, 1))",
+    "groupsLeft(op.sizeOut(0, channelAxis(op, (op.shape(x) as Shape).length)), op.sizeIn(w, 1))",
     ["Conv"],
   ),
   rule(
@@ -276,15 +284,15 @@ const shared = [
   rule(
     "axis-rules",
     "groups: inputs need not balance",
-    "op.same(inner, side.inner);\n    op.balance(side.inner, ",
-    "op.same(inner, side.inner);\n    Object(side.inner, ",
+    "op.same(inner, side.inner);\n    op.balance([side.inner], ",
+    "op.same(inner, side.inner);\n    Object([side.inner], ",
     GROUPED,
   ),
   rule(
     "axis-rules",
     "groups: outputs need not balance",
-    "op.same(own, side.whole);\n  op.balance(side.inner, ",
-    "op.same(own, side.whole);\n  Object(side.inner, ",
+    "op.same(own, side.whole);\n  op.balance([side.inner], ",
+    "op.same(own, side.whole);\n  Object([side.inner], ",
     GROUPED,
   ),
   rule("axis-rules", "depthwise: filters are not tied to channels", "c === 1 ? far : op.atom(group)", "op.atom(group)", GROUPED),
@@ -313,7 +321,7 @@ const coupling = [
   core(
     "slice",
     "slicer: a shared constant is sliced for all its readers",
-    "const isAlone = signatures.size === 1 && !value.isOutput && !this.#captured.has(value);",
+    "const isAlone = signatures.size === 1 && !this.#returned.has(value);",
     "const isAlone = true;",
     ["Conv", "a constant"],
   ),

@@ -113,6 +113,8 @@ async function detect(folder, base, stage, names) {
     await run(process.execPath, args, { timeout: LIMIT });
     return JSON.parse(readFileSync(out, "utf8"));
   } catch (error) {
+    // A process that did not even come to the changed sources says nothing about them.
+    if (!error.killed && !String(error.stderr).includes(`${folder}/src`)) throw error;
     const frames = [...String(error.stderr ?? "").matchAll(/\n {4}at (.+)/g)].slice(0, 2).map((m) => m[1]);
     const why = error.killed
       ? "it did not end"
