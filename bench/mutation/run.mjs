@@ -32,7 +32,9 @@ const { values } = parseArgs({
 const only = values.only?.split(",");
 const chosen = mutants.filter((m, i) => (only ? only.includes(m.name) : i % Number(values.every) === 0));
 
-const stale = mutants.filter((m) => readFileSync(join(root, m.file), "utf8").split(m.find).length !== 2);
+// Read once: the sources may change while this runs.
+const sources = new Map(mutants.map((m) => [m.file, readFileSync(join(root, m.file), "utf8")]));
+const stale = mutants.filter((m) => sources.get(m.file).split(m.find).length !== 2);
 if (stale.length > 0) {
   for (const m of stale) console.error(`${m.name}: the text to change does not occur exactly once in ${m.file}:\n  ${m.find}`);
   process.exit(2);
@@ -78,7 +80,7 @@ async function judge(mutant, base, healthy) {
   const folder = join(work, name.replaceAll(/\W+/g, "-"));
   cpSync(base, folder, { recursive: true, verbatimSymlinks: true });
   const before = readFileSync(join(base, file.replace(/\.ts$/, ".js")), "utf8");
-  const source = readFileSync(join(root, file), "utf8").replace(mutant.find, () => mutant.replace);
+  const source = sources.get(file).replace(mutant.find, () => mutant.replace);
   const after = javascriptOf(source, file);
   if (after === before) throw new Error(`${name}: the change changes nothing.`);
   writeFileSync(join(folder, file.replace(/\.ts$/, ".js")), after);
