@@ -196,7 +196,7 @@ const operators = [
     'axes.map((a) => op.outShape(0)[a] as Dim),\n      );\n    },\n    macs: noMacs,\n  }),\n  defineOp({\n    type: "Upsample"',
     ["Resize"],
   ),
-  rule("quantize", "DequantizeLinear: scale is not tied", "else if (block === 1) op.same(s, x);", "else if (block === 1) void x;", [
+  rule("quantize", "DequantizeLinear: scale is not tied", "if (s && s.size !== 1) op.same(s, X[axis()] as Axis);", "void s;", [
     "DequantizeLinear",
   ]),
   rule("recurrent", "LSTM: the recurrent sum is lost", "op.contract({ input: 2, axis: 2, zero: true });", "", ["LSTM", "GRU", "RNN"]),
@@ -335,7 +335,7 @@ const coupling = [
   core(
     "slice",
     "slicer: a size that is read as data shrinks",
-    "if (!v || !moving.has(v) || (spec?.resize && spec.sizeOperands?.includes(k))) return;",
+    "if (!v || !moving.has(v) || (spec?.resize && !typing.barriers.has(node) && spec.sizeOperands?.includes(k))) return;",
     "if (v || k >= 0) return;",
     ["Cast", "Sqrt", "Div"],
   ),

@@ -37,6 +37,7 @@ export const PROVING: readonly FlagName[] = [
   "ep",
   "threads",
   "batch",
+  "memory",
   "verify-with",
 ];
 /** Flags that every command with a report takes. */

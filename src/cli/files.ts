@@ -1,27 +1,22 @@
 /** Text files of the command: complete or not there. */
-import { createHash, randomBytes } from "node:crypto";
-import { createReadStream, renameSync, rmSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { ConfigError } from "../errors.js";
-import { releaseTemporary, trackTemporary } from "../export/write.js";
+import { discard, type Pending, placeOf, settle, writePending } from "../export/replace.js";
 
 /** @throws ConfigError OUTPUT_UNWRITABLE when the file system refuses; nothing is left behind then. */
 export async function writeText(path: string, text: string): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
-  trackTemporary(temporary);
+  const pending: Pending[] = [];
   try {
-    await writeFile(temporary, text, { flag: "wx" });
-    renameSync(temporary, path);
+    pending.push(await writePending(placeOf(path), [new TextEncoder().encode(text)]));
+    settle(pending);
   } catch (cause) {
-    rmSync(temporary, { force: true });
+    discard(pending);
     throw new ConfigError("OUTPUT_UNWRITABLE", `Cannot write "${path}": ${(cause as Error).message}.`, {
       cause,
       at: { file: path },
       hint: "Check that the folder exists, is writable, and has room.",
     });
-  } finally {
-    releaseTemporary(temporary);
   }
 }
 

@@ -92,6 +92,15 @@ export const flags = {
   },
   threads: { group: "Where it runs", value: "n", schema: count.describe("threads of ONNX Runtime") },
   batch: { group: "Where it runs", value: "n", schema: count.default(32).describe("samples per run when accuracy is measured") },
+  memory: {
+    group: "Where it runs",
+    value: "GiB",
+    schema: z
+      .number()
+      .min(0)
+      .default(2)
+      .describe("weights of both graphs up to which they are held in memory whole; larger ones are not timed"),
+  },
   "verify-with": {
     group: "Where it runs",
     value: "wasm",

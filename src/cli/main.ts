@@ -1,5 +1,5 @@
 /** The process: arguments in, streams and signals, one exit code out. */
-import { removeTemporaries } from "../export/write.js";
+import { removeTemporaries } from "../export/replace.js";
 import { parseCommandLine } from "./command-line.js";
 import { reportFailure } from "./failure.js";
 import { channel } from "./terminal.js";

@@ -1,7 +1,8 @@
 /** Where a run will write, looked at before it works: a mistyped path must not cost an hour, nor a file. */
-import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { accessSync, constants, lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { ConfigError, ModelError } from "../errors.js";
+import { placeOf } from "../export/replace.js";
 
 /** A file of the command line, under the name help gives it. */
 export interface NamedFile {
@@ -28,7 +29,9 @@ export function checkOutputs(inputs: readonly NamedFile[], model: string | undef
       });
     }
     taken.push(output);
-    const why = obstacle(output.path);
+    // Written is what a link leads to; other paths are told of as they were typed.
+    const isLink = lstatSync(output.path, { throwIfNoEntry: false })?.isSymbolicLink();
+    const why = obstacle(isLink ? placeOf(output.path) : output.path);
     if (why !== undefined) throw unwritable(output.path, why, output.path === model);
   }
 }
@@ -40,7 +43,7 @@ function located({ what, path }: NamedFile): { what: string; path: string; real:
     return [{ what, path, real: realpathSync(path) }];
   } catch {
     // There is no such file yet, which is what an output should be; a missing input is told of when it is read.
-    return [{ what, path, real: resolve(path) }];
+    return [{ what, path, real: resolve(placeOf(path)) }];
   }
 }
 

@@ -146,6 +146,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress): Pr
     ...(flags.ep ? { ep: flags.ep } : {}),
     ...(flags.threads ? { threads: flags.threads } : {}),
     ...(flags.batch ? { batch: flags.batch } : {}),
+    ...(flags.memory === undefined ? {} : { memory: flags.memory * 2 ** 30 }),
     ...(inputShapes ? { inputShapes } : {}),
     ...(flags.quiet ? {} : { onProgress: (event) => progress.show(event) }),
   };

@@ -43,9 +43,11 @@ async function writeRefusal(error: unknown, input: string, { flags, terminal }: 
 }
 
 async function writeResult(result: PruneResult, input: string, output: string, { flags, terminal }: Run): Promise<void> {
-  const { files } = await writeModel(output, result.model);
+  const { files, left } = await writeModel(output, result.model);
+  const why = "the model that was replaced had its weights there; delete it if no other model does";
   const report: RunReport = {
     ...result.report,
+    notes: [...result.report.notes, ...left.map((file) => ({ code: "OLD_DATA_LEFT", about: file, why }))],
     input: { ...result.report.input, path: input },
     output: { path: output, sha256: await sha256Of(output), files },
   };

@@ -1,7 +1,7 @@
 /** Model files from disk: the model at once, its external tensors one by one and only when needed. */
 import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync, realpathSync, type Stats } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, readSync, realpathSync, type Stats, statSync } from "node:fs";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { ModelError } from "../errors.js";
 import { decode, type ExternalData } from "../graph/codec.js";
@@ -27,14 +27,40 @@ export async function readModel(path: string, options: ReadOptions = {}): Promis
   return model;
 }
 
+/** A model whose weights are elsewhere is small; a large one is not worth its memory. */
+const LARGEST_LOOKED_INTO = 2 ** 26;
+
+/**
+ * Paths of the files in which the model at `path` keeps its weights, as far as they are below its folder; none when there
+ * is no such model.
+ */
+export async function dataFilesOf(path: string): Promise<string[]> {
+  try {
+    if (statSync(path).size > LARGEST_LOOKED_INTO) return [];
+    const found = new Set<string>();
+    const folder = new ModelFolder(path);
+    decode(await readWhole(path), {
+      onExternal: (data) => {
+        folder.check(data);
+        found.add(resolve(dirname(path), data.location));
+      },
+    });
+    return [...found];
+  } catch {
+    // What is there is no model, or names what it must not: nothing to tell.
+    return [];
+  }
+}
+
 /** One read() takes at most 2 GiB; smaller pieces keep the event loop alive. */
 const PIECE = 2 ** 28;
 
 async function readWhole(path: string): Promise<Uint8Array> {
   let file: FileHandle | undefined;
   try {
+    // Before it is opened: a pipe without a writer would be waited for, and a device may have no end.
+    const { size } = requireFile(await stat(path));
     file = await open(path, "r");
-    const { size } = await file.stat();
     // Not from Node's pool, which would be shared with others, and not cleared first.
     const bytes = Buffer.allocUnsafeSlow(size);
     for (let at = 0; at < size; ) {
@@ -52,6 +78,12 @@ async function readWhole(path: string): Promise<Uint8Array> {
   } finally {
     await file?.close();
   }
+}
+
+/** @throws Error for folders, pipes and devices. */
+function requireFile(stats: Stats): Stats {
+  if (!stats.isFile()) throw new Error(`it is a ${stats.isDirectory() ? "folder" : "device or a pipe"}, not a file`);
+  return stats;
 }
 
 function reason(cause: unknown): string {
@@ -128,6 +160,7 @@ class ModelFolder {
     const path = this.#inside(data);
     let fd: number;
     try {
+      requireFile(statSync(path));
       fd = openSync(path, "r");
     } catch (cause) {
       throw this.#error(

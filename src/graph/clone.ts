@@ -1,7 +1,7 @@
 /** A copy of a model that passes may edit while the original stays as it was. */
 import { internal } from "../errors.js";
 import type { Attribute } from "./attribute.js";
-import { Graph, Model, Node, Value } from "./graph.js";
+import { captures, Graph, Model, Node, Value, type ValueType } from "./graph.js";
 
 /**
  * An independent copy of `model`: new graphs, nodes and values (subgraphs and local functions too), the same names and order.
@@ -21,6 +21,43 @@ export function cloneModel(model: Model, copies: Copies = new Copies()): Model {
   copy.sha256 = model.sha256;
   copy.usesExternalData = model.usesExternalData;
   return copy;
+}
+
+/**
+ * Part of `model` as a model of its own: copies of `nodes`, which must be nodes of the main graph in its order. Constants
+ * they read come along, save those named in `asInputs`; whatever else they read from outside becomes an input, of the
+ * element type `typeOf` gives and of any shape. `outputs` are values of the main graph that the part makes.
+ */
+export function extract(
+  model: Model,
+  nodes: readonly Node[],
+  outputs: readonly Value[],
+  asInputs: ReadonlySet<Value>,
+  typeOf: (value: Value) => ValueType | undefined,
+): Model {
+  const copies = new Copies();
+  const graph = new Graph(model.graph.name);
+  graph.initializersAreConstant = model.graph.initializersAreConstant;
+  const inside = new Set(nodes);
+  const outer = new Set(nodes.flatMap((n) => [...n.inputs, ...captures(n)]));
+  for (const v of outer) {
+    if (!v || (v.producer && inside.has(v.producer))) continue;
+    const copy = copyOf(v, copies);
+    if (v.initializer && !asInputs.has(v)) graph.attachInitializer(copy, v.initializer);
+    else {
+      const type = typeOf(v);
+      copy.type = type?.kind === "tensor" ? { ...type, shape: undefined } : type;
+      copy.origin = undefined;
+      graph.addInput(copy);
+    }
+  }
+  for (const node of nodes) graph.appendNode(cloneNode(node, copies));
+  for (const v of outputs) graph.addOutput(copyOf(v, copies));
+  const part = new Model(graph);
+  part.irVersion = model.irVersion;
+  for (const [domain, version] of model.opsets) part.opsets.set(domain, version);
+  for (const f of model.functions) part.functions.push({ ...f, opsets: new Map(f.opsets), body: cloneGraph(f.body, new Copies()) });
+  return part;
 }
 
 /** What became of the nodes and values of a model's main graph and its subgraphs in a copy: names repeat among bodies. */

@@ -27,6 +27,9 @@ export interface TensorSource {
 
 const KIND = "TensorProto";
 
+/** Bytes up to which an external tensor stays in memory once it was read: biases and shapes are read often, weights seldom. */
+const LARGEST_KEPT = 2 ** 20;
+
 /**
  * The tensor in a TensorProto, over the message's own bytes; numbers in typed fields are converted on first use.
  *
@@ -55,7 +58,10 @@ export function tensorOf(bytes: Uint8Array, label: string, source: TensorSource)
     return { name, tensor: Tensor.ofStrings(dims, strings, bytes) };
   }
   const want = byteLengthOf(dtype, product(dims));
-  if (isExternal(m)) return { name, tensor: Tensor.lazy(dtype, dims, externalReader(m, called, dtype, dims, source), bytes) };
+  if (isExternal(m)) {
+    const read = externalReader(m, called, dtype, dims, source);
+    return { name, tensor: want > LARGEST_KEPT ? Tensor.transient(dtype, dims, read, bytes) : Tensor.lazy(dtype, dims, read, bytes) };
+  }
   const raw = m.contents(TensorProto.rawData).at(-1);
   const typed = typedField(dtype);
   if (raw && (raw.length > 0 || !m.has(typed))) {
@@ -284,7 +290,7 @@ const CONTENT = [
 ];
 
 function content(tensor: Tensor): Uint8Array | Deferred {
-  return tensor.isLoaded ? tensor.bytes : { byteLength: tensor.byteLength, read: () => tensor.bytes };
+  return tensor.isLoaded ? tensor.bytes : { byteLength: tensor.byteLength, read: () => tensor.peek() };
 }
 
 function entry(key: string, value: string): Chunks {

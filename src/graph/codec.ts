@@ -27,9 +27,9 @@ export interface EncodeOptions {
   readonly external?: { readonly location: string; readonly threshold?: number };
 }
 
-/** A model as bytes to be written in order. */
+/** A model as bytes to be written in order. Each walk over `chunks` reads tensors that are not in memory when their turn comes, and keeps none. */
 export interface Encoded {
-  readonly chunks: readonly Uint8Array[];
+  readonly chunks: Iterable<Uint8Array>;
   readonly byteLength: number;
   readonly external?: ExternalBytes;
 }
@@ -76,7 +76,7 @@ export function encode(model: Model, options: EncodeOptions = {}): Encoded {
       },
     );
   }
-  const chunks = [...message.bytes()];
+  const chunks = { [Symbol.iterator]: () => message.bytes() };
   const encoded = { chunks, byteLength: message.byteLength };
   if (!file) return encoded;
   return { ...encoded, external: { location: file.location, byteLength: file.byteLength, chunks: file.bytes() } };

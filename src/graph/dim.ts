@@ -10,6 +10,8 @@ export type Dim = number | string;
 type Poly = Map<string, number>;
 
 const CONSTANT = "";
+/** Products of more terms are not multiplied out: of three such products the next would have millions. */
+const MOST_TERMS = 256;
 
 export function isKnown(d: Dim): d is number {
   return typeof d === "number";
@@ -30,8 +32,10 @@ export function mul(a: Dim, b: Dim): Dim {
   // + 0: an extent is never -0.
   if (typeof a === "number" && typeof b === "number") return a * b + 0;
   const p: Poly = new Map();
-  for (const [m, c] of parse(a)) {
-    for (const [n, d] of parse(b)) {
+  const [left, right] = [parse(a), parse(b)];
+  if (left.size * right.size > MOST_TERMS) return opaque("product", [a, b].sort());
+  for (const [m, c] of left) {
+    for (const [n, d] of right) {
       const key = [...factors(m), ...factors(n)].sort().join("*");
       p.set(key, (p.get(key) ?? 0) + c * d);
     }
@@ -120,6 +124,7 @@ export function evaluate(d: Dim, symbols: ReadonlyMap<string, number>): number |
 const CALLS: ReadonlyMap<string, (...x: number[]) => number | undefined> = new Map([
   ["min", (a, b) => Math.min(a, b)],
   ["max", (a, b) => Math.max(a, b)],
+  ["product", (a, b) => a * b],
   // Extents that broadcast: the one that is not 1. If neither is, the node fails at run time.
   ["broadcast", (a, b) => (a === 1 ? b : b === 1 || a === b ? a : undefined)],
   ["div", (a, b) => (b === 0 ? undefined : Math.trunc(a / b))],

@@ -43,6 +43,8 @@ export function evaluateNode(
   if (spec.moves === undefined && inputs.some((t) => t && !isReadable(t.dtype))) return undefined;
   if (shapes.some((s) => s && exceeds(s, limit))) return undefined;
   const outputs = spec.evaluate(op, inputs);
+  // More outputs than the operator has: a broken graph, of which nothing must be computed away.
+  if (op.node.outputs.some((o, i) => o && outputs && !outputs[i])) return undefined;
   return outputs?.some((t) => t.size > limit) ? undefined : outputs;
 }
 

@@ -11,6 +11,7 @@ import { evaluateNode, isReadable } from "./evaluate.js";
 import type { Graph, Model, Node, TensorType, Value, ValueType } from "./graph.js";
 import type { CostContext, InferContext, OpSpec } from "./op.js";
 import { specOf } from "./ops/index.js";
+import { HIGHEST_RANK } from "./ops/shape-rules.js";
 import { Tensor } from "./tensor.js";
 
 /** A value whose declared type (value_info, output) contradicts what its producer computes; the inferred type is used. */
@@ -218,8 +219,27 @@ class Inference implements Types {
     const type = value.type;
     if (type?.kind !== "tensor") return type;
     if (type.dtype === "undefined") return undefined;
+    if (type.shape && type.shape.length > HIGHEST_RANK) return { ...type, shape: undefined };
     const shape = this.#given.get(value) ?? type.shape?.map((d, a) => this.#number(isExtent(d) ? add(d, 0) : this.#fresh(value, a)));
     return { kind: "tensor", dtype: type.dtype, shape };
+  }
+
+  /** Types that no honest file has are cut down: absurd ranks are unknown, and extents whose text has grown too long are symbols. */
+  #bounded(value: Value, type: ValueType): ValueType {
+    if (type.kind !== "tensor" || !type.shape) return type;
+    if (type.shape.length > HIGHEST_RANK) return { ...type, shape: undefined };
+    if (type.shape.some((d) => isKnown(d) && !(d >= 0 && Number.isSafeInteger(d)))) {
+      throw new ModelError(
+        "MODEL_SHAPE_MISMATCH",
+        `"${value.name}" would have the shape [${type.shape.join(", ")}], which no tensor has.`,
+        {
+          at: { value: value.name, ...(value.producer ? { node: value.producer.label } : {}) },
+          hint: "An attribute, a shape or a constant of the model is wrong, or an input shape given on the command line does not fit it.",
+        },
+      );
+    }
+    if (!type.shape.some(isLong)) return type;
+    return { ...type, shape: type.shape.map((d, a) => (isLong(d) ? this.#fresh(value, a) : d)) };
   }
 
   #number(d: Dim): Dim {
@@ -265,7 +285,14 @@ class Inference implements Types {
       this.#settle(v, inferred[i]?.type);
       const content = inferred[i]?.content;
       const shape = this.shape(v);
-      if (content && shape && shape.length <= 1 && content.length <= LONGEST_CONTENT && content.length === (shape[0] ?? 1)) {
+      if (
+        content &&
+        shape &&
+        shape.length <= 1 &&
+        content.length <= LONGEST_CONTENT &&
+        content.length === (shape[0] ?? 1) &&
+        !content.some(isLong)
+      ) {
         this.#contents.set(
           v,
           content.map((d) => this.#number(d)),
@@ -278,6 +305,7 @@ class Inference implements Types {
 
   #infer(spec: OpSpec | undefined, op: InferContext): ReturnType<NonNullable<OpSpec["infer"]>> {
     try {
+      if (spec) requireInputs(spec, op.node);
       return spec?.infer?.(op) ?? [];
     } catch (error) {
       if (this.#lenient && error instanceof ModelError) return [];
@@ -286,8 +314,9 @@ class Inference implements Types {
   }
 
   /** Records the type of a value: the inferred one, completed by the declared one. */
-  #settle(value: Value, inferred: ValueType | undefined): void {
+  #settle(value: Value, found: ValueType | undefined): void {
     const declared = this.#declared(value);
+    const inferred = found && this.#bounded(value, found);
     if (!inferred) {
       if (declared) this.#types.set(value, declared);
       else this.#types.delete(value);
@@ -405,6 +434,31 @@ class Inference implements Types {
         );
     });
   }
+}
+
+/**
+ * What is an operand today was an attribute of that name in older operators (shape of Reshape, k of TopK).
+ * @throws ModelError when an input that the operator cannot do without is absent.
+ */
+function requireInputs({ inputs }: OpSpec, node: Node): void {
+  const isAttribute = (name: string) => node.attributes.has(name) || node.attributes.has(name.toLowerCase());
+  const at = inputs.findIndex((name, i) => !/[?]|[.]{3}/.test(name) && !node.inputs[i] && !isAttribute(name));
+  if (at < 0) return;
+  throw new ModelError(
+    "MODEL_INPUT_MISSING",
+    `${node.qualifiedType} "${node.label}" has no input ${at} ("${inputs[at]}"), which it needs.`,
+    {
+      at: { node: node.label },
+      hint: "The graph is invalid: check it with onnx.checker, and export it again.",
+    },
+  );
+}
+
+/** Each node may join the texts of its inputs, so that without a bound they could double from node to node. */
+const LONGEST_DIM = 512;
+
+function isLong(d: Dim): boolean {
+  return !isKnown(d) && d.length > LONGEST_DIM;
 }
 
 const readsExtents: ReadonlySet<string> = new Set(["Shape", "Size", "EyeLike"]);

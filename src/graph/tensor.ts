@@ -29,6 +29,7 @@ export class Tensor {
   readonly origin: unknown;
   #bytes: Uint8Array | undefined;
   #read: (() => Uint8Array) | undefined;
+  #isTransient = false;
   #strings: readonly Uint8Array[] | undefined;
 
   private constructor(dtype: DType, dims: readonly number[], origin: unknown) {
@@ -48,6 +49,16 @@ export class Tensor {
   static lazy(dtype: DType, dims: readonly number[], read: () => Uint8Array, origin?: unknown): Tensor {
     const t = new Tensor(dtype, dims, origin);
     t.#read = read;
+    return t;
+  }
+
+  /**
+   * A tensor whose bytes stay where they are: `read` is called at each use and its result is never kept, so that a model
+   * of many such tensors takes the memory of the one at work. So it is with all that is derived from it.
+   */
+  static transient(dtype: DType, dims: readonly number[], read: () => Uint8Array, origin?: unknown): Tensor {
+    const t = Tensor.lazy(dtype, dims, read, origin);
+    t.#isTransient = true;
     return t;
   }
 
@@ -101,7 +112,9 @@ export class Tensor {
       if (this.dtype === "string") throw new ModelError("TENSOR_NO_BYTES", "A string tensor has no packed bytes.");
       const read = this.#read;
       if (!read) throw new ModelError("TENSOR_NO_DATA", `A ${this.dtype} tensor of dims [${this.dims}] has no data.`);
-      this.#bytes = this.#checked(read());
+      const bytes = this.#checked(read());
+      if (this.#isTransient) return bytes;
+      this.#bytes = bytes;
       this.#read = undefined;
     }
     return this.#bytes;
@@ -205,9 +218,8 @@ export class Tensor {
         for (const i of indices) for (let k = 0; k < inner; k++) out.push(this.strings[(o * n + i) * inner + k] as Uint8Array);
       return Tensor.ofStrings(dims, out);
     }
-    return Tensor.lazy(this.dtype, dims, () => {
+    return this.derive(dims, (src) => {
       const bits = bitsOf(this.dtype);
-      const src = this.peek();
       const out = new Uint8Array(byteLengthOf(this.dtype, outer * indices.length * inner));
       if (bits < 8) {
         let at = 0;
@@ -215,17 +227,15 @@ export class Tensor {
           for (const i of indices) for (let k = 0; k < inner; k++) putBits(out, at++, bits, getBits(src, (o * n + i) * inner + k, bits));
         return out;
       }
-      const row = (inner * bits) / 8;
-      let at = 0;
-      for (let o = 0; o < outer; o++) {
-        for (const i of indices) {
-          const from = (o * n + i) * row;
-          out.set(src.subarray(from, from + row), at);
-          at += row;
-        }
-      }
+      takeRows(src, out, (inner * bits) / 8, n, indices);
       return out;
     });
+  }
+
+  /** Lazily: a tensor of this dtype computed from this one's bytes, which it must not keep or change. Kept in memory only where this one is. */
+  derive(dims: readonly number[], compute: (bytes: Uint8Array) => Uint8Array): Tensor {
+    const read = () => compute(this.peek());
+    return this.#isTransient ? Tensor.transient(this.dtype, dims, read) : Tensor.lazy(this.dtype, dims, read);
   }
 
   /** The same data under other dims. @throws ModelError if the element counts differ. */
@@ -233,7 +243,7 @@ export class Tensor {
     const size = dims.reduce((a, b) => a * b, 1);
     if (size !== this.size) throw badLength(this, size, this.size);
     if (this.#strings) return Tensor.ofStrings(dims, this.#strings);
-    return Tensor.lazy(this.dtype, dims, () => this.peek());
+    return this.derive(dims, (bytes) => bytes);
   }
 
   #checked(bytes: Uint8Array): Uint8Array {
@@ -258,6 +268,34 @@ function view<T extends NumericArray>(
   if (b.byteOffset % w === 0) return new A(b.buffer, b.byteOffset, b.length / w);
   const copy = b.slice();
   return new A(copy.buffer, 0, copy.length / w);
+}
+
+/** Copies rows of `row` bytes: those at `indices` of each run of `n`, one run after the other. */
+function takeRows(src: Uint8Array, out: Uint8Array, row: number, n: number, indices: readonly number[]): void {
+  const outer = n * row === 0 ? 0 : src.length / (n * row);
+  // Rows of a few words, as where the last axis is cut: a subarray for each would cost more than what it copies.
+  if (row > 0 && row <= 64 && row % 4 === 0 && src.byteOffset % 4 === 0) {
+    const from = new Uint32Array(src.buffer, src.byteOffset, src.length / 4);
+    const to = new Uint32Array(out.buffer, out.byteOffset, out.length / 4);
+    const words = row / 4;
+    let at = 0;
+    for (let o = 0; o < outer; o++) {
+      const base = o * n * words;
+      for (let k = 0; k < indices.length; k++) {
+        const start = base + (indices[k] as number) * words;
+        for (let w = 0; w < words; w++) to[at++] = from[start + w] as number;
+      }
+    }
+    return;
+  }
+  let at = 0;
+  for (let o = 0; o < outer; o++) {
+    for (const i of indices) {
+      const from = (o * n + i) * row;
+      out.set(src.subarray(from, from + row), at);
+      at += row;
+    }
+  }
 }
 
 function getBits(src: Uint8Array, i: number, bits: number): number {

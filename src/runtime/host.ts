@@ -154,13 +154,27 @@ class Host implements Runner {
     const file = "path" in model ? model.path : undefined;
     const { wire, move } = toWireModel(model);
     const doing: Doing = { what: "load", provider: this.provider, ...(file === undefined ? {} : { file }) };
+    const fixed = Object.fromEntries(Object.entries(options.fixed ?? {}).map(([name, t]) => [name, toWire(t, name)]));
     const { inputs, outputs } = await this.call(
       "load",
-      { session, model: wire, optimization: options.optimization ?? "all", threads: options.threads ?? this.#threads },
+      {
+        session,
+        model: wire,
+        optimization: options.optimization ?? "all",
+        threads: options.threads ?? this.#threads,
+        fixed,
+        lean: options.lean ?? false,
+      },
       doing,
-      move,
+      [...move, ...buffersOf(fixed)],
     );
-    return new HostSession(this, session, inputs.map(port), outputs.map(port), { ...doing, what: "run" });
+    const surplus = Object.keys(fixed).find((name) => !inputs.some((i) => i.name === name));
+    if (surplus !== undefined) {
+      await this.call("release", { session }, doing);
+      throw unknownName("FEED_UNKNOWN", "input", surplus, inputs.map(port));
+    }
+    const open = inputs.filter((i) => fixed[i.name] === undefined);
+    return new HostSession(this, session, open.map(port), outputs.map(port), { ...doing, what: "run" });
   }
 
   /** Asks the thread to end after the native call it is in. Not `terminate()`: see #letFinish. */

@@ -21,6 +21,13 @@ export interface LoadOptions {
   readonly optimization?: "disabled" | "basic" | "extended" | "all";
   /** Threads inside one operator; default: the runner's. */
   readonly threads?: number;
+  /**
+   * Inputs that are the same in every run of the session, which then has them no more: weights given so take their bytes
+   * of memory once, where an initializer takes them three times while a model is loaded.
+   */
+  readonly fixed?: Feeds;
+  /** Spare memory rather than time: weights are not copied into the layout of kernels. Results may differ in rounding. */
+  readonly lean?: boolean;
 }
 
 /** An input or output as the model declares it. A symbolic dim is its name, "" if it has none. */

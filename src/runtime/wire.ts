@@ -23,7 +23,14 @@ export type WireModel = string | { readonly bytes: Uint8Array; readonly external
 /** Each kind of request with its arguments and its answer. */
 export interface Calls {
   load: {
-    ask: { readonly session: number; readonly model: WireModel; readonly optimization: string; readonly threads: number };
+    ask: {
+      readonly session: number;
+      readonly model: WireModel;
+      readonly optimization: string;
+      readonly threads: number;
+      readonly fixed: WireTensors;
+      readonly lean: boolean;
+    };
     answer: { readonly inputs: readonly WirePort[]; readonly outputs: readonly WirePort[] };
   };
   run: {
@@ -91,7 +98,7 @@ export function isCarried(dtype: DType): boolean {
 export function toWire(tensor: Tensor, name: string): WireTensor {
   if (!isCarried(tensor.dtype)) throw notCarried(tensor.dtype, name);
   const { dtype: type, dims } = tensor;
-  if (type !== "string") return { type, dims, data: new Uint8Array(tensor.bytes) };
+  if (type !== "string") return { type, dims, data: new Uint8Array(tensor.peek()) };
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   try {
     return { type, dims, data: tensor.strings.map((s) => decoder.decode(s)) };

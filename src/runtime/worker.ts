@@ -30,10 +30,17 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
   const CLOSING = 0 satisfies typeof import("./wire.js").CLOSING;
   const BUSY = 1 satisfies typeof import("./wire.js").BUSY;
   const sessions = new Map<number, InferenceSession>();
+  /** Feeds that are the same in every run of a session. */
+  const fixed = new Map<number, Record<string, OrtTensor>>();
 
   // The first session of a process fixes the level of the default logger. Every failure reaches us as an exception too.
   ort.env.logLevel = "fatal";
   if (settings.wasm) ort.env.wasm.numThreads = settings.threads;
+
+  // Spinning pools burn the cores other sessions and the main thread need: 118 ms against 32 ms on two busy cores.
+  const spinning = { intra_op: { allow_spinning: "0" }, inter_op: { allow_spinning: "0" } };
+  // Without the second, initializers lie in an arena that grows by powers of two.
+  const lean = { disable_prepacking: "1", use_device_allocator_for_initializers: "1" };
 
   function toOrt(t: WireTensor): OrtTensor {
     // The constructor is overloaded per type; the pairs in ARRAYS are the ones it accepts.
@@ -77,8 +84,7 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
           intraOpNumThreads: request.threads,
           interOpNumThreads: 1,
           logSeverityLevel: 4,
-          // Spinning pools burn the cores other sessions and the main thread need: 118 ms against 32 ms on two busy cores.
-          ...(settings.wasm ? {} : { extra: { session: { intra_op: { allow_spinning: "0" }, inter_op: { allow_spinning: "0" } } } }),
+          ...(settings.wasm ? {} : { extra: { session: { ...spinning, ...(request.lean ? lean : {}) } } }),
           ...(external.length > 0 ? { externalData: external } : {}),
         };
         // Two calls because `create` is overloaded for paths and bytes.
@@ -87,11 +93,15 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
             ? await ort.InferenceSession.create(request.model, options)
             : await ort.InferenceSession.create(request.model.bytes, options);
         sessions.set(request.session, session);
+        fixed.set(request.session, allToOrt(request.fixed));
         return { value: { inputs: portsOf(session.inputMetadata), outputs: portsOf(session.outputMetadata) } };
       }
       case "run": {
         const session = sessionOf(request.session);
-        const results = await session.run(allToOrt(request.feeds), request.fetch ?? session.outputNames);
+        const results = await session.run(
+          { ...fixed.get(request.session), ...allToOrt(request.feeds) },
+          request.fetch ?? session.outputNames,
+        );
         const value: Record<string, WireTensor> = {};
         const move = new Set<ArrayBuffer>();
         for (const [name, t] of Object.entries(results)) {
@@ -107,7 +117,7 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
       }
       case "time": {
         const session = sessionOf(request.session);
-        const feeds = allToOrt(request.feeds);
+        const feeds = { ...fixed.get(request.session), ...allToOrt(request.feeds) };
         const times = new Float64Array(request.runs);
         for (let i = 0; i < times.length && !closing(); i++) {
           const start = performance.now();
@@ -119,6 +129,7 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
       case "release": {
         const session = sessions.get(request.session);
         sessions.delete(request.session);
+        fixed.delete(request.session);
         await session?.release();
         return { value: undefined };
       }

@@ -8,7 +8,7 @@ import { isFloat } from "../graph/dtype.js";
 import type { Node, Use, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import { type Chain, chainOf, type Linear, linearOf, normAffine, type ShapeOf, scaleChannels } from "./affine.js";
-import { dequantised } from "./quantised-weights.js";
+import { dequantiser } from "./quantised-weights.js";
 
 /** What the channels of a group hold in one constant, at one of its reads. */
 export interface SlotVectors {
@@ -102,7 +102,7 @@ export class FoldedWeights {
     return this.#reads(group, role).map(({ slot, read }) => {
       // A producer's scale is one number per position and leaves the sum; a consumer's differs from row to row.
       const scale = role === "producer" ? read.chain?.scale : undefined;
-      const data = scale ? read.raw : this.#data(slot.value, read);
+      const data = scale ? read.raw() : this.#data(slot.value, read);
       const biases = bias ? biasesOf(group, slot, read) : undefined;
       const dims = (slot.value.constant as Tensor).dims;
       const norms = Float64Array.from(group.choices, (_, k) => {
@@ -139,9 +139,9 @@ export class FoldedWeights {
 
   #data(value: Value, read: Read): ArrayLike<number> {
     const { chain, linear } = read;
-    if (!chain || !linear || chain.scale.every((s) => s === 1)) return read.raw;
+    if (!chain || !linear || chain.scale.every((s) => s === 1)) return read.raw();
     if (this.#last?.value === value && this.#last.node === linear.node) return this.#last.data;
-    const data = scaleChannels(read.raw, (value.constant as Tensor).dims, read.axis, linear.groups, chain.scale);
+    const data = scaleChannels(read.raw(), (value.constant as Tensor).dims, read.axis, linear.groups, chain.scale);
     this.#last = { value, node: linear.node, data };
     return data;
   }
@@ -151,7 +151,8 @@ const NOTHING = new Float64Array(0);
 
 /** One read of a constant: the numbers it stands for and, when a linear node reads it, what becomes of them. */
 interface Read {
-  readonly raw: ArrayLike<number>;
+  /** Reads anew each time: a group may have more weights than there is memory. */
+  readonly raw: () => ArrayLike<number>;
   readonly linear: Linear | undefined;
   readonly chain: Chain | undefined;
   /** Axis of the stored tensor that makes output channels of `linear`. */
@@ -183,9 +184,9 @@ function roleOf(slot: ConstantSlot, read: Read): Role {
 function follow(
   tensor: Tensor,
   from: Use,
-): { readonly use: Use; readonly numbers: ArrayLike<number>; readonly perm: readonly number[] | undefined } {
+): { readonly use: Use; readonly numbers: () => ArrayLike<number>; readonly perm: readonly number[] | undefined } {
   let use = from;
-  let numbers: ArrayLike<number> = tensor.numbers();
+  let numbers = (): ArrayLike<number> => tensor.numbers();
   let perm: readonly number[] | undefined;
   for (;;) {
     const { node, index } = use;
@@ -200,14 +201,18 @@ function follow(
       const before = perm;
       perm = before ? step.map((a) => before[a] as number) : step;
     } else if (node.opType === "DequantizeLinear") {
-      const real = perm ? undefined : dequantised(tensor, numbers, use);
+      const real = perm ? undefined : dequantiser(tensor, use);
       if (!real) break;
-      numbers = real;
+      const quantised = numbers;
+      numbers = () => real(quantised());
     } else if (node.opType !== "Identity" && !(node.opType === "Cast" && isFloat(tensor.dtype))) break;
     use = next.uses()[0] as Use;
   }
   // Integer operators take scale and zero point along with the weight itself.
-  if (use.node.opType !== "DequantizeLinear" && !perm) numbers = dequantised(tensor, numbers, use) ?? numbers;
+  if (use.node.opType !== "DequantizeLinear" && !perm) {
+    const [real, quantised] = [dequantiser(tensor, use), numbers];
+    if (real) numbers = () => real(quantised());
+  }
   return { use, numbers, perm };
 }
 

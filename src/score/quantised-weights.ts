@@ -43,16 +43,16 @@ function quantisationOf({ node, index }: Use, rank: number): Quantisation | unde
 }
 
 /**
- * The numbers of `tensor`, `q` as stored, as the reader of `use` takes them. undefined when it reads plain numbers, or when a
+ * Makes of the numbers of `tensor`, `q` as stored, what the reader of `use` takes them. undefined when it reads plain numbers, or when a
  * scale or zero point is no constant, or of a form not known here.
  */
-export function dequantised(tensor: Tensor, q: ArrayLike<number>, use: Use): Float64Array | undefined {
+export function dequantiser(tensor: Tensor, use: Use): ((q: ArrayLike<number>) => Float64Array) | undefined {
   const found = quantisationOf(use, tensor.dims.length);
   if (!found) return undefined;
   const scale = factor(use.node, found.scale, tensor, found);
   const zero = factor(use.node, found.zero, tensor, found);
   if (!scale || !zero) return undefined;
-  return Float64Array.from(q, (x, i) => (x - zero(i, 0)) * scale(i, 1));
+  return (q) => Float64Array.from(q, (x, i) => (x - zero(i, 0)) * scale(i, 1));
 }
 
 /** For element i of the weight, the element of operand `input` that belongs to it, or what stands for an absent one. */

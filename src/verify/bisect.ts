@@ -11,7 +11,7 @@ import type { Feeds, Runner } from "../runtime/runner.js";
 import { difference } from "./difference.js";
 import { extract } from "./extract.js";
 import { keptPart } from "./kept-part.js";
-import { sourceOf } from "./source.js";
+import { runAll } from "./pieces.js";
 
 export interface BisectRequest {
   readonly reference: Model;
@@ -210,12 +210,9 @@ class Search {
   }
 
   async #fetch(model: Model, names: readonly string[]): Promise<Record<string, Tensor>> {
-    const session = await this.#runner.load(sourceOf(extract(model, { outputs: names, keepInputs: true })), { optimization: "disabled" });
-    try {
-      return await session.run(this.#request.feeds, names);
-    } finally {
-      await session.release();
-    }
+    const part = extract(model, { outputs: names, keepInputs: true });
+    const [values] = await runAll(this.#runner, part, [this.#request.feeds], { optimization: "disabled", fetch: names });
+    return values ?? {};
   }
 
   /** What the candidate has of a value of the reference. */

@@ -8,10 +8,10 @@ import { isFloat } from "../graph/dtype.js";
 import type { Model, Value } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";
-import type { Feeds, LoadOptions, Runner, Session } from "../runtime/runner.js";
+import type { Feeds, LoadOptions, Runner } from "../runtime/runner.js";
 import { bisect } from "./bisect.js";
 import { difference } from "./difference.js";
-import { sourceOf } from "./source.js";
+import { runAll } from "./pieces.js";
 
 /** Relative error allowed between graphs that must be equal, by the narrowest float type the model computes in. */
 export function toleranceOf(model: Model): number {
@@ -44,16 +44,8 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
   const optimization = request.optimization ?? "disabled";
   const tolerance = toleranceOf(request.reference);
   const bounded = boundedOutputs(request);
-  const outputs = async (model: Model, role: string) => {
-    const session = await loadAs(runner, withOutputs(model, bounded.values()), role, optimization);
-    try {
-      const runs: Record<string, Tensor>[] = [];
-      for (const feeds of request.feeds) runs.push(await session.run(feeds));
-      return runs;
-    } finally {
-      await session.release();
-    }
-  };
+  const outputs = (model: Model, role: string) =>
+    inRole(role, () => runAll(runner, withOutputs(model, bounded.values()), request.feeds, { optimization }));
   const reference = await outputs(request.reference, "the reference (the graph before this step, or the oracle)");
   const candidate = await outputs(request.candidate, "the changed graph");
   const maxRel = worstOf(candidate, reference, bounded);
@@ -145,15 +137,10 @@ function worstFeeds(
   return feeds[errors.indexOf(Math.max(...errors))] as Feeds;
 }
 
-/** Loads a graph; a refusal says which of the graphs at hand it was. */
-async function loadAs(
-  runner: Runner,
-  model: Model,
-  role: string,
-  optimization: NonNullable<LoadOptions["optimization"]>,
-): Promise<Session> {
+/** Runs `work`; a refusal by the runtime says which of the graphs at hand it was. */
+async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await runner.load(sourceOf(model), { optimization });
+    return await work();
   } catch (error) {
     if (error instanceof ModelError) {
       throw new ModelError(error.code, `${error.message} This was ${role}.`, {

@@ -24,7 +24,7 @@ import type { Feeds, Runner } from "../runtime/runner.js";
 import { emptiedAxes } from "../score/plan.js";
 import { type Pool, takenOf } from "../score/pools.js";
 import { relative, toleranceOf } from "./equality.js";
-import { sourceOf } from "./source.js";
+import { runAll } from "./pieces.js";
 
 /** Pools of at most this many slots are tried in every subset, others in every one and every two. */
 const ALL_SUBSETS = 7;
@@ -155,12 +155,8 @@ function isConsistent(model: Model): boolean {
 }
 
 async function outputsOf(runner: Runner, model: Model, feeds: Feeds): Promise<Record<string, Tensor>> {
-  const session = await runner.load(sourceOf(model), { optimization: "disabled" });
-  try {
-    return await session.run(feeds);
-  } finally {
-    await session.release();
-  }
+  const [outputs] = await runAll(runner, model, [feeds], { optimization: "disabled" });
+  return outputs ?? {};
 }
 
 /** That ONNX Runtime does not load or run a graph is what is hoped for here. */

@@ -16,6 +16,7 @@ import { type Accuracy, compare } from "./accuracy.js";
 import { checkEquality } from "./equality.js";
 import { randomFeeds } from "./feeds.js";
 import { compareLatency } from "./latency.js";
+import { isRunWhole, PiecewiseSession, weightBytes } from "./pieces.js";
 import { sourceOf } from "./source.js";
 import { checkInterface, checkLoads, requireEquality, requireLoads } from "./verify.js";
 
@@ -37,6 +38,11 @@ export interface ProofOptions {
   /** A second runtime on which the result must be equal too. */
   readonly verifyWith?: "wasm" | undefined;
   readonly latency?: boolean;
+  /**
+   * Bytes of weights of both graphs together up to which they are held whole, to be timed and to run all samples (default
+   * 2 GiB). Beyond it they are not timed, and samples go through one piece after the other, which is slow.
+   */
+  readonly memory?: number;
   /** Highest loss of top-1 accuracy, in percentage points. */
   readonly maxDrop?: number | undefined;
   /** "none" runs no ONNX Runtime at all: the result is then unproven, and the report says so. */
@@ -103,7 +109,8 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
     const loads = await checkLoads(runner, after, feeds[0] as Feeds, before);
     requireLoads(loads);
     const accuracy = options.data ? await measureAccuracy(runner, before, after, options.data, options) : undefined;
-    const latency = (options.latency ?? true) ? await measureLatency(runner, before, after, feeds[0] as Feeds, options) : undefined;
+    const isTimed = (options.latency ?? true) && areHeldWhole(before, after, options);
+    const latency = isTimed ? await measureLatency(runner, before, after, feeds[0] as Feeds, options) : undefined;
     const report: RunReport = {
       ...base,
       provider: { name: runner.provider, runtime: runner.runtime, notes: providerNotes },
@@ -111,9 +118,7 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
       loads,
       ...(accuracy ? { accuracy } : {}),
       ...(latency ? { latency } : {}),
-      notes: options.data
-        ? []
-        : [{ code: "NO_DATA", about: "accuracy", why: "no --data was given: equality is proven, accuracy is not measured" }],
+      notes: proofNotes(before, after, options),
       milliseconds: Math.round(performance.now() - started),
     };
     requireAccuracy(report, options.maxDrop);
@@ -121,6 +126,29 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
   } finally {
     await runner.close();
   }
+}
+
+/** What the proof left out, or did in another way, and why. */
+function proofNotes(before: Model, after: Model, options: ProofOptions): Note[] {
+  const notes: Note[] = [];
+  if (!options.data)
+    notes.push({ code: "NO_DATA", about: "accuracy", why: "no --data was given: equality is proven, accuracy is not measured" });
+  if (!isRunWhole(before)) {
+    const why = "the weights are large, so both graphs were run piece by piece; the optimiser saw one piece of the result at a time";
+    notes.push({ code: "RUN_IN_PIECES", about: "the checks", why });
+  }
+  if ((options.latency ?? true) && !areHeldWhole(before, after, options)) {
+    const why = "both graphs would have to be in memory whole, with more weights than --memory allows";
+    notes.push({ code: "NOT_TIMED", about: "latency", why });
+  }
+  return notes;
+}
+
+/** Weights of both graphs that are held in memory by default. */
+export const DEFAULT_MEMORY: number = 2 ** 31;
+
+function areHeldWhole(before: Model, after: Model, { memory = DEFAULT_MEMORY }: ProofOptions): boolean {
+  return weightBytes(before) + weightBytes(after) <= memory;
 }
 
 /**
@@ -190,15 +218,17 @@ async function measureAccuracy(
   data: Samples,
   options: ProofOptions,
 ): Promise<NonNullable<RunReport["accuracy"]>> {
-  const found = await withBoth(runner, before, after, (a, b) =>
+  const comparison = (a: Session, b: Session) =>
     compare(a, b, data, {
       batch: options.batch ?? 32,
       onProgress: (done, total) => {
         options.signal?.throwIfAborted();
         progress(options, "accuracy", done, total);
       },
-    }),
-  );
+    });
+  const found = areHeldWhole(before, after, options)
+    ? await withBoth(runner, before, after, comparison)
+    : await comparison(PiecewiseSession.of(runner, before), PiecewiseSession.of(runner, after));
   const figures = ({ n, top1, top5 }: Accuracy): AccuracyFigures => ({
     samples: n,
     ...(top1 === undefined ? {} : { top1 }),

@@ -1,5 +1,5 @@
 /** The smallest part of a model of which a removal goes wrong, for bug reports. */
-import { InternalError, PlanError } from "../errors.js";
+import { InternalError, OnnxPruneError, PlanError } from "../errors.js";
 import { findGroups } from "../graph/coupling/groups.js";
 import { isKnown } from "../graph/dim.js";
 import type { Model } from "../graph/graph.js";
@@ -34,7 +34,8 @@ export async function reduceRemoval(
       const feeds = [randomFeeds(candidate, seed, shapes)];
       return (await checkRemoval(runner, check, { removal, candidate: removal.result, feeds })).equality?.ok === false;
     } catch (error) {
-      return error instanceof InternalError;
+      // A plan that fits no longer is no failure; a crash is one.
+      return error instanceof InternalError || !(error instanceof OnnxPruneError);
     }
   };
   if (!(await isWrong(model, options.inputShapes))) return undefined;

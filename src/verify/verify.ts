@@ -7,7 +7,7 @@ import type { Equality, RunReport } from "../report.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { differenceText } from "./bisect.js";
 import { preActivation, relative } from "./equality.js";
-import { sourceOf } from "./source.js";
+import { runAll } from "./pieces.js";
 
 const LEVELS = ["disabled", "basic", "extended", "all"] as const;
 
@@ -18,7 +18,7 @@ const OPTIMISER_TOLERANCE = 1e-3;
 const OPTIMISER_FACTOR = 2;
 
 /**
- * Loads and runs `model` at every optimisation level.
+ * Loads and runs `model` at every optimisation level; a large one in pieces, so that the optimiser sees one at a time.
  *
  * Some rewriting of ONNX Runtime changes results by design: it computes products with 4-bit weights on activations that it
  * quantises on the way. So a level passes too when it changes the original about as much.
@@ -44,12 +44,8 @@ export async function checkLoads(runner: Runner, model: Model, feeds: Feeds, ori
 type Outputs = Readonly<Record<string, Tensor>>;
 
 async function runAt(runner: Runner, model: Model, feeds: Feeds, level: (typeof LEVELS)[number]): Promise<Outputs> {
-  const session = await runner.load(sourceOf(model), { optimization: level });
-  try {
-    return await session.run(feeds);
-  } finally {
-    await session.release();
-  }
+  const [run] = await runAll(runner, model, [feeds], { optimization: level, constant: true });
+  return run as Outputs;
 }
 
 /** The largest relative difference of any output. */

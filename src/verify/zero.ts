@@ -17,7 +17,7 @@ import type { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { extract } from "./extract.js";
 import { type Edited, editRemoved } from "./parameters.js";
-import { sourceOf } from "./source.js";
+import { runAll } from "./pieces.js";
 
 /** Inputs where a zero parameter would not silence a channel but divide by zero. */
 const DIVISORS: ReadonlyMap<string, readonly number[]> = new Map([
@@ -77,13 +77,9 @@ async function valuesOf(
   }
   if (computed.length === 0) return out;
   const names = computed.map((v) => v.name);
-  const session = await runner.load(sourceOf(extract(model, { outputs: names, keepInputs: true })), { optimization: "disabled" });
-  try {
-    const found = await session.run(feeds, names);
-    for (const v of computed) out.set(v, found[v.name]);
-  } finally {
-    await session.release();
-  }
+  const part = extract(model, { outputs: names, keepInputs: true });
+  const [found] = await runAll(runner, part, [feeds], { optimization: "disabled", fetch: names });
+  for (const v of computed) out.set(v, found?.[v.name]);
   return out;
 }
 

@@ -1,4 +1,5 @@
 /** The command as a process: signals, closed pipes, our own bugs. */
+import { spawn } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -43,6 +44,42 @@ describe("the process", () => {
     const { code, stdout, stderr } = await run(["small.onnx", "out.onnx", "--pass", "./bad.mjs"], cwd);
     expect({ code, stdout }).toEqual({ code: 70, stdout: "" });
     expect(stderr).toMatch(/UNEXPECTED {2}TypeError: surprise\n +at [\s\S]*Please report/);
+  });
+
+  it("a process killed at any moment leaves the old output or the new one, and the next run tidies up", { timeout: 120_000 }, async () => {
+    const cwd = await withModel();
+    const args = ["small.onnx", "out.onnx", "--pass", "l1", "--ratio", "0.5", "--no-latency", "--ep", "cpu", "--quiet"];
+    const started = performance.now();
+    expect((await run(args, cwd)).code).toBe(0);
+    const took = performance.now() - started;
+    const whole = readFileSync(join(cwd, "out.onnx"));
+    for (let k = 1; k <= 6; k++) {
+      writeFileSync(join(cwd, "out.onnx"), "old");
+      const child = start(args, cwd);
+      setTimeout(() => child.kill("SIGKILL"), (took * k) / 6);
+      await ended(child);
+      const now = readFileSync(join(cwd, "out.onnx"));
+      expect(now.equals(whole) || now.toString() === "old").toBe(true);
+    }
+    expect((await run(args, cwd)).code).toBe(0);
+    expect(readdirSync(cwd).sort()).toEqual(["out.onnx", "small.onnx"]);
+    expect(readFileSync(join(cwd, "out.onnx")).equals(whole)).toBe(true);
+  });
+
+  // A limit on the size of files stands for a full disk; with its signal ignored, writing fails as it does there.
+  it.skipIf(process.platform === "win32")("a full disk exits with 1, and the old output stays", async () => {
+    const cwd = await withModel();
+    writeFileSync(join(cwd, "out.onnx"), "old");
+    const model = join(root, "models/cifar10_resnet20.onnx");
+    const line = `trap '' XFSZ; ulimit -f 100; exec "$0" "$1" "$2" out.onnx --pass remove-identity --pass l1 --ratio 0.9 --no-latency --ep cpu --quiet`;
+    const child = spawn("sh", ["-c", line, process.execPath, join(root, "bin/onnx-prune.js"), model], {
+      cwd,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const { code, stderr } = await ended(child);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("MODEL_UNWRITABLE") });
+    expect(readdirSync(cwd).sort()).toEqual(["out.onnx", "small.onnx"]);
+    expect(readFileSync(join(cwd, "out.onnx"), "utf8")).toBe("old");
   });
 
   it("output that cannot be written exits with 1 and leaves nothing behind", async () => {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import {
   chmodSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -12,11 +13,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import * as ort from "onnxruntime-node";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readModel } from "../../src/export/read.js";
-import { removeTemporaries, trackTemporary, writeModel } from "../../src/export/write.js";
+import { discard, removeTemporaries, trackTemporary, writePending } from "../../src/export/replace.js";
+import { writeModel } from "../../src/export/write.js";
 import { encodedSize } from "../../src/graph/codec.js";
 import type { Value } from "../../src/graph/graph.js";
 import { Tensor } from "../../src/graph/tensor.js";
@@ -69,7 +71,7 @@ describe("a model file", () => {
     const model = await readModel(join(folder, "a.onnx"));
     expect(model.sha256).toBe(createHash("sha256").update(bytes).digest("hex"));
     const written = await writeModel(join(folder, "b.onnx"), model);
-    expect(written).toEqual({ files: [join(folder, "b.onnx")], byteLength: bytes.length });
+    expect(written).toEqual({ files: [join(folder, "b.onnx")], byteLength: bytes.length, left: [] });
     expect(Buffer.compare(readFileSync(join(folder, "b.onnx")), bytes)).toBe(0);
     expect(readdirSync(folder).sort()).toEqual(["a.onnx", "b.onnx"]);
   });
@@ -101,6 +103,43 @@ describe("a model file", () => {
     });
   });
 
+  test("a link stays a link, and what it leads to is replaced", async () => {
+    mkdirSync(join(folder, "real"));
+    writeFileSync(join(folder, "a.onnx"), fixture("glu.onnx"));
+    writeFileSync(join(folder, "real", "b.onnx"), "old");
+    chmodSync(join(folder, "real", "b.onnx"), 0o600);
+    symlinkSync(join("real", "b.onnx"), join(folder, "link.onnx"));
+    symlinkSync(join("real", "new.onnx"), join(folder, "dangling.onnx"));
+    const model = await readModel(join(folder, "a.onnx"));
+    for (const link of ["link.onnx", "dangling.onnx"]) {
+      await writeModel(join(folder, link), model);
+      expect(lstatSync(join(folder, link)).isSymbolicLink()).toBe(true);
+      expect(Buffer.compare(readFileSync(join(folder, link)), fixture("glu.onnx"))).toBe(0);
+    }
+    expect(readdirSync(join(folder, "real")).sort()).toEqual(["b.onnx", "new.onnx"]);
+    expect(statSync(join(folder, "real", "b.onnx")).mode & 0o777).toBe(0o600);
+  });
+
+  test("what a killed process left for the same place goes, what others are writing stays", async () => {
+    writeFileSync(join(folder, "a.onnx"), fixture("glu.onnx"));
+    const model = await readModel(join(folder, "a.onnx"));
+    const own = join(folder, "probe");
+    let mine = "";
+    const chunks = function* () {
+      mine = readdirSync(folder).find((f) => f.endsWith(".tmp")) as string;
+      yield new Uint8Array(1);
+    };
+    discard([await writePending(own, chunks())]);
+    // .probe.onnx-prune-<machine>-<process>-<start>-<count>.tmp
+    const [machine, pid, start] = (mine.match(/onnx-prune-(\w+)-(\d+)-(\d+)-\d+\.tmp$/) ?? []).slice(1);
+    const named = (m: unknown, p: unknown, s: unknown, n: number) => `.b.onnx.onnx-prune-${m}-${p}-${s}-${n}.tmp`;
+    const dead = [named(machine, 2 ** 30, 1, 1), ...(Number(start) > 0 ? [named(machine, pid, Number(start) + 1, 2)] : [])];
+    const alive = [named(machine, pid, start, 3), named("00000000", 2 ** 30, 1, 4), `.c.onnx.onnx-prune-${machine}-${2 ** 30}-1-5.tmp`];
+    for (const f of [...dead, ...alive]) writeFileSync(join(folder, f), "half");
+    await writeModel(join(folder, "b.onnx"), model);
+    expect(readdirSync(folder).sort()).toEqual([...alive, "a.onnx", "b.onnx"].sort());
+  });
+
   test("what is temporary can be removed when the process must stop", () => {
     const path = join(folder, "half");
     writeFileSync(path, "half");
@@ -128,9 +167,12 @@ describe("external data", () => {
     const model = await readModel(path);
     const out = join(folder, "out.onnx");
     const written = await writeModel(out, model);
-    expect(written.files).toEqual([out, join(folder, "out.onnx.data")]);
-    expect(written.byteLength).toBe(statSync(out).size + statSync(`${out}.data`).size);
-    expect(encodedSize(model, { external: { location: "out.onnx.data" } })).toBe(written.byteLength);
+    const [, data] = written.files as [string, string];
+    expect(written.files).toEqual([out, expect.stringMatching(/out\.onnx\.[0-9a-f]{8}\.data$/)]);
+    expect(written.byteLength).toBe(statSync(out).size + statSync(data).size);
+    expect(encodedSize(model, { external: { location: basename(data) } })).toBe(written.byteLength);
+    // The same content has the same name: the same bytes at every run.
+    expect(await writeModel(out, model)).toEqual(written);
     // Writing reads what it must, and keeps none of it.
     expect(model.graph.value("w")?.constant?.isLoaded).toBe(false);
     expect(await run(out)).toEqual(before);
@@ -168,9 +210,21 @@ describe("external data", () => {
     const w = model.graph.value("w")?.constant as Tensor;
     // Reads through the old file while the new one is written.
     model.graph.setConstant(model.graph.value("w") as Value, w.take(0, [...Array(2048).keys()].reverse()));
-    await writeModel(path, model);
+    const { files, left } = await writeModel(path, model);
     expect((await run(path))[0]).toBe(2052);
-    expect(readdirSync(folder).sort()).toEqual(["m.onnx", "m.onnx.data"]);
+    // Another model may use it: it stays, and is told of.
+    expect(left).toEqual([join(folder, "m.onnx.data")]);
+    expect(readdirSync(folder).sort()).toEqual(["m.onnx", "m.onnx.data", basename(files[1] as string)].sort());
+    // What we wrote ourselves under this very name goes when it is written over.
+    const again = await readModel(path);
+    const v = again.graph.value("w") as Value;
+    again.graph.setConstant(v, (v.constant as Tensor).take(0, [...Array(2048).keys()].reverse()));
+    const second = await writeModel(path, again);
+    expect(second.left).toEqual([]);
+    expect((await run(path))[0]).toBe(5);
+    expect(readdirSync(folder).sort()).toEqual(["m.onnx", "m.onnx.data", basename(second.files[1] as string)].sort());
+    expect(second.files[1]).not.toBe(files[1]);
+    writeFileSync(join(folder, "m.onnx.data"), "");
     expect(() => w.bytes).toThrow(expect.objectContaining({ code: "MODEL_EXTERNAL_CHANGED" }));
   });
 

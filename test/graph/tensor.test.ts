@@ -16,6 +16,19 @@ function element(t: Tensor, i: number): string {
   return out;
 }
 
+test("a transient tensor, and what is derived from it, is read at each use and never kept", () => {
+  let reads = 0;
+  const t = Tensor.transient("float32", [2, 3], () => {
+    reads++;
+    return new Uint8Array(Float32Array.of(1, 2, 3, 4, 5, 6).buffer);
+  });
+  expect([...t.numbers()]).toEqual([1, 2, 3, 4, 5, 6]);
+  expect([...t.take(1, [2, 0]).reshape([4]).numbers()]).toEqual([3, 1, 6, 4]);
+  const taken = t.take(0, [1]);
+  for (let k = 0; k < 2; k++) expect([...taken.numbers()]).toEqual([4, 5, 6]);
+  expect([reads, t.isLoaded, taken.isLoaded]).toEqual([4, false, false]);
+});
+
 describe("take", () => {
   test.each(DTYPES)("picks the elements that indexing picks, for %s along every axis", (dtype) => {
     const uniform = random(dtype);

@@ -3,11 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DataError, ModelError, RuntimeError, UnsupportedError } from "../../src/errors.js";
+import { encode, joinChunks } from "../../src/graph/codec.js";
 import { type DType, wireOfDtype } from "../../src/graph/dtype.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { openNodeRunner } from "../../src/runtime/node.js";
 import type { Runner } from "../../src/runtime/runner.js";
 import { openWebRunner } from "../../src/runtime/web.js";
+import { modelOf } from "../support/build.js";
 import { identityModel, matMulModel, slowModel, tinyModel } from "./tiny-models.js";
 
 const DTYPES: readonly DType[] = [
@@ -34,6 +36,19 @@ describe.each([
     runner = await open();
   });
   afterAll(() => runner.close());
+
+  it("takes inputs that are the same in every run when it loads, and asks for them no more", async () => {
+    const w = Tensor.floats([2, 2], [1, 2, 3, 4]);
+    const model = { bytes: joinChunks(encode(modelOf("g (float[N,2] x, float[2,2] w) => (float[N,2] y) { y = MatMul (x, w) }"))) };
+    const session = await runner.load(model, { fixed: { w }, lean: true });
+    expect(session.inputs.map((i) => i.name)).toEqual(["x"]);
+    for (const x of [1, 2])
+      expect([...((await session.run({ x: Tensor.floats([1, 2], [x, 0]) }))["y"]?.numbers() ?? [])]).toEqual([x, 2 * x]);
+    await session.release();
+    await expect(runner.load(model, { fixed: { w, v: w } })).rejects.toMatchObject({ code: "FEED_UNKNOWN", at: { value: "v" } });
+    // The tensor given is still its owner's.
+    expect(w.numbers()[3]).toBe(4);
+  });
 
   it("says which package and version it is", () => {
     expect(runner.runtime).toMatch(new RegExp(`^${name} \\d+\\.\\d+\\.\\d+$`));

@@ -56,6 +56,8 @@ export interface Member {
 
 /** Exploding more indices than this pins instead: bounded time and memory on absurd shapes. */
 const EXPLODE_LIMIT = 1 << 20;
+/** Products and concatenations of more indices are kept whole. */
+const LIST_LIMIT = 1 << 24;
 
 /** Splits with more rows than this are products, in which every row keeps the same inner indices. */
 const MOST_ROWS = 256;
@@ -72,6 +74,7 @@ export class AxisSystem {
     if (!isKnown(size)) a.pinned = { text: `its extent ${size} is known only at run time` };
     else if (size === 1) a.pinned = { text: "an axis of extent 1 broadcasts and cannot lose its only index" };
     else if (size <= 0) a.pinned = { text: `its extent is ${size}` };
+    else if (size > EXPLODE_LIMIT) a.pinned = { text: `an extent of ${size} is more than is followed index by index` };
     return a;
   }
 
@@ -89,6 +92,7 @@ export class AxisSystem {
     if (parts.length === 1) return parts[0] as Axis;
     const a = this.#new(product(parts.map((p) => p.size)), origin || parts.map((p) => p.origin).find((o) => o) || "", 0);
     a.form = { kind: "prod", parts };
+    this.#pinUnlistable(a);
     return a;
   }
 
@@ -99,7 +103,13 @@ export class AxisSystem {
     const flat = parts.flatMap((p) => this.#parts(this.#find(p)));
     const a = this.#new(size, origin, 0);
     a.form = { kind: "sum", parts: flat };
+    this.#pinUnlistable(a);
     return a;
+  }
+
+  /** What is kept of an axis is a list of indices, which must fit in memory. */
+  #pinUnlistable(a: AxisNode): void {
+    if (isKnown(a.size) && a.size > LIST_LIMIT) this.pin(a, { text: `an extent of ${a.size} is more than is followed index by index` });
   }
 
   /** The axis whose index in row b of `rows` is an index of member b. All members must have one extent. */
@@ -162,6 +172,12 @@ export class AxisSystem {
     if (r.form?.kind !== "family") return [{ axis: r, rows: [] }];
     const { parts, rows } = r.form;
     return parts.flatMap((p, index) => this.members(p).map((m) => ({ axis: m.axis, rows: [{ axis: rows, index }, ...m.rows] })));
+  }
+
+  /** `a` with one member for all rows. */
+  uniform(a: Axis, at: Reason): Axis {
+    while (this.#isDependent(this.#normal(a))) this.collapse(a, at);
+    return a;
   }
 
   /** The axis without its dependence: the members are one and the same. */

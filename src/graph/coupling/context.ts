@@ -40,6 +40,7 @@ export interface AxisContext extends OpContext {
   sum(parts: readonly Axis[]): Axis;
   split(a: Axis, sizes: readonly Dim[]): Axis[];
   cut(a: Axis, offsets: readonly number[]): Axis[];
+  /** The axis of these indices of `a`, in this order; `a` is uniform. */
   pick(a: Axis, indices: readonly number[]): Axis;
   /** An axis that depends on `rows`, another axis of the same tensor: in row b it is member b (axis.ts). */
   family(parts: readonly Axis[], rows: Axis): Axis;
@@ -49,6 +50,8 @@ export interface AxisContext extends OpContext {
   dependsOn(a: Axis, rows: Axis): boolean;
   /** `a` in row `index` of `rows`, where it depends on them: for ops that pick rows. */
   inRow(a: Axis, rows: Axis, index: number): Axis;
+  /** `a` with the same choices in every row of what it depends on: for ops that read it by position. */
+  uniform(a: Axis): Axis;
   /** States that `axis` runs over `rows` first, as many equal blocks as there are rows. */
   major(axis: Axis, rows: Axis): void;
 

@@ -172,7 +172,9 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       sum: (parts) => system.sum(parts),
       split: (a, sizes) => system.split(a, sizes, { ...at, text: `${node.opType} splits it in a way that cannot be followed` }),
       cut: (a, offsets) => system.cut(a, offsets, { ...at, text: `${node.opType} cuts it in a way that cannot be followed` }),
-      pick: (a, indices) => system.pick(a, indices, { ...at, text: `${node.opType} picks from it in a way that cannot be followed` }),
+      uniform: (a) => system.uniform(a, { ...at, text: `${node.opType} reads it by position` }),
+      pick: (a, indices) =>
+        system.pick(context.uniform(a), indices, { ...at, text: `${node.opType} picks from it in a way that cannot be followed` }),
       family: (parts, rows) => system.family(parts, rows, outputs[0]?.name ?? ""),
       dependent: (rows, size) => system.dependent(rows, size, `${outputs[0]?.name ?? node.label}:added`),
       dependsOn: (a, rows) => system.dependsOn(a, rows),
@@ -329,7 +331,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
 
 function permuted(system: AxisSystem, axes: readonly Axis[], { moved, nodes }: Chain): readonly Axis[] {
   const at: Reason = { text: "it is permuted in a way that cannot be followed", node: nodes[0]?.label };
-  return axes.map((a, k) => (k === moved?.axis ? system.pick(a, moved.order, at) : a));
+  return axes.map((a, k) => (k === moved?.axis ? system.pick(system.uniform(a, at), moved.order, at) : a));
 }
 
 /** The balances of families that still are: once for the same members, with the first reason given. */

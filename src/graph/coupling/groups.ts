@@ -178,6 +178,7 @@ function roleOf(
   if ((value.constant?.dims ?? []).filter((d) => d > 1).length <= 1) return "vector";
   // Weights that pass through data movement first: compare what the contraction sums over.
   for (const { node, index } of consumersOf(uses)) {
+    if (uses.some((u) => u.node === node && u.index === index)) continue;
     for (const c of sums.get(node) ?? []) {
       for (const s of c.slots) {
         if (s.input !== index) continue;

@@ -113,7 +113,7 @@ export function keptMask(system: AxisSystem, kept: Kept, axes: readonly Axis[], 
 
 /** `tensor` with 0, or its zero point, where the mask says so. */
 function masked(tensor: Tensor, { dims, kept }: KeptMask, zero: Tensor | undefined): Tensor {
-  return Tensor.lazy(tensor.dtype, tensor.dims, () => {
+  return tensor.derive(tensor.dims, (whole) => {
     const steps = stridesOf(dims).map((s, a) => (dims[a] === 1 ? 0 : s));
     const from = strided(tensor.dims, steps);
     const row = tensor.size / (tensor.dims[0] as number);
@@ -123,7 +123,8 @@ function masked(tensor: Tensor, { dims, kept }: KeptMask, zero: Tensor | undefin
       if (!zero) return -1;
       return tensor.size + (zero.size === 1 ? 0 : Math.floor(i / row));
     });
-    const out = rearrange(zero ? [tensor, zero] : [tensor], tensor.dims, positions);
+    const read = Tensor.ofBytes(tensor.dtype, tensor.dims, whole);
+    const out = rearrange(zero ? [read, zero] : [read], tensor.dims, positions);
     if (!out) throw internal(`Weights of type ${tensor.dtype} cannot be masked.`);
     return out.bytes;
   });

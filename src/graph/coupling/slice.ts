@@ -173,7 +173,8 @@ class Slicer {
     const graph = graphOf(target);
     if (isShapeArithmetic(node, types)) return;
     const spec = types.spec(node);
-    if (!spec?.resize || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
+    // A barrier keeps all of its axes: its size operands keep their values (freezeDataReads).
+    if (!spec?.resize || this.#typing.barriers.has(node) || !(this.#touches(node) || node.inputs.some((v) => v && moving.has(v)))) return;
     this.#originals.set(target, node);
     const base = types.context(node);
     const inAxis = (i: number, a: number) => this.#typing.axesOfInput(node, i)?.[a] as Axis;
@@ -216,7 +217,10 @@ class Slicer {
   }
 
   #keptIndices(axis: Axis): readonly number[] | undefined {
-    return isKnown(axis.size) && !this.#kept.isFamily(axis) ? this.#kept.indices(axis) : undefined;
+    if (!isKnown(axis.size)) return undefined;
+    if (!this.#kept.isFamily(axis)) return this.#kept.indices(axis);
+    if (this.#kept.familyIndices(axis)) throw internal("Positions are asked of an axis that keeps others in every row.");
+    return undefined;
   }
 
   #touches(node: Node): boolean {
@@ -408,10 +412,11 @@ export function takeBlocks(tensor: Tensor, axis: number, blocks: readonly (reado
   if (blocks.some((b) => b.length !== width))
     throw internal(`Blocks of a grouped weight keep ${blocks.map((b) => b.length).join(", ")} positions.`);
   const dims = tensor.dims.map((d, a) => (a === axis ? width : d));
-  return Tensor.lazy(tensor.dtype, dims, () => {
+  return tensor.derive(dims, (bytes) => {
+    const whole = Tensor.ofBytes(tensor.dtype, tensor.dims, bytes);
     const parts = blocks.map(
       (indices, b) =>
-        tensor
+        whole
           .take(
             0,
             Array.from({ length: per }, (_, i) => b * per + i),
@@ -458,7 +463,7 @@ function freezeDataReads(typing: Typing, kept: Kept, copies: Copies): ReadonlySe
     }
     const spec = types.spec(node);
     node.inputs.forEach((v, k) => {
-      if (!v || !moving.has(v) || (spec?.resize && spec.sizeOperands?.includes(k))) return;
+      if (!v || !moving.has(v) || (spec?.resize && !typing.barriers.has(node) && spec.sizeOperands?.includes(k))) return;
       const content = types.content(v) ?? [];
       const type = types.type(v);
       // couple.ts pins the axes behind contents that are not plain numbers.

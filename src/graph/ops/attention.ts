@@ -121,18 +121,16 @@ function attentionResize(op: ResizeContext): void {
   const e = extents(op);
   if (!e || !isKnown(e.head)) return;
   const packed = isPacked(op);
-  const kept = (input: number): readonly number[] | undefined => op.keptIn(input, packed ? 2 : 3);
-  // What was removed had scores of 0, under the scale of the head as it was.
-  const dims = packed ? kept(0)?.map((p) => p % (e.head as number)) : kept(0);
-  if (op.node.float("scale") === undefined && dims && new Set(dims).size < e.head) op.setAttribute("scale", float(1 / Math.sqrt(e.head)));
-  if (!packed) return;
-  const heads = (input: number, size: number): number | undefined => {
-    const left = kept(input);
-    return left && new Set(left.map((p) => Math.floor(p / size))).size;
+  const heads = (input: number, size: number, count: Dim): Dim => {
+    const kept = packed ? op.keptIn(input, 2) : undefined;
+    return kept ? new Set(kept.map((p) => Math.floor(p / size))).size : count;
   };
-  const [q, kv] = [heads(0, e.head), heads(1, e.head)];
-  if (q !== undefined && q !== e.qHeads) op.setAttribute("q_num_heads", int(q));
-  if (kv !== undefined && kv !== e.kvHeads) op.setAttribute("kv_num_heads", int(kv));
+  const [q, kv] = [heads(0, e.head, e.qHeads), heads(1, e.head, e.kvHeads)];
+  const left = packed ? exactDiv(op.sizeIn(0, 2), q) : op.sizeIn(0, 3);
+  // What was removed had scores of 0, under the scale of the head as it was.
+  if (op.node.float("scale") === undefined && left !== e.head) op.setAttribute("scale", float(1 / Math.sqrt(e.head)));
+  if (packed && isKnown(q) && q !== e.qHeads) op.setAttribute("q_num_heads", int(q));
+  if (packed && isKnown(kv) && kv !== e.kvHeads) op.setAttribute("kv_num_heads", int(kv));
 }
 
 export const specs: readonly OpSpec[] = [

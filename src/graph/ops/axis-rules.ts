@@ -186,6 +186,11 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     for (const a of [own, far, inner]) op.freeze(a, "a grouped convolution of unknown extents");
     return undefined;
   }
+  // A file can claim any number of groups; each takes an axis of its own.
+  if (group > MOST_GROUPS) {
+    for (const a of [own, far, inner]) op.freeze(a, `a convolution of ${group} groups`);
+    return undefined;
+  }
   const groups = c === 1 ? far : op.atom(group);
   if (c > 1) {
     const side = op.dependent(groups, c);
@@ -203,6 +208,8 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
   op.balance([side.inner], `the ${group} groups of a convolution make equally many channels`);
   return side.inner;
 }
+
+const MOST_GROUPS = 2 ** 16;
 
 /** The number of groups that stay: the channels over those of one group. undefined for channels that only a run can count, all of which stay. */
 export function groupsLeft(channels: Dim, perGroup: Dim): number | undefined {

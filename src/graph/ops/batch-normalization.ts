@@ -6,7 +6,7 @@ import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import type { Tensor } from "../tensor.js";
 import { freezeAxes } from "./axis-rules.js";
 import { exactNumbers, reduceElements, store } from "./numeric.js";
-import { likeInput, NO_MACS, noMacs, sameExtent, tensorOf } from "./shape-rules.js";
+import { expectRank, likeInput, mismatch, NO_MACS, noMacs, sameExtent, tensorOf } from "./shape-rules.js";
 
 function isTraining(op: OpContext): boolean {
   return op.node.int("training_mode", 0) !== 0;
@@ -73,8 +73,12 @@ export const specs: readonly OpSpec[] = [
       const X = op.shape(0);
       const vectors = [1, 2, 3, 4].map((i) => op.shape(i));
       // Before opset 9, spatial = 0 normalises every position by itself and the vectors have X's other axes.
+      if (X && op.node.int("spatial", 1) === 1) {
+        if (X.length === 0) throw mismatch(op.node, "X is a scalar and has no channels.");
+        for (const v of vectors) if (v) expectRank(op.node, v, "each of scale, B, mean and var", 1);
+      }
       if (X && X.length > 1 && op.node.int("spatial", 1) === 1) {
-        for (const v of vectors) if (v?.length === 1) sameExtent(op.node, X[1] as Dim, v[0] as Dim, "channels of X and the statistics");
+        for (const v of vectors) if (v) sameExtent(op.node, X[1] as Dim, v[0] as Dim, "channels of X and the statistics");
       }
       const statistics = [3, 4, 3, 4].map((i) => {
         const dtype = op.type(i)?.dtype;

@@ -1,10 +1,9 @@
 /** ConstantOfShape (onnx/docs/Operators.md#ConstantOfShape). */
-import { isKnown } from "../dim.js";
 import type { Node } from "../graph.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, sizeOf } from "../rearrange.js";
 import { Tensor } from "../tensor.js";
-import { noMacs, tensorOf } from "./shape-rules.js";
+import { noMacs, shapeOfRank, tensorOf } from "./shape-rules.js";
 
 const constantOfShape = defineOp({
   type: "ConstantOfShape",
@@ -15,10 +14,7 @@ const constantOfShape = defineOp({
   // The content of a small result comes from `evaluate`.
   infer(op) {
     const { dtype } = fillOf(op.node);
-    const rank = op.shape(0)?.[0];
-    const shape =
-      op.content(0) ?? (rank !== undefined && isKnown(rank) ? Array.from({ length: rank }, (_, a) => op.fresh(0, a)) : undefined);
-    return [tensorOf(dtype, shape)];
+    return [tensorOf(dtype, op.content(0) ?? shapeOfRank(op, op.shape(0)?.[0]))];
   },
 
   evaluate(op, [input]) {

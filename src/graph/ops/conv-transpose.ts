@@ -6,7 +6,7 @@ import { add, type Dim, isKnown, mul, product, sub } from "../dim.js";
 import { defineOp, type InferContext, type OpSpec } from "../op.js";
 import { convolutionBlocks, freezeAxes, groupsLeft, spatial } from "./axis-rules.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
-import { readWindow, span } from "./window.js";
+import { groupsOf, readWindow, span } from "./window.js";
 
 /** [N, M, …] for X [N, C, …] and W [C, M/group, kernel…]. */
 function transposedShape(op: InferContext): Shape | undefined {
@@ -17,7 +17,12 @@ function transposedShape(op: InferContext): Shape | undefined {
   if (X.length < 3) throw mismatch(node, `X should be [N, C, spatial…], but is [${X.join(", ")}].`);
   expectRank(node, W, "W", X.length);
   sameExtent(node, X[1] as Dim, W[0] as Dim, "channels of X and W's first axis");
-  const M = mul(W[1] as Dim, node.int("group", 1));
+  const B = op.shape(2);
+  if (B) expectRank(node, B, "B", 1);
+  const group = groupsOf(node);
+  if (isKnown(W[0] as Dim) && (W[0] as number) % group !== 0)
+    throw mismatch(node, `${W[0]} input channels do not divide into ${group} groups.`);
+  const M = mul(W[1] as Dim, group);
   return [X[0] as Dim, M, ...spatialExtents(op, X.slice(2), W.slice(2))];
 }
 

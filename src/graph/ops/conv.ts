@@ -12,7 +12,7 @@ import type { DType } from "../dtype.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
 import { convolutionBlocks, freezeAxes, groupsLeft } from "./axis-rules.js";
 import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
-import { readWindow, windowsAlong } from "./window.js";
+import { groupsOf, readWindow, windowsAlong } from "./window.js";
 
 /** Where a convolution has its operands, by input position. */
 export interface ConvOperands {
@@ -40,7 +40,9 @@ function convShape(op: OpContext, { x, w }: ConvOperands): Shape | undefined {
   if (X.length < 3) throw mismatch(node, `X should have a batch, channels and spatial axes, but is [${X.join(", ")}].`);
   expectRank(node, W, "W", X.length);
   const channels = channelAxis(op, X.length);
-  const group = node.int("group", 1);
+  const B = op.node.opType === "Conv" && op.node.isStandard ? op.shape(2) : undefined;
+  if (B) expectRank(node, B, "B", 1);
+  const group = groupsOf(node);
   const [M, perGroup] = W as [Dim, Dim];
   sameExtent(node, X[channels] as Dim, mul(perGroup, group), "channels of X and W's input channels times group");
   if (isKnown(M) && M % group !== 0) throw mismatch(node, `${M} filters do not divide into ${group} groups.`);

@@ -65,7 +65,8 @@ const bits = (f: (a: bigint, b: bigint, width: number) => bigint) => (dtype: DTy
 
 function shift(dtype: DType, node: Node): Scalar {
   const isLeft = node.string("direction") === "LEFT";
-  return bits((x, y, width) => (isLeft ? BigInt.asUintN(width, x << y) : x >> y))(dtype);
+  // A shift by the width or more moves everything out, and has no other limit than memory in BigInt.
+  return bits((x, y, width) => (y < 0n || y >= width ? 0n : isLeft ? BigInt.asUintN(width, x << y) : x >> y))(dtype);
 }
 
 const SINCE_ARITHMETIC = [7, 13, 14] as const;

@@ -2,7 +2,7 @@
 import { type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { rearrange, strided, stridesOf } from "../rearrange.js";
-import { broadcast, noMacs, tensorOf } from "./shape-rules.js";
+import { broadcast, HIGHEST_RANK, noMacs, tensorOf } from "./shape-rules.js";
 
 const expand = defineOp({
   type: "Expand",
@@ -16,7 +16,7 @@ const expand = defineOp({
     const target = op.content(1);
     if (target) return [tensorOf(input.dtype, broadcast(op.node, [input.shape, target]))];
     const length = op.shape(1)?.[0];
-    if (!input.shape || length === undefined || !isKnown(length)) return [tensorOf(input.dtype, undefined)];
+    if (!input.shape || length === undefined || !isKnown(length) || length > HIGHEST_RANK) return [tensorOf(input.dtype, undefined)];
     const rank = Math.max(length, input.shape.length);
     const ones = rank - input.shape.length;
     // Only an extent of 1 grows.

@@ -3,7 +3,7 @@ import type { Axis } from "../coupling/axis.js";
 import { type Dim, isKnown } from "../dim.js";
 import { defineOp, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { expectRank, noMacs, tensorOf } from "./shape-rules.js";
+import { expectRank, HIGHEST_RANK, mismatch, noMacs, tensorOf } from "./shape-rules.js";
 
 const gridSample = defineOp({
   type: "GridSample",
@@ -46,7 +46,8 @@ const affineGrid = defineOp({
     if (!theta) return [undefined];
     const size = op.content(1);
     const length = op.shape(1)?.[0];
-    const rank = size?.length ?? (length !== undefined && isKnown(length) ? length : undefined);
+    const rank = size?.length ?? (length !== undefined && isKnown(length) && length <= HIGHEST_RANK ? length : undefined);
+    if (rank !== undefined && rank < 2) throw mismatch(op.node, `size should have at least 2 entries, but has ${rank}.`);
     if (rank === undefined) return [tensorOf(theta.dtype, undefined)];
     const at = (a: number): Dim => size?.[a] ?? op.fresh(0, Math.max(0, a - 1));
     // size is [N, C, …out], grid is [N, …out, 2 or 3].

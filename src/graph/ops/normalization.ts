@@ -7,7 +7,7 @@ import { type Dim, isKnown } from "../dim.js";
 import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
+import { broadcast, expectRank, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 /** Scale and bias must broadcast to X without growing it. */
 function checkScale(op: OpContext, ...operands: readonly number[]): void {
@@ -23,10 +23,14 @@ function checkScale(op: OpContext, ...operands: readonly number[]): void {
 }
 
 function checkChannels(op: OpContext, expected: Dim | undefined, ...operands: readonly number[]): void {
+  const X = op.shape(0);
+  if (X && X.length < 2) throw mismatch(op.node, `its input should be [N, C, …], but is [${X.join(", ")}].`);
   if (expected === undefined) return;
   for (const i of operands) {
     const s = op.shape(i);
-    if (s?.length === 1) sameExtent(op.node, expected, s[0] as Dim, `channels of the input and input ${i}`);
+    if (!s) continue;
+    expectRank(op.node, s, `input ${i}`, 1);
+    sameExtent(op.node, expected, s[0] as Dim, `channels of the input and input ${i}`);
   }
 }
 

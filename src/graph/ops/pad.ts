@@ -71,6 +71,7 @@ const pad = defineOp({
           op.freeze(a, isConstant ? "Pad grows it as a run decides" : "Pad mirrors or repeats it at the border");
           return op.fixed(op.outShape(0)[k] as Dim, "Pad grows it");
         }
+        op.uniform(a);
         const from = Math.max(0, -begin);
         const to = a.size - Math.max(0, -end);
         const inside = op.cut(
@@ -99,6 +100,8 @@ const pad = defineOp({
 function paddingLeft(op: ResizeContext, axis: number, begin: Dim, end: Dim): { begin: Dim; end: Dim } {
   const extent = (op.shape(0) as Shape)[axis] as Dim;
   if (!isKnown(begin) || !isKnown(end) || !isKnown(extent)) return { begin, end };
+  // Nothing left: the extent may be too large to be listed.
+  if (!op.keptIn(0, axis) && !op.keptOut(0, axis)) return { begin, end };
   const kept = op.keptIn(0, axis) ?? Array.from({ length: extent }, (_, i) => i);
   const out = op.keptOut(0, axis) ?? Array.from({ length: extent + begin + end }, (_, i) => i);
   const last = extent + begin;

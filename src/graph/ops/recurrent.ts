@@ -36,6 +36,16 @@ function extents(op: OpContext, gates: number): Extents | undefined {
   if (perGate !== undefined) sameExtent(node, H, perGate, `hidden_size and W's second axis over ${gates}`);
   if (W) sameExtent(node, X[2] as Dim, W[2] as Dim, "X's last axis and W's last axis");
   if (W) sameExtent(node, directions, W[0] as Dim, "directions and W's first axis");
+  for (const [i, rank] of [
+    [3, 2],
+    [4, 1],
+    [5, 3],
+    [6, 3],
+    [7, 2],
+  ] as const) {
+    const s = op.shape(i);
+    if (s) expectRank(node, s, `input ${i}`, rank);
+  }
   const [first, second, I] = X as [Dim, Dim, Dim];
   const batchFirst = isBatchFirst(op);
   return { steps: batchFirst ? second : first, batch: batchFirst ? first : second, I, H, directions };

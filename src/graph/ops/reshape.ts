@@ -6,7 +6,7 @@ import type { Node } from "../graph.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { sizeOf } from "../rearrange.js";
 import { regroup } from "./axis-rules.js";
-import { mismatch, noMacs, type Shape, tensorOf } from "./shape-rules.js";
+import { mismatch, noMacs, type Shape, shapeOfRank, tensorOf } from "./shape-rules.js";
 
 const reshape = defineOp({
   type: "Reshape",
@@ -26,9 +26,7 @@ const reshape = defineOp({
         ),
       ];
     // Without the elements of `shape`, their number still is the rank.
-    const rank = op.shape(1)?.[0];
-    const shape = rank !== undefined && isKnown(rank) ? Array.from({ length: rank }, (_, a) => op.fresh(0, a)) : undefined;
-    return [tensorOf(data.dtype, shape)];
+    return [tensorOf(data.dtype, shapeOfRank(op, op.shape(1)?.[0]))];
   },
 
   moves: [0],

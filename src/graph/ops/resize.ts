@@ -36,7 +36,7 @@ function place(op: OpContext, X: Shape, extents: readonly Dim[], what: string): 
 
 function byScales(op: OpContext, X: Shape, scales: ArrayLike<number>): Shape {
   const axes = resizedAxes(op, X.length);
-  const extents = Array.from(scales, (s, i) => scaledExtent(X[axes[i] ?? 0] as Dim, s));
+  const extents = Array.from(scales, (s, i) => scaledExtent(X[axes[i] ?? 0] ?? 1, s));
   return place(op, X, extents, "scales");
 }
 

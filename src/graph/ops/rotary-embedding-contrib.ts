@@ -41,6 +41,7 @@ export function pairsOf(
 ): { readonly pairs: Axis; readonly rest: Axis | undefined } {
   const half = (caches[0] as Axis).size as number;
   const turned = 2 * half;
+  op.uniform(dims);
   const [first, rest] = turned < (dims.size as number) ? op.cut(dims, [turned]) : [dims];
   const [a, b] = op.split(first as Axis, interleaved ? [half, 2] : [2, half]) as [Axis, Axis];
   const [pairs, two] = interleaved ? [a, b] : [b, a];

@@ -45,7 +45,7 @@ function rotaryAxes(op: AxisContext): void {
   const X = op.in(0);
   const [cos, sin] = [op.in(1), op.in(2)];
   const last = X[X.length - 1] as Axis;
-  const dims = heads === undefined ? last : (op.split(last, [heads, size])[1] as Axis);
+  const dims = op.uniform(heads === undefined ? last : (op.split(last, [heads, size])[1] as Axis));
   if (heads !== undefined) op.balance([dims], "the heads of RotaryEmbedding have equally many dims");
   const pairs = exactDiv(rotated, 2);
   if (!isKnown(size) || !isKnown(rotated) || pairs === undefined) return op.barrier("the dims it rotates are known only at run time");

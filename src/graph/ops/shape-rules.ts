@@ -3,7 +3,7 @@ import { ModelError } from "../../errors.js";
 import { type Dim, isKnown, opaque } from "../dim.js";
 import type { DType } from "../dtype.js";
 import type { Node } from "../graph.js";
-import type { Inferred, OpContext } from "../op.js";
+import type { InferContext, Inferred, OpContext } from "../op.js";
 
 export type Shape = readonly Dim[];
 
@@ -28,6 +28,15 @@ export function tensorOf(dtype: DType, shape: Shape | undefined, content?: Shape
   const type = { kind: "tensor", dtype, shape } as const;
   // Content is kept for scalars and vectors only: that is what shapes are made of.
   return content && shape && shape.length <= 1 ? { type, content } : { type };
+}
+
+/** Tensors of more axes are taken to be of unknown rank: no runtime has kernels for them, and a rank can be any number a file claims. */
+export const HIGHEST_RANK = 64;
+
+/** A shape of which only the rank is known; undefined when that is not, or is absurd. */
+export function shapeOfRank(op: InferContext, rank: Dim | undefined, output = 0): Dim[] | undefined {
+  if (rank === undefined || !isKnown(rank) || rank > HIGHEST_RANK) return undefined;
+  return Array.from({ length: rank }, (_, a) => op.fresh(output, a));
 }
 
 /** An output of the type of input `i`; undefined while that is unknown. */

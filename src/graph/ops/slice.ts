@@ -139,9 +139,12 @@ const slice = defineOp({
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
+/** Longer axes are not followed index by index. */
+const LARGEST_PICKED = 2 ** 20;
+
 /** Positions that `cut` reads of an extent, in order; undefined unless all are numbers. */
 function pickedBy(extent: Dim, cut: Cut): number[] | undefined {
-  if (!isKnown(extent) || !isKnown(cut.start) || !isKnown(cut.end)) return undefined;
+  if (!isKnown(extent) || !isKnown(cut.start) || !isKnown(cut.end) || extent > LARGEST_PICKED) return undefined;
   const first = firstOf(extent, cut);
   return Array.from({ length: extentOf(extent, cut) as number }, (_, i) => first + i * cut.step);
 }

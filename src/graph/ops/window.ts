@@ -31,6 +31,13 @@ export function readWindow(node: Node, kernel: readonly Dim[]): Window {
   return { kernel, strides, dilations: list("dilations", n, 1), begins: pads.slice(0, n), ends: pads.slice(n), autoPad };
 }
 
+/** The attribute `group` of a convolution. @throws ModelError when it is not positive. */
+export function groupsOf(node: Node): number {
+  const group = node.int("group", 1);
+  if (group < 1) throw mismatch(node, `group should be positive, but is ${group}.`);
+  return group;
+}
+
 /** Extent a dilated kernel spans on spatial axis `i`. */
 export function span(w: Window, i: number): Dim {
   return add(mul(sub(w.kernel[i] as Dim, 1), w.dilations[i] as number), 1);
