@@ -20,5 +20,15 @@ export type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session }
 export type { PlanResult } from "./score/budget.js";
 export { type Criterion, defineCriterion, type Evidence, type Merge, type Ranking, type ScoringContext } from "./score/criterion.js";
 export { type PruningPlan, parsePlan, printPlan } from "./score/plan.js";
+export { findPools, type Pool } from "./score/pools.js";
 export { measureOf, type Target } from "./score/target.js";
+export { type BisectRequest, bisect, compareValues, differenceText, type ValuesCompared } from "./verify/bisect.js";
+export { checkGroups, type GroupCheck, type GroupCheckOptions } from "./verify/check-groups.js";
+export { CHECKS, type CheckName, type CheckRequest, type CheckResult, checkRemoval } from "./verify/checks.js";
+export { checkEquality, type EqualityRequest } from "./verify/equality.js";
+export { type ExtractOptions, extract } from "./verify/extract.js";
+export { randomFeeds } from "./verify/feeds.js";
+export { checkMinimality, type Minimality } from "./verify/minimality.js";
+export { type Reduced, type ReduceOptions, reduceModel } from "./verify/reduce.js";
+export { type RemovalReduction, reduceRemoval } from "./verify/reduce-removal.js";
 export { version } from "./version.js";

@@ -24,9 +24,28 @@ export interface Equality {
   readonly on: string;
   readonly ok: boolean;
   /** On failure: the first value, in graph order, that differs. */
-  readonly firstDifference?: { readonly value: string; readonly maxRel: number };
+  readonly firstDifference?: FirstDifference;
   /** How far the reference is from the unpruned graph: 0 would mean the check had nothing to see. */
   readonly drift?: number;
+}
+
+/** Where two graphs part: the node whose output differs although what it reads agrees. */
+export interface FirstDifference {
+  readonly value: string;
+  /** Label and operator of the node that makes it. */
+  readonly node: string;
+  readonly op: string;
+  /** Largest |difference| / largest |reference| over the value, and the largest |difference| itself. */
+  readonly maxRel: number;
+  readonly maxAbs: number;
+  /** Axes of the value: extent in the reference, and how many of its indices were compared. */
+  readonly axes: readonly { readonly extent: number; readonly compared: number }[];
+  /** Indices in the candidate's value of the largest difference, with both numbers; absent when the dims differ. */
+  readonly worst?: { readonly at: readonly number[]; readonly got: number; readonly want: number };
+  /** What the node reads. `maxRel` is undefined for what only one of the graphs has, or what holds no floats. */
+  readonly inputs: readonly { readonly value: string; readonly constant: boolean; readonly maxRel: number | undefined }[];
+  /** Values that could not be compared because only one of the graphs has them, between what agrees and what differs. */
+  readonly skipped: readonly string[];
 }
 
 export interface StepReport {

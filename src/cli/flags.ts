@@ -109,6 +109,32 @@ export const flags = {
 
   "plan-out": { group: "What comes out", value: "file", schema: z.string().describe("also write the pruning plan") },
   plan: { group: "What comes out", value: "file", schema: z.string().describe("the plan the pruned file was made with") },
+  check: {
+    group: "What comes out",
+    value: "group|all",
+    schema: z.string().describe("prove a group, or all, by taking one channel out: oracle, poison, zero invariance, minimality"),
+  },
+  checks: {
+    group: "What to measure",
+    value: "names|all",
+    schema: z
+      .string()
+      .regex(
+        /^(oracle|values|masked|poison|zero|all)(,(oracle|values|masked|poison|zero|all))*$/,
+        "expected oracle, values, masked, poison, zero or all, with commas between",
+      )
+      .default("oracle")
+      .describe("how the removal is proven: oracle, values (in between too), masked, poison, zero, or all; with commas between"),
+  },
+  bisect: {
+    group: "What comes out",
+    schema: z.boolean().default(false).describe("where a check fails, show the node at which the graphs part, and what it reads"),
+  },
+  reduce: {
+    group: "What comes out",
+    value: "file.onnx",
+    schema: z.string().describe("where the plan itself fails, write the smallest model that still does, and its plan, for a bug report"),
+  },
   why: { group: "What comes out", value: "node|value", schema: z.string().describe("explain every axis of one node or value") },
   types: { group: "What comes out", schema: z.boolean().default(false).describe("list the inferred type of every value") },
   json: {

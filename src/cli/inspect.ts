@@ -9,6 +9,7 @@ import { infer, type Types } from "../graph/infer.js";
 import { typeText } from "../graph/print.js";
 import { prepare } from "../passes/prepare.js";
 import type { Command } from "./command.js";
+import { checkedGroups, checkedText, requireGroups } from "./inspect-check.js";
 import { type FrozenReason, frozenReasons, type GroupFacts, groupFacts, prunableShare } from "./inspect-groups.js";
 import { explain, explainText } from "./inspect-why.js";
 import { writeJson } from "./json.js";
@@ -20,13 +21,16 @@ export const inspectCommand: Command = {
   name: "inspect",
   takes: ["<in.onnx>"],
   summary: "shows what is in a model, its channel groups, and what is frozen and why",
-  flags: ["why", "types", "untie", "input-shape", "json", "quiet", "config"],
+  flags: ["why", "types", "check", "untie", "ep", "threads", "seed", "input-shape", "json", "quiet", "config"],
   examples: [
     ["onnx-prune inspect in.onnx", "summary, groups, what is frozen"],
     ["onnx-prune inspect in.onnx --why conv1", "every axis of one node or value"],
+    ["onnx-prune inspect in.onnx --check all", "each group, proven on its own; exit 4 when one fails"],
   ],
 
-  async run({ positionals, flags, terminal: { out } }) {
+  async run(run) {
+    const { positionals, flags, terminal } = run;
+    const { out } = terminal;
     const path = positionals[0] as string;
     const { model } = prepare(await readModel(path), flags.untie ?? "auto");
     const inputShapes = inputShapesOf(flags, model);
@@ -34,15 +38,18 @@ export const inspectCommand: Command = {
     const coupling = findGroups(model, couple(model, types));
     const why = flags.why === undefined ? undefined : explain(flags.why, coupling);
     const typed = flags.types ? typesOf(model, types) : undefined;
+    const checked = flags.check === undefined ? undefined : await checkedGroups(model, coupling, inputShapes, run);
     // cost() wants either: bound types would make it count a batch that was given as the model's own.
     const facts = inspect(model, path, coupling, cost(model, inputShapes ? undefined : types, inputShapes ? { inputShapes } : {}));
-    if (flags.json !== undefined) {
-      await writeJson(flags.json, { ...facts, ...(why ? { why } : {}), ...(typed ? { types: typed } : {}) }, out);
-      if (flags.json === "-") return;
+    const extra = { ...(why ? { why } : {}), ...(typed ? { types: typed } : {}), ...(checked ? { checked } : {}) };
+    if (flags.json !== undefined) await writeJson(flags.json, { ...facts, ...extra }, out);
+    if (flags.json !== "-") {
+      if (why) out.write(explainText(why, out));
+      if (typed) out.write(table([{ title: "value" }, { title: "type" }], Object.entries(typed)));
+      if (checked) out.write(checkedText(checked, out));
+      if (Object.keys(extra).length === 0) out.write(inspectText(facts, out));
     }
-    if (why) out.write(explainText(why, out));
-    if (typed) out.write(table([{ title: "value" }, { title: "type" }], Object.entries(typed)));
-    if (!why && !typed) out.write(inspectText(facts, out));
+    if (checked) requireGroups(checked);
   },
 };
 

@@ -73,6 +73,12 @@ export class Graph {
     this._outputSet.clear();
     for (const o of this.#outputs) this._outputSet.add(o);
   }
+  /** Makes these the outputs, in this order; the others become ordinary values. */
+  setOutputs(values: readonly Value[]): void {
+    this.#outputs.splice(0, this.#outputs.length, ...values);
+    this._outputSet.clear();
+    for (const o of values) this._outputSet.add(o);
+  }
   /** Adds an initializer under `name` (made unique if taken). */
   addInitializer(name: string, tensor: Tensor): Value {
     const v = this.#adopt(new Value(this.freshName(name)));

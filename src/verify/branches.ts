@@ -1,7 +1,7 @@
 /** Branches that no feed chose are proven too: the same graphs with every If sent one way, then the other. */
 import { OnnxPruneError } from "../errors.js";
 import { cloneModel } from "../graph/clone.js";
-import { type Graph, type Model, type Node } from "../graph/graph.js";
+import type { Graph, Model, Node } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";

@@ -6,10 +6,10 @@ import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Model, Value } from "../graph/graph.js";
-import { infer } from "../graph/infer.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";
 import type { Feeds, LoadOptions, Runner } from "../runtime/runner.js";
+import { bisect } from "./bisect.js";
 import { difference } from "./difference.js";
 import { runAll } from "./pieces.js";
 
@@ -59,7 +59,9 @@ export async function checkEquality(runner: Runner, request: EqualityRequest): P
     );
   }
   const drift = request.original ? worstOf(await outputs(request.original, "the graph before this step"), reference, bounded) : undefined;
-  const first = ok ? undefined : await firstDifference(runner, request, tolerance);
+  const first = ok
+    ? undefined
+    : await bisect(runner, { ...request, feeds: worstFeeds(request.feeds, candidate, reference, bounded), tolerance });
   return {
     what: request.what,
     maxRel,
@@ -124,6 +126,17 @@ function worstOf(
   return worst;
 }
 
+/** The feeds whose run differs most. */
+function worstFeeds(
+  feeds: readonly Feeds[],
+  candidate: readonly Record<string, Tensor>[],
+  reference: readonly Record<string, Tensor>[],
+  bounded: ReadonlyMap<string, string>,
+): Feeds {
+  const errors = reference.map((run, i) => worstOf(candidate.slice(i, i + 1), [run], bounded));
+  return feeds[errors.indexOf(Math.max(...errors))] as Feeds;
+}
+
 /** Runs `work`; a refusal by the runtime says which of the graphs at hand it was. */
 async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -154,61 +167,4 @@ export function relative(got: Tensor, want: Tensor, scale = 0): number {
   const { maxAbs, maxRel } = difference(got, want);
   if (Number.isNaN(maxRel)) return Number.POSITIVE_INFINITY;
   return scale > 0 ? Math.min(maxRel, maxAbs / scale) : maxRel;
-}
-
-/** Values per session when every one of them becomes an output: bounds memory. */
-const VALUES_AT_ONCE = 48;
-
-/** The first float value, in graph order, whose kept part differs between candidate and reference. */
-async function firstDifference(
-  runner: Runner,
-  request: EqualityRequest,
-  tolerance: number,
-): Promise<{ value: string; maxRel: number } | undefined> {
-  const { reference, candidate, removal } = request;
-  const types = infer(reference);
-  const shared: { mine: Value; theirs: Value }[] = [];
-  for (const node of reference.graph.nodes) {
-    for (const mine of node.outputs) {
-      const theirs = mine && candidate.graph.value(mine.name);
-      const type = mine && types.type(mine);
-      if (mine && theirs && type?.kind === "tensor" && isFloat(type.dtype) && mine.constant === undefined) shared.push({ mine, theirs });
-    }
-  }
-  for (let at = 0; at < shared.length; at += VALUES_AT_ONCE) {
-    const names = shared.slice(at, at + VALUES_AT_ONCE).map((s) => s.mine.name);
-    const [want, got] = [await fetchValues(runner, reference, names, request), await fetchValues(runner, candidate, names, request)];
-    for (const name of names) {
-      const a = got[name];
-      const b = want[name];
-      if (!a || !b) continue;
-      const maxRel = relative(a, removal ? keptPart(b, name, removal) : b);
-      if (maxRel > tolerance) return { value: name, maxRel };
-    }
-  }
-  return undefined;
-}
-
-async function fetchValues(
-  runner: Runner,
-  model: Model,
-  names: readonly string[],
-  request: EqualityRequest,
-): Promise<Record<string, Tensor>> {
-  const tapped = withOutputs(model, names);
-  const fetch = names.filter((n) => tapped.graph.value(n));
-  const [values] = await runAll(runner, tapped, [request.feeds[0] as Feeds], { optimization: "disabled", fetch });
-  return values as Record<string, Tensor>;
-}
-
-function keptPart(tensor: Tensor, name: string, removal: { readonly coupling: Coupling; readonly kept: Kept }): Tensor {
-  const { typing } = removal.coupling;
-  const value = typing.model.graph.value(name);
-  const axes = value && typing.axesOf(value);
-  if (!axes || axes.length !== tensor.dims.length) return tensor;
-  return axes.reduce((t, axis, a) => {
-    if (typeof axis.size !== "number" || axis.size !== t.dims[a]) return t;
-    const indices = removal.kept.indices(axis);
-    return indices ? t.take(a, indices) : t;
-  }, tensor);
 }

@@ -5,6 +5,7 @@ import type { Model } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Equality, RunReport } from "../report.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
+import { differenceText } from "./bisect.js";
 import { preActivation, relative } from "./equality.js";
 import { runAll } from "./pieces.js";
 
@@ -85,15 +86,14 @@ export function checkInterface(before: Model, after: Model): void {
 export function requireEquality(results: readonly Equality[]): void {
   const bad = results.find((r) => !r.ok);
   if (!bad) return;
-  const where = bad.firstDifference
-    ? ` The first value that differs is "${bad.firstDifference.value}" (relative error ${bad.firstDifference.maxRel.toExponential(1)}).`
-    : "";
+  const where = bad.firstDifference ? ` ${differenceText(bad.firstDifference)}` : "";
   throw new VerificationError(
     "VERIFY_NOT_EQUAL",
     `${bad.what}: relative error ${bad.maxRel.toExponential(1)} is above ${bad.tolerance.toExponential(0)} on ${bad.on}.${where}`,
     {
       hint: "Nothing was written. This is a bug in onnx-prune: please report it with the model and the command line.",
-      ...(bad.firstDifference ? { at: { value: bad.firstDifference.value } } : {}),
+      ...(bad.firstDifference ? { at: { node: bad.firstDifference.node, value: bad.firstDifference.value } } : {}),
+      details: results,
     },
   );
 }

@@ -56,6 +56,21 @@ describe("onnx-prune inspect", () => {
     `);
   });
 
+  it("proves each group by taking one channel out of it", async () => {
+    const cwd = await withModel();
+    const { code, stdout } = await run(["inspect", "small.onnx", "--check", "all", "--ep", "cpu", "--json", "found.json"], cwd);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/ok {4}w1:0 +1 .* yes, in 6 sets of slots\n {2}ok {4}w2:0 +1 /);
+    const { checked } = JSON.parse(readFileSync(join(cwd, "found.json"), "utf8"));
+    expect(checked).toHaveLength(2);
+    expect(checked[0]).toMatchObject({ groups: ["w1:0"], channels: 1, ok: true, minimality: { spare: [], tried: 6, of: 6 } });
+    expect((await run(["inspect", "small.onnx", "--check", "w2:0", "--ep", "cpu"], cwd)).stdout).not.toContain("w1:0");
+    expect(await run(["inspect", "small.onnx", "--check", "w2:1", "--ep", "cpu"], cwd)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("GROUP_UNKNOWN"),
+    });
+  });
+
   it("explains a value and a group, and suggests a name for one that is not there", async () => {
     const cwd = await withModel();
     expect((await run(["inspect", "small.onnx", "--why", "y"], cwd)).stdout).toMatch(/value "y"|Gemm "classifier"/);

@@ -242,7 +242,30 @@ describe("plan, apply, verify", () => {
     const refuted = await run(["verify", "small.onnx", "touched.onnx", "--plan", "plan.json", "--ep", "cpu"], cwd);
     expect(refuted.code).toBe(4);
     expect(refuted.stdout).toContain("FAIL  touched.onnx");
-    expect(refuted.stderr).toMatch(/VERIFY_NOT_EQUAL .*The first value that differs is "c2"[\s\S]*was it changed since/);
+    expect(refuted.stderr).toMatch(
+      /VERIFY_NOT_EQUAL .*The first value that differs is "c2", made by Conv "conv2"[\s\S]*its constant "w2" is not what is kept[\s\S]*was it changed since/,
+    );
+
+    const all = ["--checks", "all", "--bisect", "--ep", "cpu", "--json", "report.json"];
+    const proof = await run(["verify", "small.onnx", "out.onnx", "--plan", "plan.json", ...all], cwd);
+    expect(proof).toMatchObject({ code: 0, stdout: expect.stringMatching(/(ok {4}.*\n.*){6}No value differs\.\n$/) });
+    const found = JSON.parse(readFileSync(join(cwd, "report.json"), "utf8"));
+    expect(found.checks.map((c: { check: string }) => c.check)).toEqual(["oracle", "values", "masked", "poison", "zero"]);
+    const parted = await run(["verify", "small.onnx", "touched.onnx", "--plan", "plan.json", ...all.slice(2, -2)], cwd);
+    expect(parted.stdout).toMatch(
+      /differs is "c2"\n +made by +Conv "conv2"\n[\s\S]*reads +r1: equal\n +reads +constant w2: relative error/,
+    );
+    expect((await run(["verify", "small.onnx", "out.onnx", "--plan", "plan.json", "--checks", "magic"], cwd)).code).toBe(2);
+  });
+
+  it("verify proves a plan alone, and has nothing to reduce where it passes", async () => {
+    const cwd = await withModel();
+    await run(["plan", "small.onnx", "plan.json", "--pass", "l1", "--ratio", "0.5"], cwd);
+    const proven = await run(["verify", "small.onnx", "--plan", "plan.json", "--ep", "cpu", "--reduce", "tiny.onnx"], cwd);
+    expect(proven.stdout).toMatch(/ok {4}what "plan.json" makes against small.onnx/);
+    expect(proven.stderr).toContain("Nothing to reduce");
+    expect(proven.code).toBe(0);
+    expect(existsSync(join(cwd, "tiny.onnx"))).toBe(false);
   });
 
   // Its merges used to be tried first, and failed on the other model's channels.

@@ -2,10 +2,11 @@
  * Seeded random models for the fuzz test: chains and branches of ops that move, tie, split and sum channels, in the
  * spellings of different exporters and opsets. Small extents with many divisors, so that factors meet in odd ways.
  *
- * Everything is decided by the seed. The moves themselves are in random-ops.ts, random-blocks.ts, random-computed.ts, random-bodies.ts
- * and random-sizes.ts.
+ * Everything is decided by the seed. The moves themselves are in random-ops.ts, random-blocks.ts, random-computed.ts,
+ * random-bodies.ts, random-sizes.ts and random-architectures.ts.
  */
 import { random } from "../../src/graph/random.js";
+import { architectures } from "./random-architectures.js";
 import { blocks } from "./random-blocks.js";
 import { bodies } from "./random-bodies.js";
 import { computed } from "./random-computed.js";
@@ -16,10 +17,10 @@ import type { Recipe, RecipeNode } from "./recipe.js";
 /** Values larger than this are left alone: the point is structure, not size. */
 const LARGEST = 4000;
 /** Each move as often as its table says. */
-const moves = [...ops, ...blocks, ...computed, ...bodies, ...sizes].flatMap(
+const moves = [...ops, ...blocks, ...computed, ...bodies, ...sizes, ...architectures].flatMap(
   ([move, times]) => new Array(times).fill(move) as (typeof move)[],
 );
-const OPSETS = [11, 13, 17, 18, 21] as const;
+const OPSETS = [11, 13, 17, 18, 21, 23] as const;
 
 export function randomRecipe(seed: number): Recipe {
   const b = new Builder(seed);
@@ -125,6 +126,9 @@ export class Builder {
   }
   bytes(dims: readonly number[]): string {
     return this.#declare(`int8[${dims.join(",")}]`, "{...}", "q");
+  }
+  halves(dims: readonly number[]): string {
+    return this.#declare(`float16[${dims.join(",")}]`, "{...}", "h");
   }
   booleans(dims: readonly number[]): string {
     return this.#declare(`bool[${dims.join(",")}]`, "{...}", "m");

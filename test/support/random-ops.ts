@@ -11,7 +11,10 @@ const clip: Move = (b, v) => [b.op("Clip", [v, b.numbers([], [-1]), b.chance(0.5
 
 /** A weight of `dims`, sometimes behind ops on constants: a transposed, reshaped, scaled or quantised one. */
 function weight(b: Builder, dims: Dims): string {
-  const way = b.int(0, 15);
+  const way = b.int(0, 18);
+  if (way === 6) return b.op("Cast", [b.halves(dims)], undefined, "to = 1");
+  if (way === 7) return b.op("Identity", [b.constant(dims)]);
+  if (way === 8) return b.op("Constant", [], undefined, `value = float[${dims.join(",")}] {...}`);
   if (way === 0) {
     const perm = b.permutation(dims.length);
     const from: number[] = [];

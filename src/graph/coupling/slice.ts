@@ -1,5 +1,5 @@
 /** The deed: a model without the removed choices. Deterministic; takes no decision. */
-import { internal } from "../../errors.js";
+import { internal, ModelError } from "../../errors.js";
 import { int } from "../attribute.js";
 import { Copies, cloneModel } from "../clone.js";
 import { type Dim, exactDiv, isKnown, product, terms } from "../dim.js";
@@ -38,10 +38,21 @@ export function removeSlices(typing: Typing, kept: Kept): Model {
     if (mine.type?.kind === "tensor" && shape && slicer.isCut(v)) mine.type = { ...mine.type, shape };
   }
   slicer.patchOperands();
-  const after = infer(next);
+  const after = inferAgain(next, slicer);
   slicer.confirm(after);
   applyTypes(next, after);
   return next;
+}
+
+/** A contradiction shows at whoever reads the wrong extent: what made it is named, and that it is our fault. */
+function inferAgain(next: Model, slicer: Slicer): Types {
+  try {
+    return infer(next);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    slicer.confirm(infer(next, { lenient: true }));
+    throw internal(`After removal the graph contradicts itself: ${error.message}`, error.at);
+  }
 }
 
 /** What is kept of a small constant -> the reads that keep just that. */

@@ -5,10 +5,10 @@ import { cost } from "../../../src/graph/cost.js";
 import { Kept } from "../../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../../src/graph/coupling/groups.js";
 import { everyNode } from "../../../src/graph/graph.js";
+import { maskedOf } from "../../../src/verify/masked.js";
+import { poison } from "../../../src/verify/poison.js";
 import { modelOf } from "../../support/build.js";
-import { maskedOf } from "../../support/masked.js";
 import { prove, randomRemoval, relative } from "../../support/oracle.js";
-import { poison } from "../../support/poison.js";
 import { run } from "../../support/run.js";
 
 const groups = (c: Coupling) => c.groups.map((g) => `${g.name} ${g.choices.length}`);

@@ -4,8 +4,8 @@ import { Kept } from "../../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../../src/graph/coupling/groups.js";
 import type { Model } from "../../../src/graph/graph.js";
 import { parse } from "../../../src/graph/parse.js";
+import { maskedOf } from "../../../src/verify/masked.js";
 import { findValue, modelOf } from "../../support/build.js";
-import { maskedOf } from "../../support/masked.js";
 import { prove, randomRemoval, relative } from "../../support/oracle.js";
 import { run } from "../../support/run.js";
 

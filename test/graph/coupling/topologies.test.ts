@@ -9,9 +9,9 @@ import { Kept } from "../../../src/graph/coupling/choices.js";
 import { findGroups } from "../../../src/graph/coupling/groups.js";
 import { oracleOf } from "../../../src/graph/coupling/oracle.js";
 import { findPools } from "../../../src/score/pools.js";
+import { poison } from "../../../src/verify/poison.js";
 import { groupsText } from "../../support/groups-text.js";
 import { prove, randomRemoval } from "../../support/oracle.js";
-import { poison } from "../../support/poison.js";
 import { run } from "../../support/run.js";
 
 const folder = new URL("../../fixtures/topologies/", import.meta.url);

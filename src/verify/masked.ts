@@ -3,21 +3,24 @@
  * that averages or normalises there, and says it sums, would make both it and the slicer wrong in the same way. Here one
  * operand of each sum keeps its extents, and the removed positions are multiplied by 0: what a sum drops, a mean does not.
  */
-import { Copies, cloneModel } from "../../src/graph/clone.js";
-import type { Axis } from "../../src/graph/coupling/axis.js";
-import type { Kept } from "../../src/graph/coupling/choices.js";
-import type { Slot } from "../../src/graph/coupling/context.js";
-import type { Typing } from "../../src/graph/coupling/couple.js";
-import { keptMask } from "../../src/graph/coupling/oracle.js";
-import { isKnown } from "../../src/graph/dim.js";
-import type { Graph, Model, Node, Value } from "../../src/graph/graph.js";
-import { Tensor } from "../../src/graph/tensor.js";
+import { Copies, cloneModel } from "../graph/clone.js";
+import type { Axis } from "../graph/coupling/axis.js";
+import type { Kept } from "../graph/coupling/choices.js";
+import type { Slot } from "../graph/coupling/context.js";
+import type { Typing } from "../graph/coupling/couple.js";
+import { keptMask } from "../graph/coupling/oracle.js";
+import { isKnown } from "../graph/dim.js";
+import type { Graph, Model, Node, Value } from "../graph/graph.js";
+import { Tensor } from "../graph/tensor.js";
+
+/** The operand whose terms are set to zero. */
+export type Operand = "first" | "last";
 
 /**
  * The model of `typing` with the terms that `kept` drops set to zero at every sum: in its first operand, or, with
  * `operand` "last", in its last. Undefined where an operand has no numeric extents or holds no numbers to multiply.
  */
-export function maskedOf(typing: Typing, kept: Kept, operand: "first" | "last" = "first"): Model | undefined {
+export function maskedOf(typing: Typing, kept: Kept, operand: Operand = "first"): Model | undefined {
   const copies = new Copies();
   const next = cloneModel(typing.model, copies);
   for (const { node, slots } of typing.contractions) {
