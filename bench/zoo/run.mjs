@@ -4,7 +4,7 @@
 //   npm run build && node bench/zoo/run.mjs --cache <folder> [--phase analyse,prune,time] [--only <regexp>] [--seconds 300]
 //
 // Results lie beside the nets, one file per phase and version of src/: a run that was stopped goes on where it was, and with --missing
-// only what no version has run is run. At the end (or at once with --phase none) the tables are made of the newest result of each net, and say
+// only what no version has passed is run. At the end (or at once with --phase none) the tables are made of the newest result of each net, and say
 // how many of them this version of src/ made; --write puts them into README.md and results.json.
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -46,7 +46,7 @@ for (const phase of ["analyse", "prune"]) {
   if (!phases.includes(phase)) continue;
   for (const net of bySize) {
     const file = resultFile(net.name, phase);
-    if (!options.again && (existsSync(file) || (options.missing && newest(net.name, phase)))) continue;
+    if (!options.again && (existsSync(file) || (options.missing && newest(net.name, phase)?.ok))) continue;
     const result = await (phase === "analyse" ? analysed(net.name) : measured([phase, modelFile(net.name), ...passesFor(net.name)]));
     if (!existsSync(modelFile(net.name))) continue; // exported anew meanwhile
     writeFileSync(file, `${JSON.stringify({ version, ...result }, null, 1)}\n`);
