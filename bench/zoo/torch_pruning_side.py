@@ -222,7 +222,7 @@ def main() -> None:
         except subprocess.TimeoutExpired:
             return {"verdict": "timeout", "why": f"not done in {options.seconds} s"}
 
-    names = TIMED if options.time else [n.name for n in zoo.nets() if re.search(options.only, n.name)]
+    names = [n for n in TIMED if re.search(options.only, n)] if options.time else [n.name for n in zoo.nets() if re.search(options.only, n.name)]
     for name in names:
         file = options.cache / name / ("torch-pruning-time.json" if options.time else "torch-pruning.json")
         if file.exists() and not options.time:
