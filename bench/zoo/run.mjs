@@ -75,7 +75,9 @@ const results = exported(options.cache).map((net) => ({
 const commit = git("rev-parse", "--short", "HEAD").trim() + (changes ? " with changes" : "");
 const text = tables(results, commit, version);
 if (options.write) {
-  writeFileSync(join(here, "results.json"), `${JSON.stringify({ commit, results }, null, 1)}\n`);
+  // Messages of crashes name files of the machine they came from.
+  const json = JSON.stringify({ commit, results }, null, 1).replace(/\/[\w.@+-]+(\/[\w.@+-]+)*\/(site-packages|dist)\//g, "$2/");
+  writeFileSync(join(here, "results.json"), `${json}\n`);
   const readme = join(here, "README.md");
   const [head, , tail] = readFileSync(readme, "utf8").split(/<!-- (?:tables|end of tables) -->\n/);
   writeFileSync(readme, `${head}<!-- tables -->\n${text}<!-- end of tables -->\n${tail ?? ""}`);
