@@ -100,6 +100,8 @@ const pad = defineOp({
 function paddingLeft(op: ResizeContext, axis: number, begin: Dim, end: Dim): { begin: Dim; end: Dim } {
   const extent = (op.shape(0) as Shape)[axis] as Dim;
   if (!isKnown(begin) || !isKnown(end) || !isKnown(extent)) return { begin, end };
+  // An axis that is not padded may keep others in every row: it has no positions to ask for.
+  if (begin === 0 && end === 0) return { begin, end };
   // Nothing left: the extent may be too large to be listed.
   if (!op.keptIn(0, axis) && !op.keptOut(0, axis)) return { begin, end };
   const kept = op.keptIn(0, axis) ?? Array.from({ length: extent }, (_, i) => i);

@@ -21,6 +21,7 @@ const OPS: Readonly<Record<string, string>> = {
   "dims of an index list that repeats one": "z = Gather <axis = 3> (IN, twice)",
   "dims with constants before and behind": "z = Pad (IN, pads, zero)",
   "dims less the first and the last": "z = Pad (IN, crops, zero)",
+  "tokens shifted by a Pad, dims left alone": "z = Pad (IN, shift, zero)",
   "dims of two pieces changed about": "z1, z2 = Split <axis = 3> (IN, parts)  z = Concat <axis = 3> (z2, z1)",
   "a scale on some dims":
     "z1 = Slice (IN, i0, i4, i3)  z2 = Slice (IN, i4, most, i3)  z3 = Mul (z1, scale4)  z = Concat <axis = 3> (z3, z2)",
@@ -39,7 +40,7 @@ function attention(op: string): string {
     int64[4] heads = {2, 4, 2, 6}, int64[3] merged = {2, 4, 12}, int64[5] pairs = {2, 2, 4, 3, 2}, int64[4] six = {2, 2, 4, 6},
     int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i3 = {3}, int64[1] i4 = {4}, int64[1] last = {-1},
     int64[1] most = {9223372036854775807}, int64[1] least = {-9223372036854775807}, int64[4] some = {5, 0, 3, 1}, int64[4] twice = {5, 0, 0, 1},
-    int64[8] pads = {0, 0, 0, 1, 0, 0, 0, 1}, int64[8] crops = {0, 0, 0, -1, 0, 0, 0, -1}, int64[2] parts = {4, 2}, int64[4] repeats = {1, 1, 1, 2}, int64[2] swap = {1, 0} > {
+    int64[8] pads = {0, 0, 0, 1, 0, 0, 0, 1}, int64[8] crops = {0, 0, 0, -1, 0, 0, 0, -1}, int64[8] shift = {0, 0, 1, 0, 0, 0, -1, 0}, int64[2] parts = {4, 2}, int64[4] repeats = {1, 1, 1, 2}, int64[2] swap = {1, 0} > {
     q0 = MatMul (x, q)  q1 = Reshape (q0, heads)  qh = Transpose <perm = [0, 2, 1, 3]> (q1)
     k0 = MatMul (x, k)  k1 = Reshape (k0, heads)  kh = Transpose <perm = [0, 2, 1, 3]> (k1)
     v0 = MatMul (x, v)  v1 = Reshape (v0, heads)  vh = Transpose <perm = [0, 2, 1, 3]> (v1)
