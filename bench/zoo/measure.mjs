@@ -43,6 +43,9 @@ async function analyse(pass) {
   return {
     ...time,
     nodes: model.graph.nodes.length,
+    // Convolutions whose weights are computed at every run: no share counts them.
+    computedWeights: model.graph.nodes.filter((n) => n.isStandard && n.opType.startsWith("Conv") && n.inputs[1]?.constant === undefined)
+      .length,
     groups: groups.length,
     channels: groups.reduce((n, g) => n + g.channels, 0),
     declined: sorted(declined.reduce((m, g) => add(m, generic(g.declined), 1, g.name), new Map())),

@@ -69,15 +69,13 @@ const results = exported(options.cache).map((net) => ({
   analyse: newest(net.name, "analyse"),
   prune: newest(net.name, "prune"),
   time: newest(net.name, "time"),
-  rival: read(join(options.cache, net.name, "torch-pruning.json")),
+  rival: withoutFolders(read(join(options.cache, net.name, "torch-pruning.json"))),
   rivalTime: read(join(options.cache, net.name, "torch-pruning-time.json")),
 }));
 const commit = git("rev-parse", "--short", "HEAD").trim() + (changes ? " with changes" : "");
 const text = tables(results, commit, version);
 if (options.write) {
-  // Messages of crashes name files of the machine they came from.
-  const json = JSON.stringify({ commit, results }, null, 1).replace(/\/[\w.@+-]+(\/[\w.@+-]+)*\/(site-packages|dist)\//g, "$2/");
-  writeFileSync(join(here, "results.json"), `${json}\n`);
+  writeFileSync(join(here, "results.json"), `${JSON.stringify({ commit, results }, null, 1)}\n`);
   const readme = join(here, "README.md");
   const [head, , tail] = readFileSync(readme, "utf8").split(/<!-- (?:tables|end of tables) -->\n/);
   writeFileSync(readme, `${head}<!-- tables -->\n${text}<!-- end of tables -->\n${tail ?? ""}`);
@@ -88,11 +86,14 @@ function exported(cache) {
   for (const library of readdirSync(cache).sort())
     for (const net of readdirSync(join(cache, library)).sort()) {
       const report = read(join(cache, library, net, "export.json"));
-      if (report) found.push(report);
+      if (report) found.push({ ...report, failures: mapped(report.failures, (text) => text.split(/ *\[Caused by/)[0]) });
     }
   return found;
 }
 
+function mapped(record, f) {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]));
+}
 function modelFile(name) {
   return join(options.cache, name, "model.onnx");
 }
@@ -102,6 +103,10 @@ function sizeOf(name) {
 }
 function resultFile(name, phase) {
   return join(options.cache, name, `${phase}-${version}.json`);
+}
+/** Messages of crashes name files of the machine they came from. */
+function withoutFolders(result) {
+  return result?.why === undefined ? result : { ...result, why: result.why.replace(/\/(?:[^/\s"']+\/)+[^/\s"']*/g, "…") };
 }
 /** The result of this version, else the newest of any. */
 function newest(name, phase) {
@@ -127,9 +132,11 @@ function line(r) {
 async function analysed(name) {
   const plain = await measured(["analyse", modelFile(name)]);
   const share = ({ weights, axes }) => weights.prunable / weights.all + axes.free / (axes.all || 1);
-  if (!plain.ok || share(plain) > 1.4) return plain;
+  if (!plain.ok || (share(plain) > 1.4 && plain.computedWeights === 0)) return plain;
   const folded = await measured(["folded", modelFile(name)]);
-  return folded.ok && share(folded) > share(plain) + 0.01 ? { ...plain, folded } : plain;
+  return folded.ok && (plain.computedWeights > folded.computedWeights || share(folded) > share(plain) + 0.01)
+    ? { ...plain, folded }
+    : plain;
 }
 
 /** Constant weights that are computed at every run are folded first, where the analysis found that it frees something. */
