@@ -6,8 +6,8 @@ import { oracleOf } from "../../src/graph/coupling/oracle.js";
 import type { Model } from "../../src/graph/graph.js";
 import { parse } from "../../src/graph/parse.js";
 import { findPools } from "../../src/score/pools.js";
+import { poison } from "../../src/verify/poison.js";
 import { type Proof, prove, randomRemoval } from "./oracle.js";
-import { poison } from "./poison.js";
 import { type RunOptions, run } from "./run.js";
 
 export interface Expected extends Omit<RunOptions, "jitter"> {

@@ -205,7 +205,13 @@ export class AxisSystem {
     if (!form || form.kind === "units" || r.normal === this.#epoch) return r;
     const epoch = this.#epoch;
     if (form.kind === "family") {
-      const parts = form.parts.map((p) => this.#find(p));
+      const rows = this.#find(form.rows);
+      const parts = form.parts.map((p, b) => {
+        const q = this.#find(p);
+        return q.form?.kind === "family" && q !== r && this.#find(q.form.rows) === rows ? this.#find(q.form.parts[b] as Axis) : q;
+      });
+      // What depends twice on the same rows lies on the diagonal.
+      if (parts.some((p, b) => p !== this.#find(form.parts[b] as Axis))) r.form = { kind: "family", parts, rows: form.rows };
       if (parts.every((p) => p === parts[0])) {
         r.form = undefined;
         r.parent = parts[0];
@@ -390,7 +396,7 @@ export class AxisSystem {
       if (ra && !rb) this.pin(b, ra);
       else if (rb && !ra) this.pin(a, rb);
       const [low, high] = !a.form && (b.form || b.id < a.id) ? [a, b] : [b, a];
-      if (!low.form && !this.#contains(high, low)) low.parent = high;
+      if (!this.#contains(high, low) && (!low.form || !this.#contains(low, high))) low.parent = high;
       return;
     }
     if (!a.form && !b.form) {

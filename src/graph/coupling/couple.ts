@@ -7,7 +7,7 @@ import { NEWEST_OPSETS } from "../ops/index.js";
 import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
 import { type Chain, findChains } from "./chains.js";
 import type { AxisContext, Slot } from "./context.js";
-import { settleFamilies, spreadProducts, type TypedTensor } from "./families.js";
+import { collapseStrays, settleFamilies, spreadProducts, type TypedTensor } from "./families.js";
 import { isMeasure, isShapeArithmetic, type Measured, Measures, Rulers } from "./measures.js";
 
 /** A sum over axes of a node's inputs: one record per summed label. */
@@ -152,6 +152,8 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       out: (i, axes) => {
         const o = outputs[i];
         if (!o) return;
+        // At once, lest what is made of it depends on more and more.
+        collapseStrays(system, axes, false);
         const have = valueAxes.get(o);
         if (have)
           axes.forEach((a, k) => {

@@ -74,14 +74,18 @@ function isSliceable(system: AxisSystem, r: ReturnType<AxisSystem["find"]>, plac
   return place === 0 && r.form?.kind === "family" && r.form.parts.every((p) => system.find(p).form?.kind !== "family");
 }
 
-function collapseStrays(system: AxisSystem, axes: readonly Axis[], isConstant: boolean): boolean {
+/** An axis depends on so many others at most: more says that it depends on itself by a detour. */
+const DEEPEST = 6;
+
+/** Collapses the families among the axes of one tensor whose rows it does not have; whether there were any. */
+export function collapseStrays(system: AxisSystem, axes: readonly Axis[], isConstant: boolean, depth = 0): boolean {
   let changed = false;
   for (const [k, a] of axes.entries()) {
     for (;;) {
       const r = system.find(a);
       if (r.form?.kind !== "family" || system.reason(r)) break;
       const place = system.rowsAt(axes, r);
-      if (place === undefined || (isConstant && !isSliceable(system, r, place))) {
+      if (depth > DEEPEST || place === undefined || (isConstant && !isSliceable(system, r, place))) {
         system.collapse(r, { text: "it is read without its rows" });
         changed = true;
         continue;
@@ -92,7 +96,7 @@ function collapseStrays(system: AxisSystem, axes: readonly Axis[], isConstant: b
       for (const [b, p] of parts.entries()) {
         if (system.find(p).form?.kind !== "family") continue;
         const inside = axes.map((x, i) => (i === k ? p : i === place ? x : system.inRow(x, rows, b)));
-        if (collapseStrays(system, inside, isConstant)) isSettled = false;
+        if (collapseStrays(system, inside, isConstant, depth + 1)) isSettled = false;
       }
       if (isSettled) break;
       changed = true;

@@ -93,9 +93,10 @@ export const specs: readonly OpSpec[] = [
       const X = op.shape(0);
       if (!rotation || !X || !isKnown(rotation.size)) return;
       const { heads, size, rotated } = rotation;
-      const kept = op.keptIn(0, X.length - 1);
-      if (heads !== undefined && kept) op.setAttribute("num_heads", int(new Set(kept.map((p) => Math.floor(p / size))).size));
-      if (rotated !== size) op.setAttribute("rotary_embedding_dim", int(2 * (op.sizeIn(1, (op.shape(1) as Shape).length - 1) as number)));
+      const kept = heads === undefined ? undefined : op.keptIn(0, X.length - 1);
+      if (kept) op.setAttribute("num_heads", int(new Set(kept.map((p) => Math.floor(p / (size as number)))).size));
+      const tables = op.shape(1) as Shape;
+      if (rotated !== size) op.setAttribute("rotary_embedding_dim", int(2 * (op.sizeIn(1, tables.length - 1) as number)));
     },
     macs: noMacs,
   }),
