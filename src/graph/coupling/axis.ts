@@ -518,6 +518,7 @@ export class AxisSystem {
   #unifyProducts(a: AxisNode, b: AxisNode, at: Reason, work: [Axis, Axis][]): void {
     const left = this.#factors(a);
     const right = this.#factors(b);
+    const met = new Set<AxisNode>();
     let i = 0;
     let j = 0;
     while (i < left.length && j < right.length) {
@@ -531,7 +532,17 @@ export class AxisSystem {
         right.splice(j, 1, ...this.#factors(g));
         continue;
       }
+      // A switch that was met before says nothing new.
+      if (met.has(f)) {
+        i++;
+        continue;
+      }
+      if (met.has(g)) {
+        j++;
+        continue;
+      }
       if (f.size === g.size) {
+        if (f.size === 1) met.add(f).add(g);
         work.push([f, g]);
         i++;
         j++;
@@ -556,6 +567,7 @@ export class AxisSystem {
       }
     }
     for (const rest of [...left.slice(i), ...right.slice(j)]) {
+      if (met.has(this.#normal(rest))) continue;
       this.pin(rest, { ...at, text: "a single index multiplies an axis that another reading splits differently" });
     }
   }
