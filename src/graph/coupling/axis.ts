@@ -62,6 +62,9 @@ const LIST_LIMIT = 1 << 24;
 const FEW_TERMS = 4096;
 const TERMS_PER_INDEX = 64;
 
+/** Members of a family that are printed. */
+const SHOWN = 4;
+
 /** Splits with more rows than this are products, in which every row keeps the same inner indices. */
 const MOST_ROWS = 256;
 
@@ -506,6 +509,8 @@ export class AxisSystem {
     }
     // A single index, a switch of others, is not told apart by rows.
     if ([...leaves].some((l) => l.size === 1 || this.#contains(rows, l)) || leaves.size === 0) return false;
+    // What the members are made of would depend on the rows twice over.
+    if (family && [...leaves].some((l) => this.#contains(family, l))) return false;
     for (const l of leaves) {
       const members = Array.from({ length: rows.size as number }, () => this.#birth(l.size, l.origin, l.clan));
       l.form = { kind: "family", parts: members, rows };
@@ -982,7 +987,10 @@ export class AxisSystem {
       case "sum":
         return `[${r.form.parts.map((p) => this.show(p)).join(" | ")}]`;
       case "family":
-        return `each{${r.form.parts.map((p) => this.show(p)).join("; ")}}`;
+        return `each{${r.form.parts
+          .slice(0, SHOWN)
+          .map((p) => this.show(p))
+          .join("; ")}${r.form.parts.length > SHOWN ? `; … ${r.form.parts.length} rows` : ""}}`;
       case "units":
         return `{${this.#showUnits(r.form.ids)}}${mark}`;
     }

@@ -52,6 +52,8 @@ export interface AxisContext extends OpContext {
   inRow(a: Axis, rows: Axis, index: number): Axis;
   /** `a` with the same choices in every row of what it depends on: for ops that read it by position. */
   uniform(a: Axis): Axis;
+  /** States that these axes are read together without the others of their tensor: what depends on one of those is uniform. */
+  apart(axes: readonly Axis[]): void;
   /** States that `axis` runs over `rows` first, as many equal blocks as there are rows. */
   major(axis: Axis, rows: Axis): void;
 

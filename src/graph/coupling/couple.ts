@@ -58,6 +58,8 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
   const useAxes = new Map<Node, Map<number, readonly Axis[]>>();
   const contractions: Contraction[] = [];
   const balanced: { readonly axes: readonly Axis[]; readonly node: Node | undefined; readonly why: string }[] = [];
+  /** Axes that an op reads together without the other axes of their tensor. */
+  const apart: (readonly Axis[])[] = [];
   const barriers = new Map<Node, string>();
   /** Bodies without types: all they touch is kept whole, and nothing in them is rewritten. */
   const opaque = new Set<Node>();
@@ -174,6 +176,10 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
       sum: (parts) => system.sum(parts),
       split: (a, sizes) => system.split(a, sizes, { ...at, text: `${node.opType} splits it in a way that cannot be followed` }),
       cut: (a, offsets) => system.cut(a, offsets, { ...at, text: `${node.opType} cuts it in a way that cannot be followed` }),
+      apart: (axes) => {
+        collapseStrays(system, axes, false);
+        apart.push(axes);
+      },
       uniform: (a) => system.uniform(a, { ...at, text: `${node.opType} reads it by position` }),
       pick: (a, indices) =>
         system.pick(context.uniform(a), indices, { ...at, text: `${node.opType} picks from it in a way that cannot be followed` }),
@@ -318,6 +324,7 @@ export function couple(model: Model, types: Types = infer(model)): Typing {
     if (sizes.length > 0) pinUntold(node, sizes);
   }
   function* allTensors(): Iterable<TypedTensor> {
+    for (const axes of apart) yield { axes, isConstant: false };
     for (const [value, axes] of valueAxes) yield { axes, isConstant: value.constant !== undefined };
     for (const of of useAxes.values()) for (const axes of of.values()) yield { axes, isConstant: true };
   }

@@ -56,15 +56,12 @@ export function freezeAxes(op: AxisContext, axes: readonly Axis[], why: string):
  * them has the same indices in all its rows: the op reads index i of one row together with index i of another.
  */
 export function mixAxes(op: AxisContext, axes: readonly Axis[], places: readonly number[], why: string): void {
-  for (const k of places) {
-    const rows = axes[k] as Axis;
-    op.freeze(rows, why);
-    for (const a of axes) {
-      if (a === rows || !isKnown(rows.size) || !op.dependsOn(a, rows)) continue;
-      const members = Array.from({ length: rows.size }, (_, b) => op.inRow(a, rows, b));
-      for (const m of members.slice(1)) op.same(members[0] as Axis, m);
-    }
-  }
+  freezeAxes(
+    op,
+    places.map((k) => axes[k] as Axis),
+    why,
+  );
+  op.apart(axes.filter((_, k) => !places.includes(k)));
 }
 
 /**
