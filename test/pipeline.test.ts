@@ -11,6 +11,7 @@ import { findEntry } from "../src/passes/registry.js";
 import { applyOnly, type PruneOptions, planOnly, prune } from "../src/pipeline.js";
 import { criteria } from "../src/score/criteria.js";
 import { parsePlan, printPlan } from "../src/score/plan.js";
+import { modelOf } from "./support/build.js";
 
 const lenet = () => readModel("models/mnist_lenet5.onnx");
 const quick = { ep: "cpu", latency: false, align: 1, threads: 1 } as const;
@@ -159,4 +160,17 @@ describe("plan and apply", () => {
     const { plan } = planOnly(await lenet(), first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
     await expect(applyOnly(await readModel("models/cifar10_resnet20.onnx"), plan, quick)).rejects.toThrow(PlanError);
   });
+});
+
+it("a proof that had nothing to see says so", async () => {
+  // Every output is zero, whatever the channels are.
+  const model =
+    modelOf(`g (float[N,3,4,4] x) => (float[N,2,4,4] y) < float[8,3,1,1] a = {...}, float[2,8,1,1] b = {...}, float zero = {0} > {
+    h = Conv (x, a) k = Conv (h, b) y = Mul (k, zero) }`);
+  const codes = async (m: Model) =>
+    (await prune(m, { passes: ["l1"], target: { ratio: 0.5 }, align: 1, latency: false })).report.notes.map((n) => n.code);
+  expect(await codes(model)).toContain("NOTHING_SEEN");
+  const seen = modelOf(`g (float[N,3,4,4] x) => (float[N,2,4,4] y) < float[8,3,1,1] a = {...}, float[2,8,1,1] b = {...} > {
+    h = Conv (x, a) y = Conv (h, b) }`);
+  expect(await codes(seen)).not.toContain("NOTHING_SEEN");
 });

@@ -208,8 +208,10 @@ async function proveClaims(
       const { what, candidate, original, removal } = claim;
       const reference = claim.reference();
       const request = { what, reference, candidate, feeds, original, ...(removal ? { removal } : {}) };
-      results.push(await checkEquality(runner, request));
+      const equality = await checkEquality(runner, request);
+      results.push(equality);
       if (removal) {
+        if (equality.drift === 0) notes.push(nothingSeen(what));
         const branches = await checkBranches(runner, request);
         results.push(...branches.results);
         notes.push(...branches.notes);
@@ -222,6 +224,13 @@ async function proveClaims(
   }
   progress(options, "verify", claims.length, claims.length);
   return results;
+}
+
+/** The outputs are those of the whole graph: whatever was removed, these inputs do not show it. */
+function nothingSeen(what: string): Note {
+  const why =
+    "the removal did not move any output by a single bit: outputs that do not depend on the input, or inputs that reach nothing of it, prove little; give --data";
+  return { code: "NOTHING_SEEN", about: what, why };
 }
 
 async function measureAccuracy(
