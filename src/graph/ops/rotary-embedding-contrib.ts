@@ -41,7 +41,6 @@ export function pairsOf(
 ): { readonly pairs: Axis; readonly rest: Axis | undefined } {
   const half = (caches[0] as Axis).size as number;
   const turned = 2 * half;
-  op.uniform(dims);
   const [first, rest] = turned < (dims.size as number) ? op.cut(dims, [turned]) : [dims];
   const pairs = caches[0] as Axis;
   for (const c of caches.slice(1)) op.same(c, pairs);

@@ -217,7 +217,7 @@ describe("GroupQueryAttention", () => {
           (q, , , , , sl, total, cos, sin, , ab, sink)
         y = MatMul (a, o)
       }`),
-      { groups: ["w:1 8", "w:1/2 2", "w:1/3 2", "w:1/4 2", "w:1/5 2"] },
+      { groups: ["w:1 8", "w:1/2 4", "w:1/3 2", "w:1/4 2", "w:1/5 2"] },
     );
   });
 
@@ -250,7 +250,7 @@ describe("RotaryEmbedding of com.microsoft", () => {
         a = com.microsoft.MultiHeadAttention <num_heads = 2> (tq, tk, v)
         y = MatMul (a, o)
       }`),
-      { groups: ["wq:1 4", "wq:1/2 2", "wq:1/3 2", "wv:1 16"] },
+      { groups: ["wq:1 8", "wq:1/2 2", "wq:1/3 2", "wv:1 16"] },
     );
     expect(findNode(sliced, "tq").int("rotary_embedding_dim")).toBe(2);
     expect(findNode(sliced, "tq").int("num_heads")).toBe(1);
