@@ -23,7 +23,7 @@ export interface AxisFacts {
 
 export interface Explanation {
   readonly about: string;
-  /** Why no rule covers the node, if none does. */
+  /** Why the node keeps every axis it touches, where it does. */
   readonly barrier?: string;
   readonly axes: readonly AxisFacts[];
 }
@@ -112,5 +112,5 @@ export function explainText({ about, barrier, axes }: Explanation, out: Channel)
     { title: "is" },
     { title: "" },
   ] as const;
-  return `${out.style("bold", about)}\n${barrier ? `  No rule covers this node: ${barrier}.\n` : ""}${table(columns, rows)}`;
+  return `${out.style("bold", about)}\n${barrier ? `  Every axis of this node is kept whole: ${barrier}.\n` : ""}${table(columns, rows)}`;
 }

@@ -10,6 +10,7 @@ import { isInteger } from "./dtype.js";
 import { evaluateNode, isReadable } from "./evaluate.js";
 import type { Graph, Model, Node, TensorType, Value, ValueType } from "./graph.js";
 import type { CostContext, InferContext, OpSpec } from "./op.js";
+import { operandError } from "./operands.js";
 import { specOf } from "./ops/index.js";
 import { HIGHEST_RANK } from "./ops/shape-rules.js";
 import { Tensor } from "./tensor.js";
@@ -305,7 +306,8 @@ class Inference implements Types {
 
   #infer(spec: OpSpec | undefined, op: InferContext): ReturnType<NonNullable<OpSpec["infer"]>> {
     try {
-      if (spec) requireInputs(spec, op.node);
+      const error = spec && operandError(spec, op);
+      if (error) throw error;
       return spec?.infer?.(op) ?? [];
     } catch (error) {
       if (this.#lenient && error instanceof ModelError) return [];
@@ -440,20 +442,6 @@ class Inference implements Types {
  * What is an operand today was an attribute of that name in older operators (shape of Reshape, k of TopK).
  * @throws ModelError when an input that the operator cannot do without is absent.
  */
-function requireInputs({ inputs }: OpSpec, node: Node): void {
-  const isAttribute = (name: string) => node.attributes.has(name) || node.attributes.has(name.toLowerCase());
-  const at = inputs.findIndex((name, i) => !/[?]|[.]{3}/.test(name) && !node.inputs[i] && !isAttribute(name));
-  if (at < 0) return;
-  throw new ModelError(
-    "MODEL_INPUT_MISSING",
-    `${node.qualifiedType} "${node.label}" has no input ${at} ("${inputs[at]}"), which it needs.`,
-    {
-      at: { node: node.label },
-      hint: "The graph is invalid: check it with onnx.checker, and export it again.",
-    },
-  );
-}
-
 /** Each node may join the texts of its inputs, so that without a bound they could double from node to node. */
 const LONGEST_DIM = 512;
 

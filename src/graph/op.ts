@@ -46,6 +46,9 @@ export interface CostContext extends OpContext {
   outputShape(i: number): readonly Dim[] | undefined;
 }
 
+/** How many axes an input has: one number, or any from the first to the second. */
+export type Rank = number | readonly [least: number, most: number];
+
 /** One operator of one domain. */
 export interface OpSpec {
   readonly type: string;
@@ -58,6 +61,8 @@ export interface OpSpec {
   /** Formal parameters as in the ONNX specification; "?" marks optional, "..." variadic. */
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
+  /** Ranks of inputs, by position, that the other rules take for granted: no rule sees a node of which one is known to be another (operands.ts). */
+  readonly ranks?: Readonly<Record<number, Rank>>;
   /** One line for docs/ops.md when something is deliberately left out or frozen. */
   readonly remark?: string;
   /** Types of the outputs. Return undefined for an output whose type cannot be told. @throws ModelError on contradictions. */

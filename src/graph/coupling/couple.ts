@@ -3,6 +3,7 @@ import { type Dim, isKnown } from "../dim.js";
 import { everyGraph, everyNode, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { infer, type Types } from "../infer.js";
 import type { OpContext, OpSpec } from "../op.js";
+import { operandError } from "../operands.js";
 import { NEWEST_OPSETS } from "../ops/index.js";
 import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
 import { type Chain, findChains } from "./chains.js";
@@ -41,7 +42,7 @@ export interface Typing {
   /** What shape arithmetic is computed from, and where extents can be read. */
   readonly measures: Measures;
   readonly rulers: Rulers;
-  /** Nodes that no rule covers, with the reason. */
+  /** Nodes whose axes are all kept whole, with the reason. */
   readonly barriers: ReadonlyMap<Node, string>;
 }
 
@@ -374,15 +375,16 @@ function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, opset: nu
       return `opset ${opset} is newer than ${newest}, the newest whose operators this version has read`;
     return `${node.qualifiedType} is not an operator this version knows`;
   }
+  if (spec.barrier) return spec.barrier;
   if (!spec.axes) return `no axis rule is known for ${node.qualifiedType}`;
   // Rules of nodes with bodies look at every value by itself: one that is no tensor says nothing about the others.
   if (node.subgraphs().length > 0) return undefined;
-  for (const v of [...node.inputs, ...node.outputs]) {
-    if (!v) continue;
+  for (const v of [...node.inputs, ...node.outputs].filter((x) => x !== undefined)) {
     if (types.type(v)?.kind === "other") return `"${v.name}" is not a tensor`;
     if (!types.shape(v)) return `the rank of "${v.name}" is unknown`;
   }
-  return undefined;
+  const error = operandError(spec, types.context(node));
+  return error && `it is not a valid node: ${error.message.replace(/[.]$/, "")}`;
 }
 
 function contextMethods(base: OpContext): OpContext {

@@ -2,7 +2,7 @@
 import type { Axis } from "../coupling/axis.js";
 import { type Dim, exactDiv, isKnown, product } from "../dim.js";
 import { defineOp, type InferContext, type OpContext, type OpSpec } from "../op.js";
-import { expectRank, mismatch, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
+import { HIGHEST_RANK, mismatch, NO_MACS, noMacs, tensorOf } from "./shape-rules.js";
 
 /** Elements of one block. */
 function blockOf(op: OpContext): Dim | undefined {
@@ -24,15 +24,15 @@ const col2Im = defineOp({
   since: [18],
   inputs: ["input", "image_shape", "block_shape"],
   outputs: ["output"],
+  ranks: { 0: 3 },
   remark: NO_MACS,
 
   infer(op) {
     const input = op.type(0);
     if (!input) return [undefined];
-    if (input.shape) expectRank(op.node, input.shape, "input", 3);
     const image = op.content(1);
     const rank = image?.length ?? op.shape(1)?.[0];
-    if (rank === undefined || !isKnown(rank)) return [tensorOf(input.dtype, undefined)];
+    if (rank === undefined || !isKnown(rank) || rank > HIGHEST_RANK) return [tensorOf(input.dtype, undefined)];
     const space = Array.from({ length: rank }, (_, a) => image?.[a] ?? op.fresh(0, a + 2));
     return [tensorOf(input.dtype, [input.shape?.[0] ?? op.fresh(0, 0), channelsOf(op), ...space])];
   },

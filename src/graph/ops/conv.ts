@@ -11,7 +11,7 @@ import { type Dim, isKnown, mul, product } from "../dim.js";
 import type { DType } from "../dtype.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
 import { convolutionBlocks, freezeAxes, groupsLeft } from "./axis-rules.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { expectInputRank, expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 import { groupsOf, readWindow, windowsAlong } from "./window.js";
 
 /** Where a convolution has its operands, by input position. */
@@ -32,7 +32,7 @@ const isChannelsLast = (op: OpContext): boolean => op.node.int("channels_last", 
 const channelAxis = (op: OpContext, rank: number): number => (isChannelsLast(op) ? rank - 1 : 1);
 
 /** [N, M, windows…] for X [N, C, …] and W [M, C/group, kernel…]; M last where C is. */
-function convShape(op: OpContext, { x, w }: ConvOperands): Shape | undefined {
+function convShape(op: OpContext, { x, w, residual }: ConvOperands): Shape | undefined {
   const { node } = op;
   const X = op.shape(x);
   const W = op.shape(w);
@@ -43,6 +43,7 @@ function convShape(op: OpContext, { x, w }: ConvOperands): Shape | undefined {
   const B = op.node.opType === "Conv" && op.node.isStandard ? op.shape(2) : undefined;
   if (B) expectRank(node, B, "B", 1);
   const group = groupsOf(node);
+  if (residual !== undefined) expectInputRank(op, residual, "Z", X.length);
   const [M, perGroup] = W as [Dim, Dim];
   sameExtent(node, X[channels] as Dim, mul(perGroup, group), "channels of X and W's input channels times group");
   if (isKnown(M) && M % group !== 0) throw mismatch(node, `${M} filters do not divide into ${group} groups.`);

@@ -31,6 +31,7 @@ export const specs: readonly OpSpec[] = [
     since: [1],
     inputs: ["X", "W", "R", "B?", "sequence_lens?", "initial_h?", "initial_c?", "P?", "W_scale", "W_zero_point", "R_scale", "R_zero_point"],
     outputs: ["Y?", "Y_h?", "Y_c?"],
+    ranks: { 0: 3, 1: 3, 2: 3 },
     remark: "Kept whole: input and hidden state are quantised by their least and largest elements. Counts the products of every step.",
     infer(op) {
       const e = extents(op);
@@ -38,7 +39,7 @@ export const specs: readonly OpSpec[] = [
       const state = e && [e.directions, e.batch, e.H];
       return [tensorOf(dtype, e && [e.steps, e.directions, e.batch, e.H]), tensorOf(dtype, state), tensorOf(dtype, state)];
     },
-    axes: (op) => op.barrier("it quantises its input and its hidden state by their least and largest elements"),
+    barrier: "it quantises its input and its hidden state by their least and largest elements",
     macs(op) {
       const e = extents(op);
       if (!e) return unknownMacs(op.node);

@@ -123,7 +123,7 @@ export const specs: readonly OpSpec[] = rows.map(({ shape, macs, ...row }) =>
       const first = shape ? dtype && tensorOf(dtype, shape(op)) : likeInput(op);
       return row.outputs.map(() => first);
     },
-    axes: (op) => op.barrier("ONNX Runtime has no CPU kernel for it: a removal could not be proven"),
+    barrier: "ONNX Runtime has no CPU kernel for it: a removal could not be proven",
     macs: macs ?? (() => 0),
   }),
 );

@@ -12,7 +12,7 @@ import { type CostContext, defineOp, type InferContext, type OpContext, type OpS
 import { freezeAxes } from "./axis-rules.js";
 import { biasAxes, cacheAxes, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE } from "./heads.js";
 import { pairsOf } from "./rotary-embedding-contrib.js";
-import { expectRank, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 /** ONNX Runtime takes heads of a multiple of 8 dims, of 16 where they are turned (8 pairs each). */
 const DIMS = 8;
@@ -32,10 +32,10 @@ function extents(op: OpContext): Extents | undefined {
   const { node } = op;
   const Q = op.shape(0);
   if (!Q) return undefined;
-  expectRank(node, Q, "query", 3);
   const heads = node.int("num_heads", 0);
   const kvHeads = node.int("kv_num_heads", 0);
   const isPacked = node.inputs[1] === undefined;
+  if (isPacked !== (node.inputs[2] === undefined)) throw mismatch(node, "key and value should both be there, or both lie in query.");
   const size = exactDiv(Q[2] as Dim, isPacked ? heads + 2 * kvHeads : heads);
   if (size === undefined || heads % kvHeads !== 0) return undefined;
   const K = op.shape(1);
@@ -171,6 +171,7 @@ export const specs: readonly OpSpec[] = [
       "k_norm_weight?",
     ],
     outputs: ["output", "present_key?", "present_value?", "output_qk?"],
+    ranks: { 0: 3, 1: 3, 2: 3, 3: 4, 4: 4, 7: 2, 8: 2, 11: 1 },
     remark: "Dims leave in blocks of 8, or of 8 pairs, as ONNX Runtime asks. Counts every position of the caches.",
     infer(op) {
       const dtype = op.type(0)?.dtype;

@@ -8,7 +8,7 @@ import type { AxisContext } from "../coupling/context.js";
 import { type Dim, exactDiv, mul, product } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { HIGHEST_RANK, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 interface Extents {
   readonly K: number;
@@ -33,10 +33,7 @@ function productShape(op: OpContext): Shape | undefined {
   if (!A) return undefined;
   sameExtent(op.node, K, A[A.length - 1] as Dim, "K and A's last axis");
   const B = op.shape(1);
-  if (B) {
-    expectRank(op.node, B, "B", 3);
-    sameExtent(op.node, N, B[0] as Dim, "N and B's first axis");
-  }
+  if (B) sameExtent(op.node, N, B[0] as Dim, "N and B's first axis");
   return [...A.slice(0, -1), N];
 }
 
@@ -94,6 +91,7 @@ export const specs: readonly OpSpec[] = [
     since: [1],
     inputs: ["A", "B", "scales", "zero_points?", "g_idx?", "bias?"],
     outputs: ["Y"],
+    ranks: { 0: [1, HIGHEST_RANK], 1: 3, 5: 1 },
     remark: "Of K, whole blocks leave; none where g_idx reorders them, or where the last block is short.",
     infer(op) {
       const dtype = op.type(0)?.dtype ?? op.type(2)?.dtype;

@@ -119,6 +119,7 @@ export const specs: readonly OpSpec[] = [
       "cache_indirection?",
     ],
     outputs: ["output", "present_key?", "present_value?", "qk?"],
+    ranks: { 0: [3, 5], 1: [3, 5], 2: [3, 4], 3: 1, 6: 4, 7: 4 },
     remark: "Packed K and V, or Q, K and V, are kept whole.",
     infer(op) {
       const dtype = op.type(0)?.dtype;
@@ -160,6 +161,7 @@ export const specs: readonly OpSpec[] = [
       "bias?",
     ],
     outputs: ["output", "present_key?", "present_value?", "qk?"],
+    ranks: { 0: 3, 1: [3, 4], 2: [3, 4] },
     remark: "Kept whole: its caches lie in an order of their own. Counts the positions of the caches it is given.",
     infer(op) {
       const dtype = op.type(0)?.dtype;
@@ -167,7 +169,7 @@ export const specs: readonly OpSpec[] = [
       const cache = (past: number) => tensorOf(dtype, op.node.int("past_present_share_buffer", 0) !== 0 ? op.shape(past) : undefined);
       return [tensorOf(dtype, decodedShape(op)), cache(5), cache(6), undefined];
     },
-    axes: (op) => op.barrier("its caches lie in an order of their own, which depends on the size of a head"),
+    barrier: "its caches lie in an order of their own, which depends on the size of a head",
     macs(op) {
       const Y = op.outputShape(0);
       const L = op.shape(5)?.[2] ?? (op.shape(1)?.length === 4 ? op.shape(1)?.[2] : undefined);

@@ -11,7 +11,7 @@ import type { DType } from "../dtype.js";
 import { type CostContext, defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
 import { biasAxes, freezeInputs, keepScale, keptHeads, positionsOf, SEQUENCE, splitHeads } from "./heads.js";
-import { expectRank, mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
+import { mismatch, type Shape, sameExtent, tensorOf, unknownMacs } from "./shape-rules.js";
 
 /** Where an operator has its operands, by input position. */
 interface Operands {
@@ -55,11 +55,7 @@ function outputShape(op: OpContext): Shape | undefined {
   const X = op.shape(0);
   const W = op.shape(1);
   if (!X) return undefined;
-  expectRank(node, X, "input", 3);
-  if (W) {
-    expectRank(node, W, "weights", 2);
-    sameExtent(node, X[2] as Dim, W[0] as Dim, "input's last axis and the rows of weights");
-  }
+  if (W) sameExtent(node, X[2] as Dim, W[0] as Dim, "input's last axis and the rows of weights");
   const sizes = hiddenSizes(op);
   if (!sizes) return undefined;
   const heads = node.int("num_heads", 0);
@@ -89,12 +85,12 @@ function attentionAxes(op: AxisContext, operands: Operands): void {
     return op.barrier("ONNX Runtime turns pairs of dims inside it on GPUs only: a removal could not be proven");
   if (quantisation && op.has(quantisation.zero) && !op.constant(quantisation.zero))
     return op.barrier("what stands for 0 in its weights is known only at run time");
-  if (!sizes?.every(isKnown)) return op.barrier("the hidden sizes of Q, K and V are unknown");
+  const columns = W[1] as Axis;
+  if (!sizes?.every(isKnown) || !isKnown(columns.size)) return op.barrier("the hidden sizes of Q, K and V are unknown");
   const [nQ, nK, nV] = sizes as readonly [number, number, number];
   op.same(X[2] as Axis, W[0] as Axis);
   op.contract({ input: 0, axis: 2 }, { input: 1, axis: 0 });
   op.freeze(X[1] as Axis, SEQUENCE);
-  const columns = W[1] as Axis;
   const perColumn = [bias, ...(quantisation ? [quantisation.scale, quantisation.zero] : [])];
   for (const i of perColumn) {
     const [v] = op.has(i) ? op.in(i) : [];
@@ -154,7 +150,7 @@ function attentionResize(op: ResizeContext): void {
   if (isStated || q.size !== v.size) op.setAttribute("qkv_hidden_sizes", ints([q.size, q.size, v.size].map((n) => n * q.heads)));
 }
 
-interface Row extends Pick<OpSpec, "type" | "inputs" | "outputs" | "remark"> {
+interface Row extends Pick<OpSpec, "type" | "inputs" | "outputs" | "ranks" | "remark"> {
   readonly operands: Operands;
   readonly dtype: (op: OpContext) => DType | undefined;
 }
@@ -164,6 +160,7 @@ const rows: readonly Row[] = [
     type: "Attention",
     inputs: ["input", "weights", "bias?", "mask_index?", "past?", "attention_bias?", "past_sequence_length?"],
     outputs: ["output", "present?"],
+    ranks: { 0: 3, 1: 2, 2: 1, 4: 5 },
     operands: { bias: 2, mask: 3, past: 4, attentionBias: 5 },
     dtype: (op) => op.type(0)?.dtype ?? op.type(1)?.dtype,
   },
@@ -171,6 +168,7 @@ const rows: readonly Row[] = [
     type: "QAttention",
     inputs: ["input", "weight", "bias", "input_scale", "weight_scale", "mask_index?", "input_zero_point?", "weight_zero_point?", "past?"],
     outputs: ["output", "present?"],
+    ranks: { 0: 3, 1: 2, 2: 1, 4: [0, 1], 7: [0, 1], 8: 5 },
     operands: { bias: 2, quantisation: { scale: 4, zero: 7 }, mask: 5, past: 8 },
     dtype: (op) => op.type(2)?.dtype ?? op.type(3)?.dtype,
   },

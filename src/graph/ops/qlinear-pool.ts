@@ -6,7 +6,7 @@ import type { Axis } from "../coupling/axis.js";
 import type { AxisContext } from "../coupling/context.js";
 import type { Dim } from "../dim.js";
 import { defineOp, type InferContext, type OpContext, type OpSpec } from "../op.js";
-import { mismatch, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
+import { expectInputRank, mismatch, NO_MACS, noMacs, type Shape, tensorOf } from "./shape-rules.js";
 import { readWindow, windowsAlong } from "./window.js";
 
 type Layout = (op: OpContext) => boolean;
@@ -27,6 +27,7 @@ function windows(op: InferContext, isLast: boolean): Shape | undefined {
   const { node } = op;
   const kernel = node.ints("kernel_shape");
   if (!kernel) throw mismatch(node, "kernel_shape is required, but absent.");
+  expectInputRank(op, 0, "X", kernel.length + 2);
   const window = readWindow(node, kernel);
   const ceil = node.int("ceil_mode", 0) !== 0;
   return mapSpatial(op, isLast, (extent, i) => windowsAlong(node, window, i, extent, ceil));

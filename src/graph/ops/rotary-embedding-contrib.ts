@@ -9,7 +9,7 @@ import { type Dim, exactDiv, isKnown } from "../dim.js";
 import { defineOp, type OpContext, type OpSpec } from "../op.js";
 import { freezeAxes } from "./axis-rules.js";
 import { freezeInputs, keptHeads } from "./heads.js";
-import { expectRank, likeInput, NO_MACS, noMacs } from "./shape-rules.js";
+import { likeInput, NO_MACS, noMacs } from "./shape-rules.js";
 
 /** Heads, and dims of each; undefined while they are unknown. */
 function extents(op: OpContext): { readonly heads: number; readonly size: number } | undefined {
@@ -56,10 +56,9 @@ export const specs: readonly OpSpec[] = [
     since: [1],
     inputs: ["input", "position_ids", "cos_cache", "sin_cache"],
     outputs: ["output"],
+    ranks: { 0: [3, 4], 2: 2, 3: 2 },
     remark: NO_MACS,
     infer(op) {
-      const X = op.shape(0);
-      if (X) expectRank(op.node, X, "input", 3, 4);
       return [likeInput(op)];
     },
     axes(op) {

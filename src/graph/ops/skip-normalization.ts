@@ -14,7 +14,7 @@ function checkVectors(op: OpContext, extent: Dim | undefined, ...operands: reado
   if (extent === undefined) return;
   for (const i of operands) {
     const v = op.shape(i);
-    if (v?.length === 1) sameExtent(op.node, extent, v[0] as Dim, `the last axis and input ${i}`);
+    if (v) sameExtent(op.node, extent, v[0] as Dim, `the last axis and input ${i}`);
   }
 }
 
@@ -36,6 +36,7 @@ function skip(type: string, inputs: readonly string[]): OpSpec {
     since: [1],
     inputs,
     outputs: ["output", "mean?", "inv_std_var?", "input_skip_bias_sum?"],
+    ranks: { 0: [2, 3], ...Object.fromEntries(vectors.map((i) => [i, 1])) },
     remark: NO_MACS,
     infer(op) {
       const X = op.shape(0);
@@ -80,6 +81,7 @@ export const specs: readonly OpSpec[] = [
       "position_ids?",
     ],
     outputs: ["output", "mask_index?", "embedding_sum?"],
+    ranks: { 0: 2, 2: 2, 3: 2, 4: 2, 5: 1, 6: 1 },
     remark: NO_MACS,
     infer(op) {
       const shape = embedded(op);

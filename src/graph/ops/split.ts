@@ -68,7 +68,8 @@ const split = defineOp({
     op.node.outputs.forEach((_, i) => {
       const [part, n] = [parts[i] as Axis, sizes[i] as Dim];
       const from = start;
-      const follows = isKnown(n) && n > 0 && isKnown(whole.size);
+      // A file can claim any extent; only what depends on the axis is followed index by index.
+      const follows = isKnown(n) && n > 0 && isKnown(whole.size) && X.some((a) => op.dependsOn(a, whole));
       const others = follows
         ? followPick(
             op,
