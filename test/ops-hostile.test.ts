@@ -40,6 +40,34 @@ for (const [op, of] of byOp) {
   });
 }
 
+/** Two wrongs at once that once ended in an error of JavaScript, or took long: where inference gave up, evaluation or an axis rule went on. */
+const TWICE: readonly (readonly [op: string, name: string, first: string, second: string])[] = [
+  ["CenterCropPad", "crops one axis and pads another", "input 1 is of rank 2", "input 1 = all 1099511627776"],
+  ["ConstantOfShape", "zeros by default", "0 outputs", "input 0 = all 2147483647"],
+  ["ConstantOfShape", "an int64 value", "input 0[0] = 1099511627776", "input 0 is of rank 2"],
+  ["BitwiseXor", "int64 [2] and int64 [2]", "input 1 is a float", "input 1 = all Infinity"],
+  ["Expand", "a shape of lower rank", "input 1[0] = -1", "input 1 is of rank 2"],
+  ["RMSNormalization", "last axis", "input 0 of shape [3,4]", "more inputs"],
+  ["GroupNormalization", "scale per group", "input 1 of shape []", "no num_groups"],
+  ["Pad", "some axes", "input 1[0] = 2147483647", "input 1 is of rank 2"],
+  ["Pad", "a value", "input 1[1] = 9007199254740991", "input 1 is a float"],
+  ["Pad", "zeros", "input 1 = all 1099511627776", "input 1[2] = -7"],
+  ["HannWindow", "periodic", "input 0 = all 1000000000", "0 outputs"],
+  ["HammingWindow", "symmetric", "input 0[0] = 1099511627776", "input 0 is of rank 2"],
+  ["BlackmanWindow", "symmetric", "input 0[0] = 1000000000", "input 0 is of rank 2"],
+  ["HannWindow", "periodic", "input 0 is a float", "input 0 = all 1e+30"],
+  ["Tile", "a repeat of 0", "input 1 = all 1000000000", "input 1 is of rank 2"],
+];
+
+it.each(TWICE)("%s, %s: %s, and then %s", (op, name, ...changes) => {
+  const start = byOp.get(op)?.find((c) => c.name === name) as Mutant;
+  const twice = changes.reduce((c: Mutant, what) => {
+    const change = [...mutants(c)].find((m) => m.what === what) as { mutant: Mutant };
+    return { ...change.mutant, declared: { ...c.declared, ...change.mutant.declared } };
+  }, start);
+  expect(failureOf(twice)).toBeUndefined();
+});
+
 interface Mutant extends OpCase {
   /** Shapes declared for inputs that are then no constants. */
   readonly declared?: Readonly<Record<number, readonly (number | string)[] | undefined>>;

@@ -39,9 +39,12 @@ export function evaluateNode(
   limit: number,
 ): readonly Tensor[] | undefined {
   if (!spec.evaluate || spec.nondeterministic || op.node.subgraphs().length > 0) return undefined;
+  if (op.node.outputs.every((o) => o === undefined)) return undefined;
   // Ops that only move elements take any dtype; the others compute with numbers.
   if (spec.moves === undefined && inputs.some((t) => t && !isReadable(t.dtype))) return undefined;
   if (shapes.some((s) => s && exceeds(s, limit))) return undefined;
+  // Of what is sized by numbers that inference could not read, nothing says how large it would be.
+  if (!shapes.every((s) => s?.every(isKnown)) && spec.sizeOperands?.some((i) => inputs[i] && !op.content(i))) return undefined;
   const outputs = spec.evaluate(op, inputs);
   // More outputs than the operator has: a broken graph, of which nothing must be computed away.
   if (op.node.outputs.some((o, i) => o && outputs && !outputs[i])) return undefined;

@@ -2,14 +2,13 @@
 import { type Dim, isKnown } from "../dim.js";
 import { everyGraph, everyNode, type Graph, type Model, type Node, type Value } from "../graph.js";
 import { infer, type Types } from "../infer.js";
-import type { OpContext, OpSpec } from "../op.js";
-import { operandError } from "../operands.js";
-import { NEWEST_OPSETS } from "../ops/index.js";
+import type { OpContext } from "../op.js";
 import { type Axis, AxisSystem, type Member, type Reason } from "./axis.js";
 import { type Chain, findChains } from "./chains.js";
 import type { AxisContext, Slot } from "./context.js";
 import { collapseStrays, settleFamilies, spreadProducts, type TypedTensor } from "./families.js";
 import { isMeasure, isShapeArithmetic, type Measured, Measures, Rulers } from "./measures.js";
+import { whyOpaque } from "./opaque.js";
 
 /** A sum over axes of a node's inputs: one record per summed label. */
 export interface Contraction {
@@ -366,25 +365,6 @@ export function isTypedPerUse(value: Value): boolean {
   const c = value.constant;
   // What a body returns has its name in the body's list of outputs: it cannot be cloned for one reader.
   return c !== undefined && c.dims.length <= 1 && !(value.isOutput && value.graph?.owner !== undefined);
-}
-
-function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, opset: number): string | undefined {
-  if (!spec) {
-    const newest = NEWEST_OPSETS.get(node.domain);
-    if (newest !== undefined && opset > newest)
-      return `opset ${opset} is newer than ${newest}, the newest whose operators this version has read`;
-    return `${node.qualifiedType} is not an operator this version knows`;
-  }
-  if (spec.barrier) return spec.barrier;
-  if (!spec.axes) return `no axis rule is known for ${node.qualifiedType}`;
-  // Rules of nodes with bodies look at every value by itself: one that is no tensor says nothing about the others.
-  if (node.subgraphs().length > 0) return undefined;
-  for (const v of [...node.inputs, ...node.outputs].filter((x) => x !== undefined)) {
-    if (types.type(v)?.kind === "other") return `"${v.name}" is not a tensor`;
-    if (!types.shape(v)) return `the rank of "${v.name}" is unknown`;
-  }
-  const error = operandError(spec, types.context(node));
-  return error && `it is not a valid node: ${error.message.replace(/[.]$/, "")}`;
 }
 
 function contextMethods(base: OpContext): OpContext {

@@ -61,7 +61,7 @@ function integerPower(x: number, y: number): number {
 }
 
 const bits = (f: (a: bigint, b: bigint, width: number) => bigint) => (dtype: DType) => (a: number, b: number) =>
-  Number(f(BigInt(a), BigInt(b), bitsOf(dtype)));
+  Number.isInteger(a) && Number.isInteger(b) ? Number(f(BigInt(a), BigInt(b), bitsOf(dtype))) : Number.NaN;
 
 function shift(dtype: DType, node: Node): Scalar {
   const isLeft = node.string("direction") === "LEFT";

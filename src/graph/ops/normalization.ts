@@ -7,7 +7,7 @@ import { type Dim, isKnown } from "../dim.js";
 import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpContext, type OpSpec } from "../op.js";
 import { mixAxes } from "./axis-rules.js";
-import { broadcast, expectRank, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
+import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 /** Scale and bias must broadcast to X without growing it. */
 function checkScale(op: OpContext, ...operands: readonly number[]): void {
@@ -29,7 +29,6 @@ function checkChannels(op: OpContext, expected: Dim | undefined, ...operands: re
   for (const i of operands) {
     const s = op.shape(i);
     if (!s) continue;
-    expectRank(op.node, s, `input ${i}`, 1);
     sameExtent(op.node, expected, s[0] as Dim, `channels of the input and input ${i}`);
   }
 }
@@ -103,6 +102,7 @@ interface Row {
   readonly resize?: OpSpec["resize"];
   readonly since: readonly number[];
   readonly inputs: readonly string[];
+  readonly ranks?: OpSpec["ranks"];
   readonly output: string;
   check?(op: OpContext): void;
 }
@@ -113,6 +113,7 @@ const rows: readonly Row[] = [
     type: "InstanceNormalization",
     since: [1, 6, 22],
     inputs: ["input", "scale", "B"],
+    ranks: { 1: 1, 2: 1 },
     output: "output",
     check: (op) => checkChannels(op, op.shape(0)?.[1], 1, 2),
     axes: instanceAxes,
@@ -121,6 +122,7 @@ const rows: readonly Row[] = [
     type: "GroupNormalization",
     since: [18, 21],
     inputs: ["X", "scale", "bias"],
+    ranks: { 1: 1, 2: 1 },
     output: "Y",
     // Scale and bias are per group in version 18, per channel since 21.
     check: (op) => checkChannels(op, op.opset < 21 ? op.node.int("num_groups") : op.shape(0)?.[1], 1, 2),
@@ -198,12 +200,13 @@ export const specs: readonly OpSpec[] = [
     axes: layerAxes,
     macs: noMacs,
   }),
-  ...rows.map(({ type, since, inputs, output, check, axes, resize }) =>
+  ...rows.map(({ type, since, inputs, ranks, output, check, axes, resize }) =>
     defineOp({
       type,
       since,
       inputs,
       outputs: [output],
+      ...(ranks ? { ranks } : {}),
       remark: NO_MACS,
       infer(op) {
         check?.(op);

@@ -71,9 +71,13 @@ const pad = defineOp({
           op.freeze(a, isConstant ? "Pad grows it as a run decides" : "Pad mirrors or repeats it at the border");
           return op.fixed(op.outShape(0)[k] as Dim, "Pad grows it");
         }
-        op.uniform(a);
         const from = Math.max(0, -begin);
         const to = a.size - Math.max(0, -end);
+        if (from >= to) {
+          op.freeze(a, "Pad crops all of it");
+          return op.fixed(op.outShape(0)[k] as Dim, "Pad crops all of it");
+        }
+        op.uniform(a);
         const inside = op.cut(
           a,
           [from, to].filter((o) => o > 0 && o < (a.size as number)),

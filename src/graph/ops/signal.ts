@@ -125,11 +125,13 @@ function window(type: string, terms: readonly number[]): OpSpec {
       const dtype = dtypeOfWire(op.node.int("output_datatype", FLOAT));
       return [dtype && tensorOf(dtype, [elements(op, 0)?.[0] ?? op.fresh(0, 0)])];
     },
-    evaluate({ node }, [size]) {
+    evaluate(op) {
+      const { node } = op;
       const dtype = dtypeOfWire(node.int("output_datatype", FLOAT));
-      const n = size?.scalar();
+      // As `infer` read it: what it could not read could be any size.
+      const n = elements(op, 0)?.[0];
       // Integer windows are truncated from float, where one part in 10^7 decides.
-      if (n === undefined || n < 0 || (dtype !== "float32" && dtype !== "float64")) return undefined;
+      if (n === undefined || !isKnown(n) || n < 0 || (dtype !== "float32" && dtype !== "float64")) return undefined;
       const N = node.int("periodic", 1) !== 0 ? n : n - 1;
       const values = Float64Array.from({ length: n }, (_, i) =>
         terms.reduce((sum, c, k) => sum + c * Math.cos((2 * Math.PI * k * i) / N), 0),
