@@ -92,6 +92,15 @@ describe("onnx-prune inspect", () => {
     expect(stdout).toMatch(/w1:0 +12 +1 +1 +balanced: 2 parts lose equally many/);
   });
 
+  it("a node that is kept whole on purpose gives its own reason", async () => {
+    const window = `<ir_version: 8, opset_import: ["" : 17]> g (float[N,3,8,8] x, int64 n) => (float[N,4,8,8] y, float[k] z) <float[4,3,1,1] w = {...}> {
+        y = Conv (x, w)
+        ["window"] z = HannWindow (n)
+      }`;
+    const { stdout } = await run(["inspect", "g.onnx", "--why", "window"], await withModel(window, "g.onnx"));
+    expect(stdout).toContain("Every axis of this node is kept whole: it is made from scalars: nothing of it is stored.");
+  });
+
   it("a node no rule covers says so", async () => {
     const custom = `<ir_version: 8, opset_import: ["" : 13, "mine" : 1]> g (float[N,3,8,8] x) => (float[N,4,8,8] y) <float[4,3,1,1] w = {...}> {
         a = Conv (x, w)

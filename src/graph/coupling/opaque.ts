@@ -20,7 +20,7 @@ export function whyOpaque(node: Node, spec: OpSpec | undefined, types: Types, op
   const { inputs } = spec;
   // A later version may have given them a meaning that changes what the others mean.
   if (!inputs.at(-1)?.endsWith("...") && node.inputs.slice(inputs.length).some((v) => v !== undefined))
-    return `it has more than the ${inputs.length} inputs of ${node.qualifiedType} that this version knows`;
+    return `it has inputs beyond those of ${node.qualifiedType} that this version knows`;
   for (const v of [...node.inputs, ...node.outputs].filter((x) => x !== undefined)) {
     if (types.type(v)?.kind === "other") return `"${v.name}" is not a tensor`;
     if (!types.shape(v)) return `the rank of "${v.name}" is unknown`;

@@ -2,8 +2,10 @@
 import { describe, expect, test } from "vitest";
 import { decode, encode, joinChunks } from "../../../src/graph/codec.js";
 import { Kept } from "../../../src/graph/coupling/choices.js";
+import { couple } from "../../../src/graph/coupling/couple.js";
 import { type Coupling, findGroups } from "../../../src/graph/coupling/groups.js";
 import { removeSlices } from "../../../src/graph/coupling/slice.js";
+import { infer } from "../../../src/graph/infer.js";
 import { parse } from "../../../src/graph/parse.js";
 import { print } from "../../../src/graph/print.js";
 import { findPools } from "../../../src/score/pools.js";
@@ -63,6 +65,40 @@ describe("what stays whole says why", () => {
     );
     expect(groups(c)).toEqual(["b:1 2", "d:1 5"]);
     expect(why(c, "a", 1)).toMatchInlineSnapshot(`"my.ops.Mystery is not an operator this version knows [mystery]"`);
+  });
+
+  test("an op that is kept whole on purpose gives its reason, even where ranks are unknown", () => {
+    const c = findGroups(
+      modelOf(`<ir_version: 8, opset_import: ["" : 17]> g (float[N,3] x, int64 n) => (float[N,4] y, float[k] z) < float[3,4] w = {...} > {
+        y = MatMul (x, w)
+        ["window"] z = HannWindow (n)
+      }`),
+    );
+    expect([...c.typing.barriers.values()]).toEqual(["it is made from scalars: nothing of it is stored"]);
+  });
+
+  test("an op with more inputs than are known, which may change what the others mean", () => {
+    const c = findGroups(
+      modelOf(`g (${CHAIN.replace(" >", ", float[6] extra = {...} >")} {
+        h = MatMul (x, a)
+        ["more"] r = Relu (h, extra)
+        y = MatMul (r, b)
+      }`),
+    );
+    expect(c.groups).toEqual([]);
+    expect(why(c, "a", 1)).toBe("it has inputs beyond those of Relu that this version knows [more]");
+  });
+
+  test("a node whose operands contradict it, under types that overlook contradictions", () => {
+    const model = modelOf(`<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+      g (float[N,2,3] x) => (float[N,2,6] y) < float[3,6] a = {...}, float[6,1] gamma = {...}, float[6] skip = {...} > {
+        h = MatMul (x, a)
+        ["norm"] y = com.microsoft.SkipLayerNormalization (h, skip, gamma)
+      }`);
+    expect(() => findGroups(model)).toThrow('com.microsoft.SkipLayerNormalization "norm": gamma should have rank 1, but is [6, 1].');
+    expect([...couple(model, infer(model, { lenient: true })).barriers.values()]).toEqual([
+      'it is not a valid node: com.microsoft.SkipLayerNormalization "norm": gamma should have rank 1, but is [6, 1]',
+    ]);
   });
 
   test("a value that a body reads in a node without a rule, and the body's own weights there", async () => {
