@@ -6,7 +6,7 @@ import type { AxisContext } from "../coupling/context.js";
 import { type Dim, isKnown } from "../dim.js";
 import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpContext, type OpSpec } from "../op.js";
-import { freezeAxes, mixAxes } from "./axis-rules.js";
+import { mixAxes } from "./axis-rules.js";
 import { broadcast, expectRank, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
 
 /** Scale and bias must broadcast to X without growing it. */
