@@ -1,9 +1,11 @@
 /** What a test sees of one graph: its groups, and whether random removals compute what three oracles compute. */
 import { OnnxPruneError } from "../../src/errors.js";
-import { Kept } from "../../src/graph/coupling/choices.js";
+import { ALWAYS, Kept } from "../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../src/graph/coupling/groups.js";
 import { oracleOf } from "../../src/graph/coupling/oracle.js";
 import type { Model } from "../../src/graph/graph.js";
+import { emptiedAxes } from "../../src/score/plan.js";
+import { brokenBalances, findPools, takenOf } from "../../src/score/pools.js";
 import { maskedOf } from "../../src/verify/masked.js";
 import { poison } from "../../src/verify/poison.js";
 import { groupsText } from "./groups-text.js";
@@ -22,8 +24,10 @@ const REMOVALS = [
 const TOLERANCE = 1e-5;
 
 export interface Finding {
-  readonly kind: "groups" | "crash" | "wrong" | "masked" | "poison";
+  readonly kind: "groups" | "pools" | "interface" | "crash" | "wrong" | "masked" | "poison";
   readonly why: string;
+  /** The first step whose result is not what it should be, while what it was given is: a part of a path of the sources. */
+  readonly stage?: readonly string[];
   /** Node that an error names, and the functions it came from, innermost first. */
   readonly node?: string;
   readonly frames?: readonly string[];
@@ -43,7 +47,8 @@ export async function examine(model: Model, golden: string, quick = false): Prom
   try {
     coupling = findGroups(model);
     const text = groupsText(coupling);
-    if (text !== golden) found.push({ kind: "groups", why: firstChange(golden, text) });
+    if (text !== golden) found.push(changeOf(golden, text));
+    found.push(...openInterface(coupling), ...unevenMoves(coupling));
   } catch (error) {
     return [crash(error)];
   }
@@ -51,7 +56,7 @@ export async function examine(model: Model, golden: string, quick = false): Prom
     if (quick && found.some((f) => f.removed)) break;
     let removed: Set<number> | undefined;
     try {
-      removed = randomRemoval(coupling, seed, ratio);
+      removed = withoutGoneRows(coupling, randomRemoval(coupling, seed, ratio));
       if (removed.size > 0) found.push(...(await proven(coupling, removed, seed)).map((f) => ({ ...f, removed: [...(removed ?? [])] })));
     } catch (error) {
       found.push({ ...crash(error), ...(removed ? { removed: [...removed] } : {}) });
@@ -88,9 +93,65 @@ function crash(error: unknown): Finding {
   return { kind: "crash", ...(op ? { op } : {}), why: message.split("\n")[0] ?? "", frames, ...(node ? { node } : {}) };
 }
 
-/** The first line that is not as recorded. */
-function firstChange(golden: string, text: string): string {
+/** The first line that is not as recorded; what of the record still holds says which step went another way. */
+function changeOf(golden: string, text: string): Finding {
   const [a, b] = [golden.split("\n"), text.split("\n")];
   const at = a.findIndex((line, i) => line !== b[i]);
-  return `groups: "${(a[at] ?? "").trim()}" became "${(b[at] ?? "").trim()}"`;
+  const [was, is] = [(a[at] ?? "").trim(), (b[at] ?? "").trim()];
+  const why = `groups: "${was}" became "${is}"`;
+  const lines = (text: string, pattern: RegExp) => [...text.matchAll(pattern)].map((m) => m[1]).join("\n");
+  const slots = (text: string) => lines(text, /^ {2}\w+ (.*)$/gm);
+  const groups = (text: string) => lines(text, /^((?: {2}|(?!free|balanced|declined).+,).*)$/gm);
+  const node = /\(node "([^"]+)"\)/.exec(was)?.[1];
+  // Each slice still leaves with the same others.
+  const isCoupled = slots(golden).split("\n").sort().join() === slots(text).split("\n").sort().join();
+  if (!isCoupled) return { kind: "groups", why };
+  if (groups(golden) !== groups(text)) return { kind: "groups", why, stage: ["graph/coupling/groups"] };
+  return { kind: "groups", why, stage: ["score/pools", "score/balanced-moves"], ...(node ? { node } : {}) };
+}
+
+/** Whoever calls a pruned model sees inputs and outputs of the extents they had. */
+function openInterface({ typing }: Coupling): Finding[] {
+  const { inputs, outputs } = typing.model.graph;
+  const open = [...inputs, ...outputs].filter((v) => !v.constant && typing.axesOf(v)?.some((a) => !typing.system.reason(a)));
+  return open.map((v) => ({ kind: "interface", why: `"${v.name}" may lose indices`, stage: ["graph/coupling/couple"] }));
+}
+
+/** Every move of a pool takes something, and leaves every balance as even as it was. */
+function unevenMoves(coupling: Coupling): Finding[] {
+  const { system } = coupling.typing;
+  const stage = ["score/pools", "score/balanced-moves"];
+  const found: Finding[] = [];
+  for (const { cells, moves } of findPools(coupling).pools) {
+    const name = coupling.choices.originOf(cells[0]?.choices[0] as number).origin;
+    let before = 0;
+    for (let m = 1; m < moves; m++) {
+      const removed = cells.flatMap((c) => c.choices.slice(0, takenOf(c, m)));
+      if (removed.length <= before) found.push({ kind: "pools", why: `move ${m} of "${name}" takes nothing`, stage });
+      before = removed.length;
+      const kept = new Kept(system, coupling.choices, removed);
+      for (const { parts, why } of coupling.typing.balances) {
+        const left = parts.filter((p) => kept.isAlive(p)).map((p) => kept.count(p.axis));
+        if (left.some((n) => n !== left[0]))
+          found.push({ kind: "pools", why: `move ${m} of "${name}" leaves ${left.join(", ")}: ${why}`, stage });
+      }
+    }
+  }
+  return found;
+}
+
+/** The removal without what lies in rows that leave anyway, where that is as balanced: it must not matter what they keep. */
+function withoutGoneRows(coupling: Coupling, removed: Set<number>): Set<number> {
+  const { typing, choices } = coupling;
+  const kept = new Kept(typing.system, choices, removed);
+  const members = typing.balances.flatMap((b) => b.parts).filter((p) => p.rows.length > 0);
+  const choicesOf = (axis: (typeof members)[number]["axis"]) => choices.layers(axis).flatMap((l) => [...l].filter((c) => c !== ALWAYS));
+  const staying = new Set(members.filter((p) => kept.isAlive(p)).flatMap((p) => choicesOf(p.axis)));
+  const gone = members.filter((p) => !kept.isAlive(p)).flatMap((p) => choicesOf(p.axis));
+  const spared = new Set(gone.filter((c) => removed.has(c) && !staying.has(c)));
+  if (spared.size === 0) return removed;
+  const fewer = new Set([...removed].filter((c) => !spared.has(c)));
+  const after = new Kept(typing.system, choices, fewer);
+  const isSame = members.every((p) => after.isAlive(p) === kept.isAlive(p));
+  return isSame && emptiedAxes(coupling, after).length === 0 && brokenBalances(coupling, after).length === 0 ? fewer : removed;
 }
