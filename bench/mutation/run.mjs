@@ -1,6 +1,6 @@
 // Plants faults one at a time in a copy of the sources, and asks whether the tests' graphs show each, and where.
 //
-//   node bench/mutation/run.mjs [--only name,name …] [--every k] [--json out.json]
+//   node bench/mutation/run.mjs [--only name] [--only name] … [--every k] [--json out.json]
 //
 // A fault is *killed* when the detection suite (detect.mjs) finds something that it does not find in the unchanged sources,
 // and *localised* when what it finds points to the place, in one of these ways:
@@ -29,10 +29,9 @@ const SUSPECTS = 5;
 const SMALL = 3;
 
 const { values } = parseArgs({
-  options: { only: { type: "string" }, every: { type: "string", default: "1" }, json: { type: "string" } },
+  options: { only: { type: "string", multiple: true }, every: { type: "string", default: "1" }, json: { type: "string" } },
 });
-const only = values.only?.split(",");
-const chosen = mutants.filter((m, i) => (only ? only.includes(m.name) : i % Number(values.every) === 0));
+const chosen = mutants.filter((m, i) => (values.only ? values.only.includes(m.name) : i % Number(values.every) === 0));
 
 // Read once: the sources may change while this runs.
 const sources = new Map(mutants.map((m) => [m.file, readFileSync(join(root, m.file), "utf8")]));

@@ -58,6 +58,21 @@ export const probes: readonly Probe[] = [
       channels: 12,
     },
   ),
+  images(
+    "Conv, grouped, shuffled and grouped again",
+    "d = Conv <group = 2> (a, u) r = Reshape (d, n) p = Transpose <perm = [0,2,1,3,4]> (r) q = Reshape (p, m) z = Conv <group = 2> (q, t)",
+    {
+      constants: "float[8,4,1,1] u = {...}, float[8,4,1,1] t = {...}, int64[5] n = {2, 2, 4, 4, 4}, int64[4] m = {2, 8, 4, 4}",
+    },
+  ),
+  images(
+    "Conv, grouped, back to front and grouped again",
+    "d = Conv <group = 3> (a, u) e = Gather <axis = 1> (d, i) z = Conv <group = 3> (e, t)",
+    {
+      constants: "float[12,4,1,1] u = {...}, float[12,4,1,1] t = {...}, int64[12] i = {11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 0, 1}",
+      channels: 12,
+    },
+  ),
   images("Conv, depthwise", "z = Conv <group = 8, pads = [1,1,1,1]> (a, u, c)", {
     constants: "float[8,1,3,3] u = {...}, float[8] c = {...}",
   }),
@@ -200,6 +215,16 @@ export const probes: readonly Probe[] = [
       constants: "int64[2] n = {1, 7}, int64[1] i = {1}",
       sums: 7,
     },
+  ),
+  images(
+    "Squeeze, of old, a single index cut out",
+    "p, q = Split <axis = 1, split = [7, 1]> (a) s = Squeeze <axes = [1]> (q) r = Relu (s) t = Unsqueeze <axes = [1]> (r) z = Mul (p, t)",
+    { opset: 11, sums: 7 },
+  ),
+  images(
+    "Squeeze, of all extents of 1, a single index cut out",
+    "p, q = Split <axis = 1> (a, n) s = Squeeze (p) r = Relu (s) t = Unsqueeze (r, i) z = Add (q, t)",
+    { constants: "int64[2] n = {1, 7}, int64[1] i = {1}", sums: 7 },
   ),
   images("Expand, a constant to the shape of the data", "e = Expand (k, n) z = Mul (a, e)", {
     constants: "float[8,1,1] k = {...}, int64[4] n = {2, 8, 4, 4}",
