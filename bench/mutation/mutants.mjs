@@ -502,7 +502,7 @@ const coupling = [
     "couple",
     "couple: sums over what a run decides are gathered",
     "if (!isKnown(a.size))\n            system.pin(",
-    "if (isKnown(a.size) && a.size < 0)\n            system.pin(",
+    "if (!isKnown(a.size))\n            Object(",
     ["MatMul", "Conv"],
   ),
 ];
@@ -528,8 +528,22 @@ const families = [
     "work.push([p, fb.parts[fb.parts.length - 1 - i] as Axis]);",
     [...HEADS, ...GROUPED],
   ),
-  core("axis", "families: the rows of one are not those of the other", "work.push([fa.rows, fb.rows]);", "", [...HEADS, ...GROUPED]),
-  core("axis", "families: flattened outside of their rows", "if (place > at || isTwice) {", "if (isTwice) {", HEADS),
+  // Not stating that their rows are one would be no fault: the other axes of the two tensors state it.
+  core(
+    "axis",
+    "families: what meets an ordinary axis collapses",
+    "if (!this.#lift(other, this.#normal(rows), family)) this.collapse(family, at);",
+    "this.collapse(family, at);",
+    [...HEADS, ...GROUPED],
+  ),
+  // Following what is flattened outside of its rows would be no fault: the tensor then has no such rows, and it collapses.
+  core(
+    "axis",
+    "families: flattened inside of their rows they collapse",
+    "if (place > at || isTwice) {",
+    "if (place < at || isTwice) {",
+    HEADS,
+  ),
   core(
     "axis",
     "families: pieces of a cut in reverse",
@@ -559,7 +573,8 @@ const families = [
     "(isConstant && !isSliceable(system, r, 0))",
     ["a constant", ...HEADS],
   ),
-  core("families", "families: copies leave one by one where they are read alone", "ok.set(inner, false);", "ok.set(inner, true);", [
+  // Copies that are read alone would not have to be told apart: they collapse when the families settle.
+  core("families", "families: copies lie in the rows after them", "const rows = form.parts[i - 1];", "const rows = form.parts[i + 1];", [
     "Tile",
     "Expand",
     "Reshape",
@@ -578,27 +593,28 @@ const families = [
   ),
 ];
 
-const CHAINED = ["Reshape", "Transpose"];
+// What is left of a chain is a Gather.
+const CHAINED = ["Reshape", "Transpose", "Gather"];
 const chains = [
   core("chains", "chains: the inverse permutation", "perm.map((a) => state[a])", "perm.map((_, a) => state[perm.indexOf(a)])", CHAINED),
   core("chains", "chains: strides are lost", "(_, i) => i * f.step);", "(_, i) => i);", CHAINED),
   core("chains", "chains: the outer part counts in ones", "step: f.step * inner });", "step: f.step });", CHAINED),
   core("chains", "chains: what lies inside may be read", "if (!use || more.length > 0 || ", "if (!use || ", CHAINED),
   core("chains", "chains: nothing moves", "isInOrder(factors) ? [] : [axis]", "isInOrder(factors) ? [] : [].slice(axis)", CHAINED),
-  core("chains", "chains: one axis moves, whatever else does", "if (moved.length > 1 || !isKnown(size)", "if (!isKnown(size)", CHAINED),
+  core("chains", "chains: one axis moves whatever else does", "if (moved.length > 1 || !isKnown(size)", "if (!isKnown(size)", CHAINED),
   core(
     "slice",
     "slicer: a chain gathers where indices were",
     "moved.order.flatMap((index) => place.get(index) ?? []);",
     "moved.order.filter((index) => place.has(index));",
-    ["Gather", ...CHAINED],
+    CHAINED,
   ),
   core(
     "slice",
     "slicer: a chain that lost indices moves nothing",
     "if (order.some((p, i) => p !== i)) {",
     "if (order.some((p, i) => p < 0 * i)) {",
-    ["Gather", ...CHAINED],
+    CHAINED,
   ),
 ];
 
@@ -662,4 +678,4 @@ const pools = [
   ),
 ];
 
-export const mutants = [...operators, ...shared, ...coupling, ...families, ...chains, ...pools];
+export const mutants = [...pools, ...chains, ...families, ...coupling, ...shared, ...operators];

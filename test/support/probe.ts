@@ -1,11 +1,12 @@
 /** What a test sees of one graph: its groups, and whether random removals compute what three oracles compute. */
 import { OnnxPruneError } from "../../src/errors.js";
+import type { Axis, Member } from "../../src/graph/coupling/axis.js";
 import { ALWAYS, Kept } from "../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../src/graph/coupling/groups.js";
 import { oracleOf } from "../../src/graph/coupling/oracle.js";
 import type { Model } from "../../src/graph/graph.js";
 import { emptiedAxes } from "../../src/score/plan.js";
-import { brokenBalances, findPools, takenOf } from "../../src/score/pools.js";
+import { findPools, takenOf } from "../../src/score/pools.js";
 import { maskedOf } from "../../src/verify/masked.js";
 import { poison } from "../../src/verify/poison.js";
 import { groupsText } from "./groups-text.js";
@@ -143,15 +144,27 @@ function unevenMoves(coupling: Coupling): Finding[] {
 /** The removal without what lies in rows that leave anyway, where that is as balanced: it must not matter what they keep. */
 function withoutGoneRows(coupling: Coupling, removed: Set<number>): Set<number> {
   const { typing, choices } = coupling;
-  const kept = new Kept(typing.system, choices, removed);
-  const members = typing.balances.flatMap((b) => b.parts).filter((p) => p.rows.length > 0);
-  const choicesOf = (axis: (typeof members)[number]["axis"]) => choices.layers(axis).flatMap((l) => [...l].filter((c) => c !== ALWAYS));
-  const staying = new Set(members.filter((p) => kept.isAlive(p)).flatMap((p) => choicesOf(p.axis)));
-  const gone = members.filter((p) => !kept.isAlive(p)).flatMap((p) => choicesOf(p.axis));
+  const { system } = typing;
+  const families = new Set([...typing.allAxes()].map((a) => system.find(a)).filter((a) => a.form?.kind === "family" && !system.reason(a)));
+  const members = [...families].map((a) => membersOf(system, a, []));
+  const isAlive = (kept: Kept, { rows }: Member) => rows.every(({ axis, index }) => kept.indices(axis)?.includes(index) ?? true);
+  const choicesOf = ({ axis }: Member) => choices.layers(axis).flatMap((l) => [...l].filter((c) => c !== ALWAYS));
+  const before = new Kept(system, choices, removed);
+  const staying = new Set(members.flat().flatMap((m) => (isAlive(before, m) ? choicesOf(m) : [])));
+  const gone = members.flat().flatMap((m) => (isAlive(before, m) ? [] : choicesOf(m)));
   const spared = new Set(gone.filter((c) => removed.has(c) && !staying.has(c)));
   if (spared.size === 0) return removed;
   const fewer = new Set([...removed].filter((c) => !spared.has(c)));
-  const after = new Kept(typing.system, choices, fewer);
-  const isSame = members.every((p) => after.isAlive(p) === kept.isAlive(p));
-  return isSame && emptiedAxes(coupling, after).length === 0 && brokenBalances(coupling, after).length === 0 ? fewer : removed;
+  const after = new Kept(system, choices, fewer);
+  const isEven = members.every((of) => new Set(of.filter((m) => isAlive(after, m)).map((m) => after.count(m.axis))).size <= 1);
+  const isSame = members.flat().every((m) => isAlive(after, m) === isAlive(before, m));
+  return isSame && isEven && emptiedAxes(coupling, after).length === 0 ? fewer : removed;
+}
+
+/** Told here anew, and not by what is tested: a member and the rows it lies in. */
+function membersOf(system: Coupling["typing"]["system"], axis: Axis, rows: Member["rows"]): Member[] {
+  const r = system.find(axis);
+  if (r.form?.kind !== "family") return [{ axis: r, rows }];
+  const { parts, rows: within } = r.form;
+  return parts.flatMap((p, index) => membersOf(system, p, [...rows, { axis: within, index }]));
 }

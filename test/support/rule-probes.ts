@@ -286,6 +286,24 @@ export const probes: readonly Probe[] = [
       channels: 24,
     },
   ),
+  tokens("Mul, by a constant per head and dim that broadcasts", "r = Reshape (a, n) q = Mul (r, c) z = Reshape (q, o)", {
+    constants: "int64[4] n = {2, 5, 2, 4}, float[1,1,2,4] c = {...}, int64[3] o = {2, 5, 8}",
+  }),
+  images(
+    "Reshape, a shuffle of three factors in a circle",
+    "r = Reshape (a, n) t = Transpose <perm = [0,2,3,1,4,5]> (r) q = Reshape (t, m) s = Mul (q, c) z = Add (s, a)",
+    {
+      constants: "int64[6] n = {2, 2, 2, 3, 4, 4}, int64[4] m = {2, 12, 4, 4}, float[12,1,1] c = {...}",
+      channels: 12,
+    },
+  ),
+  tokens(
+    "Split, halves of the dims of each head",
+    "r = Reshape (a, n) q = Mul (r, c) f, g = Split <axis = 3> (q) j = Concat <axis = 3> (g, f) s = Add (j, d) z = Reshape (s, o)",
+    {
+      constants: "int64[4] n = {2, 5, 2, 4}, float[2,4] c = {...}, float[2,4] d = {...}, int64[3] o = {2, 5, 8}",
+    },
+  ),
   tokens(
     "Reshape, dims before their heads",
     "r = Reshape (a, n) q = Mul (r, c) t = Transpose <perm = [0,1,3,2]> (q) s = Relu (t) z = Reshape (s, o)",
