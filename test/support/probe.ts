@@ -4,7 +4,10 @@ import type { Axis, Member } from "../../src/graph/coupling/axis.js";
 import { ALWAYS, Kept } from "../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups } from "../../src/graph/coupling/groups.js";
 import { oracleOf } from "../../src/graph/coupling/oracle.js";
+import { isKnown } from "../../src/graph/dim.js";
 import type { Model } from "../../src/graph/graph.js";
+import { sizeOf, strided, stridesOf } from "../../src/graph/rearrange.js";
+import { Tensor } from "../../src/graph/tensor.js";
 import { emptiedAxes } from "../../src/score/plan.js";
 import { findPools, takenOf } from "../../src/score/pools.js";
 import { maskedOf } from "../../src/verify/masked.js";
@@ -25,7 +28,7 @@ const REMOVALS = [
 const TOLERANCE = 1e-5;
 
 export interface Finding {
-  readonly kind: "groups" | "pools" | "interface" | "crash" | "wrong" | "masked" | "poison";
+  readonly kind: "groups" | "pools" | "interface" | "chain" | "crash" | "wrong" | "masked" | "poison";
   readonly why: string;
   /** The first step whose result is not what it should be, while what it was given is: a part of a path of the sources. */
   readonly stage?: readonly string[];
@@ -49,7 +52,7 @@ export async function examine(model: Model, golden: string, quick = false): Prom
     coupling = findGroups(model);
     const text = groupsText(coupling);
     if (text !== golden) found.push(changeOf(golden, text));
-    found.push(...openInterface(coupling), ...unevenMoves(coupling));
+    found.push(...openInterface(coupling), ...wrongChains(coupling), ...unevenMoves(coupling));
   } catch (error) {
     return [crash(error)];
   }
@@ -116,6 +119,34 @@ function openInterface({ typing }: Coupling): Finding[] {
   const { inputs, outputs } = typing.model.graph;
   const open = [...inputs, ...outputs].filter((v) => !v.constant && typing.axesOf(v)?.some((a) => !typing.system.reason(a)));
   return open.map((v) => ({ kind: "interface", why: `"${v.name}" may lose indices`, stage: ["graph/coupling/couple"] }));
+}
+
+/** A chain moves numbers as its nodes do one after the other, and nobody else reads what lies inside. */
+function wrongChains({ typing }: Coupling): Finding[] {
+  const found: Finding[] = [];
+  for (const { nodes, input, output, moved } of typing.chains) {
+    const stage = ["graph/coupling/chains"];
+    const inside = nodes.flatMap((n) => n.outputs).filter((v) => v && v !== output);
+    const others = inside.flatMap((v) => v?.uses() ?? []).filter((u) => !nodes.includes(u.node));
+    if (others.length > 0) found.push({ kind: "chain", why: `"${others[0]?.node.label}" reads what lies inside a chain`, stage });
+    const shapes = [input, ...nodes.map((n) => n.outputs[0])].map((v) => v && typing.types.shape(v));
+    if (!shapes.every((s): s is number[] => s?.every(isKnown) === true)) continue;
+    const first = shapes[0] as number[];
+    const start = Array.from({ length: sizeOf(first) }, (_, i) => i);
+    const end = nodes.reduce((numbers, n, i) => {
+      if (n.opType !== "Transpose") return numbers;
+      const steps = stridesOf(shapes[i] as number[]);
+      const perm = n.ints("perm") ?? steps.map((_, a) => steps.length - 1 - a);
+      const from = strided(
+        shapes[i + 1] as number[],
+        perm.map((a) => steps[a] as number),
+      );
+      return Array.from(from, (k) => numbers[k] as number);
+    }, start);
+    const said = moved ? Tensor.ints(start, first).take(moved.axis, moved.order).ints() : start;
+    if (end.join() !== said.join()) found.push({ kind: "chain", why: `the chain to "${output.name}" moves otherwise`, stage });
+  }
+  return found;
 }
 
 /** Every move of a pool takes something, and leaves every balance as even as it was. */
