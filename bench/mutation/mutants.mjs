@@ -549,7 +549,7 @@ const families = [
     "families: pieces of a cut in reverse",
     "each.map((pieces) => pieces[i] as Axis),",
     "each.map((pieces) => pieces[pieces.length - 1 - i] as Axis),",
-    HEADS,
+    ["Split", ...HEADS],
   ),
   core(
     "axis",
@@ -656,11 +656,12 @@ const pools = [
     "for (let moves = most; moves > 1; moves--) {",
     "for (let moves = 2; moves <= most; moves++) {",
   ),
+  // A least share that is too small would be no fault: it leaves the search more room, and each move still keeps the balances.
   score(
     "balanced-moves",
-    "moves: the share of what there was",
-    "isEven ? Math.floor(n / (moves - m)) : 0",
-    "isEven ? Math.floor(n / moves) : 0 * m",
+    "moves: shares are rounded down",
+    "isEven ? Math.ceil(n / (moves - m)) : n",
+    "isEven ? Math.floor(n / (moves - m)) : n",
   ),
   score("balanced-moves", "moves: a path only takes", "(side[row] === 1 ? 1 : -1);", "1;"),
   score(

@@ -61,6 +61,8 @@ export async function examine(model: Model, golden: string, quick = false): Prom
     let removed: Set<number> | undefined;
     try {
       removed = withoutGoneRows(coupling, randomRemoval(coupling, seed, ratio));
+      const lost = removed;
+      found.push(...wrongRows(coupling, removed).map((f) => ({ ...f, removed: [...lost] })));
       if (removed.size > 0) found.push(...(await proven(coupling, removed, seed)).map((f) => ({ ...f, removed: [...(removed ?? [])] })));
     } catch (error) {
       found.push({ ...crash(error), ...(removed ? { removed: [...removed] } : {}) });
@@ -190,6 +192,26 @@ function withoutGoneRows(coupling: Coupling, removed: Set<number>): Set<number> 
   const isEven = members.every((of) => new Set(of.filter((m) => isAlive(after, m)).map((m) => after.count(m.axis))).size <= 1);
   const isSame = members.flat().every((m) => isAlive(after, m) === isAlive(before, m));
   return isSame && isEven && emptiedAxes(coupling, after).length === 0 ? fewer : removed;
+}
+
+/** Members lie in the rows they are members of, all that stay are equally wide, and constants have their rows first. */
+function wrongRows({ typing, choices }: Coupling, removed: ReadonlySet<number>): Finding[] {
+  const { system } = typing;
+  const kept = new Kept(system, choices, removed);
+  const found: Finding[] = [];
+  const tell = (why: string, part: string) => found.push({ kind: "groups", why, stage: [`graph/coupling/${part}`] });
+  for (const a of new Set([...typing.allAxes()].map((x) => system.find(x)))) {
+    if (!kept.isFamily(a)) continue;
+    const text = (of: readonly Member[]) => of.map((m) => m.rows.map((r) => `${system.find(r.axis).id}:${r.index}`).join("/")).join(" ");
+    if (text(system.members(a)) !== text(membersOf(system, a, []))) tell(`members of "${a.origin}" lie in other rows`, "axis");
+    if (kept.familyIndices(a)?.some((at) => at.length !== kept.count(a))) tell(`rows of "${a.origin}" differ in width`, "choices");
+  }
+  for (const v of typing.model.graph.initializers) {
+    const axes = typing.axesOf(v) ?? [];
+    if (axes.some((a) => kept.isFamily(a) && system.rowsAt(axes, a) !== 0))
+      tell(`"${v.name}" has rows that are not its first axis`, "families");
+  }
+  return found;
 }
 
 /** Told here anew, and not by what is tested: a member and the rows it lies in. */

@@ -66,6 +66,14 @@ export const probes: readonly Probe[] = [
     },
   ),
   images(
+    "Conv, grouped, and in pairs of other groups",
+    "d = Conv <group = 3> (a, u) e = Gather <axis = 1> (d, i) z = Conv <group = 3> (e, t)",
+    {
+      constants: "float[6,2,1,1] u = {...}, float[6,2,1,1] t = {...}, int64[6] i = {0, 5, 1, 3, 2, 4}",
+      channels: 6,
+    },
+  ),
+  images(
     "Conv, grouped, back to front and grouped again",
     "d = Conv <group = 3> (a, u) e = Gather <axis = 1> (d, i) z = Conv <group = 3> (e, t)",
     {
@@ -226,6 +234,11 @@ export const probes: readonly Probe[] = [
     "p, q = Split <axis = 1> (a, n) s = Squeeze (p) r = Relu (s) t = Unsqueeze (r, i) z = Add (q, t)",
     { constants: "int64[2] n = {1, 7}, int64[1] i = {1}", sums: 7 },
   ),
+  images("Expand, channels three times each", "q = Unsqueeze (a, i) e = Expand (q, n) r = Reshape (e, s) z = Relu (r)", {
+    constants: "int64[1] i = {2}, int64[5] n = {1, 1, 3, 1, 1}, int64[4] s = {2, 9, 4, 4}",
+    channels: 3,
+    sums: 9,
+  }),
   images("Expand, a constant to the shape of the data", "e = Expand (k, n) z = Mul (a, e)", {
     constants: "float[8,1,1] k = {...}, int64[4] n = {2, 8, 4, 4}",
   }),
@@ -332,6 +345,18 @@ export const probes: readonly Probe[] = [
     opset: 13,
     text: `g (float[2,3,H,4] x) => (float[2,2] y) <float[6,3,1,1] w = {...}, int64[2] n = {2, -1}> {
       a = Conv (x, w) f = Reshape (a, n) t = Transpose <perm = [1,0]> (f) y = MatMul (f, t) }`,
+  },
+  {
+    name: "Einsum, over channels and an extent that only a run knows",
+    opset: 13,
+    text: `g (float[2,3,H,4] x) => (float[2,2] y) <float[6,3,1,1] w = {...}, int64[2] n = {2, -1}> {
+      a = Conv (x, w) f = Reshape (a, n) y = Einsum <equation = "bi,ci->bc"> (f, f) }`,
+  },
+  {
+    name: "ReduceSum, of channels and an extent that only a run knows",
+    opset: 13,
+    text: `g (float[2,3,H,4] x) => (float[2,1] y) <float[6,3,1,1] w = {...}, int64[2] n = {2, -1}, int64[1] i = {1}> {
+      a = Conv (x, w) f = Reshape (a, n) y = ReduceSum (f, i) }`,
   },
   {
     name: "Flatten, channels last",
