@@ -15,7 +15,7 @@ const { decode } = await from(folder, "src/graph/codec.js");
 const profiler = new Session();
 profiler.connect();
 await profiler.post("Profiler.enable");
-await profiler.post("Profiler.startPreciseCoverage", { callCount: true, detailed: false });
+await profiler.post("Profiler.startPreciseCoverage", { callCount: true, detailed: true });
 
 const results = stage === "random" ? await random() : stage === "topologies" ? await examined(topologies()) : await examined(rules());
 writeFileSync(out, JSON.stringify(results));
@@ -57,8 +57,9 @@ async function examined(graphs) {
   return examinedGraphs;
 }
 
-/** Operators and constants that a finding points to: the node an error names, or the node at which the graphs part. */
-async function blameOf(model, { node, op, removed, kind }) {
+/** What a finding points to: a step, the operator of the node an error names, or the one at which the graphs part. */
+async function blameOf(model, { node, op, removed, kind, stage }) {
+  if (stage !== undefined) return [...stage.map((s) => `stage ${s}`), ...(node === undefined ? [] : await blameOf(model, { node }))];
   if (op !== undefined) return [op];
   const opOf = (name) => (model.graph.nodes.find((n) => n.label === name) ?? model.graph.value(name)?.producer)?.opType;
   if (node !== undefined) return [opOf(node)].filter((op) => op !== undefined);
@@ -91,7 +92,10 @@ async function blameOf(model, { node, op, removed, kind }) {
   }
 }
 
-/** Functions that ran since the last call, as "file function", with the offsets at which each begins and ends. */
+/**
+ * Functions that ran since the last call: file, name, the offsets at which each begins and ends, and the parts of it
+ * (from, to) that did not run.
+ */
 async function covered() {
   const { result } = await profiler.post("Profiler.takePreciseCoverage");
   const root = pathToFileURL(join(folder, "src")).href;
@@ -99,8 +103,9 @@ async function covered() {
   for (const { url, functions } of result) {
     if (!url.startsWith(root)) continue;
     for (const { functionName, ranges } of functions) {
-      const [{ startOffset, endOffset, count }] = ranges;
-      if (count > 0 && startOffset > 0) out.push([url.slice(root.length + 1), functionName, startOffset, endOffset]);
+      const [{ startOffset, endOffset, count }, ...blocks] = ranges;
+      const idle = blocks.filter((b) => b.count === 0).map((b) => [b.startOffset, b.endOffset]);
+      if (count > 0 && startOffset > 0) out.push([url.slice(root.length + 1), functionName, startOffset, endOffset, idle]);
     }
   }
   return out;

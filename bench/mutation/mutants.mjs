@@ -122,21 +122,9 @@ const operators = [
     "ReduceMax",
     "ReduceMean",
   ]),
-  rule(
-    "softmax",
-    "Softmax: does not freeze",
-    "freezeAxes(op, op.opset < 13 ? X.slice(axis) : X.slice(axis, axis + 1), ",
-    "freezeAxes(op, [], ",
-    ["Softmax"],
-  ),
-  rule(
-    "softmax",
-    "Softmax: of old, over its axis alone",
-    "freezeAxes(op, op.opset < 13 ? X.slice(axis) : X.slice(axis, axis + 1)",
-    "freezeAxes(op, X.slice(axis, axis + 1)",
-    ["Softmax"],
-  ),
-  rule("normalization", "LayerNormalization: does not freeze", "freezeMixed(op, X.slice(axis));", "", ["LayerNormalization"]),
+  rule("softmax", "Softmax: does not freeze", "mixAxes(op, X, places, ", "Object(places, ", ["Softmax"]),
+  rule("softmax", "Softmax: of old, over its axis alone", "(op.opset < 13 ? k >= axis : k === axis)", "k === axis", ["Softmax"]),
+  rule("normalization", "LayerNormalization: does not freeze", "mix(op, (k) => k >= axis);", "", ["LayerNormalization"]),
   rule(
     "normalization",
     "LayerNormalization: scale is not tied",
@@ -172,14 +160,8 @@ const operators = [
     "op.split(X[1] as Axis, [C / groups, groups]).reverse() as [Axis, Axis];",
     ["GroupNormalization"],
   ),
-  rule(
-    "normalization",
-    "LpNormalization: does not freeze",
-    'freezeMixed(op, [X[frontAxis(op.node, op.node.int("axis", -1), X.length)] as Axis]);',
-    "",
-    ["LpNormalization"],
-  ),
-  rule("normalization", "LRN: does not freeze", "freezeMixed(op, op.in(0).slice(1, 2));", "", ["LRN"]),
+  rule("normalization", "LpNormalization: does not freeze", "mix(op, (k) => k === axis);", "", ["LpNormalization"]),
+  rule("normalization", "LRN: does not freeze", "mix(op, (k) => k === 1);", "", ["LRN"]),
   rule(
     "batch-normalization",
     "BatchNormalization: variance is not tied",
@@ -187,7 +169,7 @@ const operators = [
     "for (const i of [1, 2, 3]) op.same(",
     ["BatchNormalization"],
   ),
-  rule("cum-sum", "CumSum: does not freeze", "op.freeze(X[frontAxis(op.node, at, X.length)] as Axis, why);", "", ["CumSum"]),
+  rule("cum-sum", "CumSum: does not freeze", "mixAxes(op, X, [frontAxis(op.node, at, X.length)], why);", "", ["CumSum"]),
   rule("top-k", "TopK: does not freeze", 'op.freeze(X[axis] as Axis, "TopK compares along it");', "", ["TopK"]),
   rule(
     "resize",
@@ -428,7 +410,11 @@ const coupling = [
     "for (const y of ids) for (const x of out) next[k++] = this.units.and(x, y);",
     ["Reshape", "Gather", "Slice"],
   ),
-  core("axis", "axis: what is kept whole does not keep its equal whole", "if (ra && !rb) this.pin(b, ra);", "", ["Add", "Conv", "MatMul"]),
+  core("axis", "axis: what is kept whole does not keep its equal whole", "if (ra && !rb) this.pin(b, ra);", "if (ra && !rb) void b;", [
+    "Add",
+    "Conv",
+    "MatMul",
+  ]),
   core(
     "axis",
     "axis: equal factors are not one",
@@ -475,11 +461,13 @@ const coupling = [
   ),
   core("units", "units: equal units are not one", "this.#merge(tp[0] as number, tq[0] as number);", "", ["Add", "Gather", "Slice"]),
   core("units", "units: a kept unit does not keep its equal", "this.pin(q, pinned);", "", ["Add", "Gather", "Slice", "Concat"]),
+  // Taking the first factor, of whatever kind, would be no fault: terms are in the order in which they were numbered, kind by
+  // kind and the same on both sides.
   core(
     "units",
-    "units: factors of any kind are partners",
+    "units: factors of other kinds are partners",
     "(r) => this.clan(r) === this.clan(t)",
-    "(r) => this.clan(r) >= 0 * this.clan(t)",
+    "(r) => this.clan(r) !== this.clan(t)",
     ["Add", "Reshape"],
   ),
   core(
@@ -514,9 +502,181 @@ const coupling = [
     "couple",
     "couple: sums over what a run decides are gathered",
     "if (!isKnown(a.size))\n            system.pin(",
-    "if (isKnown(a.size) && a.size < 0)\n            system.pin(",
+    "if (!isKnown(a.size))\n            Object(",
     ["MatMul", "Conv"],
   ),
 ];
 
-export const mutants = [...operators, ...shared, ...coupling];
+const HEADS = ["Reshape", "Transpose", "MatMul", "Mul", "Softmax", "Concat", "Slice"];
+
+/** What depends on rows: channels of each group, dims of each head. */
+const families = [
+  rule("axis-rules", "mixing: every row keeps what it had", "for (const m of members.slice(1)) op.same(members[0] as Axis, m);", "", [
+    "Softmax",
+  ]),
+  core(
+    "axis",
+    "families: every row is the first",
+    "if (this.#normal(r.form.rows) === this.#normal(rows)) return r.form.parts[b] as Axis;",
+    "if (this.#normal(r.form.rows) === this.#normal(rows)) return r.form.parts[0 * b] as Axis;",
+    [...HEADS, ...GROUPED],
+  ),
+  core(
+    "axis",
+    "families: rows meet in reverse",
+    "work.push([p, fb.parts[i] as Axis]);",
+    "work.push([p, fb.parts[fb.parts.length - 1 - i] as Axis]);",
+    [...HEADS, ...GROUPED],
+  ),
+  // Not stating that their rows are one would be no fault: the other axes of the two tensors state it.
+  core(
+    "axis",
+    "families: what meets an ordinary axis collapses",
+    "if (!this.#lift(other, this.#normal(rows), family)) this.collapse(family, at);",
+    "this.collapse(family, at);",
+    [...HEADS, ...GROUPED],
+  ),
+  // Following what is flattened outside of its rows would be no fault: the tensor then has no such rows, and it collapses.
+  core(
+    "axis",
+    "families: flattened inside of their rows they collapse",
+    "if (place > at || isTwice) {",
+    "if (place < at || isTwice) {",
+    HEADS,
+  ),
+  core(
+    "axis",
+    "families: pieces of a cut in reverse",
+    "each.map((pieces) => pieces[i] as Axis),",
+    "each.map((pieces) => pieces[pieces.length - 1 - i] as Axis),",
+    ["Split", ...HEADS],
+  ),
+  core(
+    "axis",
+    "families: only the first row is split",
+    "const each = parts.map((p) => this.split(p, sizes, at));",
+    "const first = this.split(parts[0] as Axis, sizes, at);\n      const each = parts.map(() => first);",
+    HEADS,
+  ),
+  core("axis", "families: what collapses is not one", "for (const p of rest) this.unify(first as Axis, p, at);", "", HEADS),
+  core(
+    "axis",
+    "families: members stay with whatever rows leave",
+    "rows: [{ axis: rows, index }, ...m.rows] })",
+    "rows: m.rows })",
+    GROUPED,
+  ),
+  core(
+    "families",
+    "families: constants are sliced along any axis",
+    "(isConstant && !isSliceable(system, r, place))",
+    "(isConstant && !isSliceable(system, r, 0))",
+    ["a constant", ...HEADS],
+  ),
+  // Copies that are read alone would not have to be told apart: they collapse when the families settle.
+  core("families", "families: copies lie in the rows after them", "const rows = form.parts[i - 1];", "const rows = form.parts[i + 1];", [
+    "Tile",
+    "Expand",
+    "Reshape",
+  ]),
+  core("families", "families: copies leave with all their like", "if (ok.get(inner)) system.depend(inner, rows);", "", [
+    "Tile",
+    "Expand",
+    "Reshape",
+  ]),
+  core(
+    "families",
+    "families: what remains need not balance",
+    'r.form?.kind === "family" && !out.has(r)',
+    'r.form?.kind === "family" && out.has(r)',
+    HEADS,
+  ),
+];
+
+// What is left of a chain is a Gather.
+const CHAINED = ["Reshape", "Transpose", "Gather"];
+const chains = [
+  core("chains", "chains: the inverse permutation", "perm.map((a) => state[a])", "perm.map((_, a) => state[perm.indexOf(a)])", CHAINED),
+  core("chains", "chains: strides are lost", "(_, i) => i * f.step);", "(_, i) => i);", CHAINED),
+  core("chains", "chains: the outer part counts in ones", "step: f.step * inner });", "step: f.step });", CHAINED),
+  core("chains", "chains: what lies inside may be read", "if (!use || more.length > 0 || ", "if (!use || ", CHAINED),
+  core("chains", "chains: nothing moves", "isInOrder(factors) ? [] : [axis]", "isInOrder(factors) ? [] : [].slice(axis)", CHAINED),
+  core("chains", "chains: one axis moves whatever else does", "if (moved.length > 1 || !isKnown(size)", "if (!isKnown(size)", CHAINED),
+  core(
+    "slice",
+    "slicer: a chain gathers where indices were",
+    "moved.order.flatMap((index) => place.get(index) ?? []);",
+    "moved.order.filter((index) => place.has(index));",
+    CHAINED,
+  ),
+  core(
+    "slice",
+    "slicer: a chain that lost indices moves nothing",
+    "if (order.some((p, i) => p !== i)) {",
+    "if (order.some((p, i) => p < 0 * i)) {",
+    CHAINED,
+  ),
+];
+
+const score = (part, name, find, replace) => ({ name, file: `src/score/${part}.ts`, find, replace, ops: [] });
+
+/** What may leave together so that balances hold. */
+const pools = [
+  score("pools", "pools: no move takes anything", "Math.min(moves, cell.taken.length - 1)", "Math.min(0 * moves, cell.taken.length - 1)"),
+  score("pools", "pools: balanced channels leave alone", "linked.has(c) && !stuck.has(c);", "linked.has(-1 - c) && !stuck.has(c);"),
+  score("pools", "pools: what cannot balance may leave", "=== without)) stuck.set(c, why);", "=== without)) stuck.delete(c, why);"),
+  score(
+    "pools",
+    "pools: channels of different duties are one cell",
+    'counts.map((n) => n.get(c) ?? 0).join(",")).join(";");',
+    'counts.map((n) => 0 * (n.get(c) ?? 0)).join(",")).join(";");',
+  ),
+  score(
+    "pools",
+    "pools: what counts alike in one part is not bound",
+    "all.some((n) => n.get(c) !== all[0]?.get(c))",
+    "all.every((n) => n.get(c) !== all[0]?.get(c))",
+  ),
+  score(
+    "pools",
+    "pools: balanced against what is frozen",
+    "if (counts.some((n) => n.size === 0)) return",
+    "if (counts.every((n) => n.size === 0)) return",
+  ),
+  score("pools", "pools: the last channel may leave", "s.positions(k).length < (s.value", "s.positions(k).length <= (s.value"),
+  score(
+    "pools",
+    "pools: parts that are made otherwise lose alike",
+    "kinds.every((k) => k !== undefined && k === kinds[0])",
+    "kinds.every((k) => k !== kinds)",
+  ),
+  score(
+    "balanced-moves",
+    "moves: as few as there can be",
+    "for (let moves = most; moves > 1; moves--) {",
+    "for (let moves = 2; moves <= most; moves++) {",
+  ),
+  // A least share that is too small would be no fault: it leaves the search more room, and each move still keeps the balances.
+  score(
+    "balanced-moves",
+    "moves: shares are rounded down",
+    "isEven ? Math.ceil(n / (moves - m)) : n",
+    "isEven ? Math.floor(n / (moves - m)) : n",
+  ),
+  score("balanced-moves", "moves: a path only takes", "(side[row] === 1 ? 1 : -1);", "1;"),
+  score(
+    "balanced-moves",
+    "moves: more than is left",
+    "(grows ? loss[c] === high[c] : loss[c] === low[c])",
+    "(grows ? loss[c] === undefined : loss[c] === low[c])",
+  ),
+  score("balanced-moves", "moves: a search forgets the least", "loss[c] = (low[c] as number) + n;", "loss[c] = n;"),
+  score(
+    "balanced-moves",
+    "moves: all in one row lack the same",
+    "if (choose(i + 1, lack - k * n)) return true;",
+    "if (choose(i + 1, lack - n - k)) return true;",
+  ),
+];
+
+export const mutants = [...pools, ...chains, ...families, ...coupling, ...shared, ...operators];

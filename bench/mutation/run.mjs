@@ -1,14 +1,16 @@
 // Plants faults one at a time in a copy of the sources, and asks whether the tests' graphs show each, and where.
 //
-//   node bench/mutation/run.mjs [--only name,name …] [--every k] [--json out.json]
+//   node bench/mutation/run.mjs [--only name] [--only name] … [--every k] [--json out.json]
 //
 // A fault is *killed* when the detection suite (detect.mjs) finds something that it does not find in the unchanged sources,
 // and *localised* when what it finds points to the place, in one of these ways:
+//   stage      of the steps from a graph to what may leave it (equations, groups, pools), it is the first whose result is
+//              not as recorded, or breaks its contract;
 //   error      a typed error names a node of the operator, or comes out of the changed file (two innermost frames);
 //   value      the first value that differs (bisect, of the unchanged sources) is made by the operator, or is a constant
 //              that was sliced otherwise than its axes say, for faults in what slices constants;
-//   spectrum   of all functions, the changed one is among the five most suspicious: those that ran for graphs that fail and
-//              not for graphs that pass (Ochiai); ties count against it;
+//   spectrum   of all files, the changed one is among the five most suspicious: a function of it, or the part of one that was
+//              changed, ran for graphs that fail and not for graphs that pass (Ochiai); ties count against it;
 //   smallest   a random graph fails, and what is left of it after shrinking is at most three operators, this one included.
 // Exit code 1 when a fault survives or is not localised; 2 when a text to be changed does not occur exactly once.
 import { execFile } from "node:child_process";
@@ -27,10 +29,9 @@ const SUSPECTS = 5;
 const SMALL = 3;
 
 const { values } = parseArgs({
-  options: { only: { type: "string" }, every: { type: "string", default: "1" }, json: { type: "string" } },
+  options: { only: { type: "string", multiple: true }, every: { type: "string", default: "1" }, json: { type: "string" } },
 });
-const only = values.only?.split(",");
-const chosen = mutants.filter((m, i) => (only ? only.includes(m.name) : i % Number(values.every) === 0));
+const chosen = mutants.filter((m, i) => (values.only ? values.only.includes(m.name) : i % Number(values.every) === 0));
 
 // Read once: the sources may change while this runs.
 const sources = new Map(mutants.map((m) => [m.file, readFileSync(join(root, m.file), "utf8")]));
@@ -93,7 +94,9 @@ async function judge(mutant, base, healthy) {
     const failing = ran.filter((p) => p.findings.length > 0);
     if (failing.length > 0) {
       const all = healthy.map((p) => ran.find((r) => r.name === p.name) ?? p);
-      const localised = located(mutant, failing) ?? bySpectrum(all, changed, script);
+      const shift = { script, at: firstChange(before, after), tail: lastChange(before, after), by: before.length - after.length };
+      const seen = all.map((p) => (ran.includes(p) ? shifted(p, shift) : p));
+      const localised = located(mutant, failing) ?? bySpectrum(seen, changed, shift);
       return { name, file, killed: failing.map((p) => p.name), localised, changed, blamed: blames(failing), detail: detailOf(failing) };
     }
     const later = (await detect(folder, base, "topologies")).filter((p) => p.findings.length > 0);
@@ -150,20 +153,50 @@ function firstChange(a, b) {
   return i;
 }
 
-/** "error" or "value", when what was blamed is the operator, the sliced constant, or the file. */
+/** Where, in the second text, what both end with begins. */
+function lastChange(a, b) {
+  let k = 0;
+  while (k < Math.min(a.length, b.length) && a[a.length - 1 - k] === b[b.length - 1 - k]) k++;
+  return b.length - k;
+}
+
+/** What ran, with the offsets in the changed file as they are in the unchanged one. */
+function shifted(p, { script, at, tail, by }) {
+  const back = (x) => (x >= tail ? x + by : Math.min(x, at));
+  const of = ([file, name, start, end, idle]) => [file, name, back(start), back(end), idle.map(([s, e]) => [back(s), back(e)])];
+  return { ...p, functions: p.functions.map((f) => (f[0] === script ? of(f) : f)) };
+}
+
+/** "stage", "error" or "value", when what was blamed is the operator, the sliced constant, or the file. */
 function located({ ops, file }, failing) {
   const blamed = failing.flatMap((p) => p.blamed);
   const script = file.replace(/\.ts$/, ".js");
+  if (blamed.some((b) => b === `stage ${file.replace(/^src\/|\.ts$/g, "")}`)) return "stage";
   if (failing.some((p) => p.blamed.some((b) => ops.includes(b)))) return blamed.some((b) => b.includes("(file:")) ? "error" : "value";
   return blamed.some((b) => b.includes(script)) ? "error" : undefined;
 }
 
 /** Ochiai: failing runs of a function over √(all failing runs · its runs). */
-function bySpectrum(all, changed, script) {
+function bySpectrum(all, changed, { script, at }) {
+  // Parts of functions that some graph does not reach.
+  const parts = new Map();
+  for (const { functions } of all) {
+    for (const f of functions) {
+      const of = parts.get(keyOf(f)) ?? new Map();
+      parts.set(keyOf(f), of);
+      for (const [from, to] of f[4]) of.set(`${from}-${to}`, [from, to]);
+    }
+  }
   const failed = all.filter((p) => p.findings.length > 0).length;
   const counts = new Map();
   for (const p of all) {
-    for (const key of new Set(p.functions.map(keyOf))) {
+    const ran = new Set();
+    for (const f of p.functions) {
+      ran.add(keyOf(f));
+      for (const [name, [from, to]] of parts.get(keyOf(f)))
+        if (!f[4].some(([s, e]) => s <= from && to <= e)) ran.add(`${keyOf(f)} ${name}`);
+    }
+    for (const key of ran) {
       const c = counts.get(key) ?? { failing: 0, all: 0 };
       counts.set(key, c);
       c.all++;
@@ -171,7 +204,10 @@ function bySpectrum(all, changed, script) {
     }
   }
   const score = ({ failing, all: runs }) => failing / Math.sqrt(failed * runs);
-  const mine = counts.get(changed ?? "");
+  // The part that was changed, as far as it can be told apart.
+  const around = [...(parts.get(changed) ?? [])].filter(([, [from, to]]) => from <= at && at < to);
+  const [part] = around.sort(([, x], [, y]) => x[1] - x[0] - (y[1] - y[0]))[0] ?? [];
+  const mine = counts.get(part === undefined ? (changed ?? "") : `${changed} ${part}`) ?? counts.get(changed ?? "");
   if (!mine) return undefined;
   // Functions of one file count once: it is a place that is looked for.
   const better = new Set(

@@ -45,6 +45,42 @@ export const probes: readonly Probe[] = [
   images("Conv, grouped twice", "d = Conv <group = 2> (a, u) z = Conv <group = 4> (d, t)", {
     constants: "float[8,4,1,1] u = {...}, float[8,2,1,1] t = {...}",
   }),
+  images("Conv, groups of which one reads the model's input", "j = Concat <axis = 1> (x, a) z = Conv <group = 2> (j, u)", {
+    constants: "float[6,3,1,1] u = {...}",
+    channels: 3,
+    sums: 6,
+  }),
+  images(
+    "Conv, filters of groups that one more layer cuts elsewhere",
+    "d = Conv <group = 2> (a, u) e = Gather <axis = 1> (d, i) z = Conv <group = 2> (e, t)",
+    {
+      constants: "float[12,6,1,1] u = {...}, float[12,6,1,1] t = {...}, int64[12] i = {0, 1, 2, 3, 4, 6, 5, 7, 8, 9, 10, 11}",
+      channels: 12,
+    },
+  ),
+  images(
+    "Conv, grouped, shuffled and grouped again",
+    "d = Conv <group = 2> (a, u) r = Reshape (d, n) p = Transpose <perm = [0,2,1,3,4]> (r) q = Reshape (p, m) z = Conv <group = 2> (q, t)",
+    {
+      constants: "float[8,4,1,1] u = {...}, float[8,4,1,1] t = {...}, int64[5] n = {2, 2, 4, 4, 4}, int64[4] m = {2, 8, 4, 4}",
+    },
+  ),
+  images(
+    "Conv, grouped, and in pairs of other groups",
+    "d = Conv <group = 3> (a, u) e = Gather <axis = 1> (d, i) z = Conv <group = 3> (e, t)",
+    {
+      constants: "float[6,2,1,1] u = {...}, float[6,2,1,1] t = {...}, int64[6] i = {0, 5, 1, 3, 2, 4}",
+      channels: 6,
+    },
+  ),
+  images(
+    "Conv, grouped, back to front and grouped again",
+    "d = Conv <group = 3> (a, u) e = Gather <axis = 1> (d, i) z = Conv <group = 3> (e, t)",
+    {
+      constants: "float[12,4,1,1] u = {...}, float[12,4,1,1] t = {...}, int64[12] i = {11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 0, 1}",
+      channels: 12,
+    },
+  ),
   images("Conv, depthwise", "z = Conv <group = 8, pads = [1,1,1,1]> (a, u, c)", {
     constants: "float[8,1,3,3] u = {...}, float[8] c = {...}",
   }),
@@ -136,6 +172,7 @@ export const probes: readonly Probe[] = [
   images("Split, by attribute", "p, q, r = Split <axis = 1, split = [1, 3, 4]> (a) z = Concat <axis = 1> (r, p, q)", { opset: 11 }),
   images("Split, by number", "p, q = Split <axis = 1, num_outputs = 2> (a) z = Concat <axis = 1> (q, p)", { opset: 18 }),
   images("Slice, first half", "z = Slice (a, s, e, k)", { constants: "int64[1] s = {0}, int64[1] e = {4}, int64[1] k = {1}", sums: 4 }),
+  images("Slice, second half", "z = Slice (a, s, e, k)", { constants: "int64[1] s = {4}, int64[1] e = {8}, int64[1] k = {1}", sums: 4 }),
   images("Slice, every third from 1", "z = Slice (a, s, e, k, t)", {
     constants: "int64[1] s = {1}, int64[1] e = {8}, int64[1] k = {1}, int64[1] t = {3}",
     sums: 3,
@@ -179,9 +216,28 @@ export const probes: readonly Probe[] = [
     constants: "float[3,8] u = {...}",
     steps: 10,
   }),
-  images("Squeeze, a single index cut out", "p, q = Split <axis = 1> (a, n) s = Squeeze (p, i) t = Unsqueeze (s, i) z = Mul (q, t)", {
-    constants: "int64[2] n = {1, 7}, int64[1] i = {1}",
-    sums: 7,
+  images(
+    "Squeeze, a single index cut out",
+    "p, q = Split <axis = 1> (a, n) s = Squeeze (p, i) r = Relu (s) t = Unsqueeze (r, i) z = Mul (q, t)",
+    {
+      constants: "int64[2] n = {1, 7}, int64[1] i = {1}",
+      sums: 7,
+    },
+  ),
+  images(
+    "Squeeze, of old, a single index cut out",
+    "p, q = Split <axis = 1, split = [7, 1]> (a) s = Squeeze <axes = [1]> (q) r = Relu (s) t = Unsqueeze <axes = [1]> (r) z = Mul (p, t)",
+    { opset: 11, sums: 7 },
+  ),
+  images(
+    "Squeeze, of all extents of 1, a single index cut out",
+    "p, q = Split <axis = 1> (a, n) s = Squeeze (p) r = Relu (s) t = Unsqueeze (r, i) z = Add (q, t)",
+    { constants: "int64[2] n = {1, 7}, int64[1] i = {1}", sums: 7 },
+  ),
+  images("Expand, channels three times each", "q = Unsqueeze (a, i) e = Expand (q, n) r = Reshape (e, s) z = Relu (r)", {
+    constants: "int64[1] i = {2}, int64[5] n = {1, 1, 3, 1, 1}, int64[4] s = {2, 9, 4, 4}",
+    channels: 3,
+    sums: 9,
   }),
   images("Expand, a constant to the shape of the data", "e = Expand (k, n) z = Mul (a, e)", {
     constants: "float[8,1,1] k = {...}, int64[4] n = {2, 8, 4, 4}",
@@ -204,6 +260,70 @@ export const probes: readonly Probe[] = [
   images("Reshape, channel shuffle", "r = Reshape (a, n) t = Transpose <perm = [0,2,1,3,4]> (r) q = Reshape (t, m) z = Add (q, a)", {
     constants: "int64[5] n = {2, 2, 4, 4, 4}, int64[4] m = {2, 8, 4, 4}",
   }),
+  images(
+    "Reshape, a shuffle whose inside is read as well",
+    "r = Reshape (a, n) t = Transpose <perm = [0,2,1,3,4]> (r) q = Reshape (t, m) s = Mul (t, k) p = Reshape (s, m) z = Add (q, p)",
+    {
+      constants: "int64[5] n = {2, 2, 4, 4, 4}, int64[4] m = {2, 8, 4, 4}, float[4,2,1,1] k = {...}",
+    },
+  ),
+  images(
+    "Reshape, a shuffle of channels and of columns",
+    "r = Reshape (a, n) t = Transpose <perm = [0,2,1,3,5,4]> (r) z = Reshape (t, m)",
+    {
+      constants: "int64[6] n = {2, 2, 4, 4, 2, 2}, int64[4] m = {2, 8, 4, 4}",
+    },
+  ),
+  images(
+    "Reshape, a shuffle in two strides",
+    "r = Reshape (a, n) t = Transpose <perm = [0,3,1,2,4,5]> (r) q = Reshape (t, m) z = Add (q, c)",
+    {
+      constants: "int64[6] n = {2, 2, 3, 2, 4, 4}, int64[4] m = {2, 12, 4, 4}, float[12,1,1] c = {...}",
+      channels: 12,
+    },
+  ),
+  tokens(
+    "Reshape, heads with dims split once more",
+    "r = Reshape (a, n) q = Mul (r, c) h = Reshape (q, l) p = Mul (h, k) z = Reshape (p, o)",
+    {
+      constants:
+        "int64[4] n = {2, 5, 2, 4}, float[2,4] c = {...}, int64[5] l = {2, 5, 2, 2, 2}, float[2,2,1] k = {...}, int64[3] o = {2, 5, 8}",
+    },
+  ),
+  tokens(
+    "Reshape, heads of three projections as one axis",
+    "r = Reshape (a, n) t = Transpose <perm = [0,2,3,1,4]> (r) q = Reshape (t, l) s = Mul (q, c) p = Reshape (s, k) u = Transpose <perm = [0,3,1,2,4]> (p) z = Reshape (u, o)",
+    {
+      constants:
+        "int64[5] n = {2, 5, 3, 2, 4}, int64[4] l = {2, 6, 5, 4}, float[6,1,4] c = {...}, int64[5] k = {2, 3, 2, 5, 4}, int64[3] o = {2, 5, 24}",
+      channels: 24,
+    },
+  ),
+  tokens("Mul, by a constant per head and dim that broadcasts", "r = Reshape (a, n) q = Mul (r, c) z = Reshape (q, o)", {
+    constants: "int64[4] n = {2, 5, 2, 4}, float[1,1,2,4] c = {...}, int64[3] o = {2, 5, 8}",
+  }),
+  images(
+    "Reshape, a shuffle of three factors in a circle",
+    "r = Reshape (a, n) t = Transpose <perm = [0,2,3,1,4,5]> (r) q = Reshape (t, m) s = Mul (q, c) z = Add (s, a)",
+    {
+      constants: "int64[6] n = {2, 2, 2, 3, 4, 4}, int64[4] m = {2, 12, 4, 4}, float[12,1,1] c = {...}",
+      channels: 12,
+    },
+  ),
+  tokens(
+    "Split, halves of the dims of each head",
+    "r = Reshape (a, n) q = Mul (r, c) f, g = Split <axis = 3> (q) j = Concat <axis = 3> (g, f) s = Add (j, d) z = Reshape (s, o)",
+    {
+      constants: "int64[4] n = {2, 5, 2, 4}, float[2,4] c = {...}, float[2,4] d = {...}, int64[3] o = {2, 5, 8}",
+    },
+  ),
+  tokens(
+    "Reshape, dims before their heads",
+    "r = Reshape (a, n) q = Mul (r, c) t = Transpose <perm = [0,1,3,2]> (q) s = Relu (t) z = Reshape (s, o)",
+    {
+      constants: "int64[4] n = {2, 5, 2, 4}, float[2,4] c = {...}, int64[3] o = {2, 5, 8}",
+    },
+  ),
   images("Reshape, groups scaled", "r = Reshape (a, n) s = Mul (r, k) z = Reshape (s, m)", {
     constants: "int64[5] n = {0, 4, 2, 4, 4}, int64[4] m = {0, -1, 4, 4}, float[4,1,1,1] k = {...}",
   }),
@@ -212,6 +332,31 @@ export const probes: readonly Probe[] = [
     opset: 13,
     text: `g (float[N,3,2,2] x) => (float[N,4] y) <float[6,3,1,1] w = {...}, float[24,4] v = {...}> {
       a = Conv (x, w) f = Flatten (a) y = Gemm (f, v) }`,
+  },
+  {
+    name: "Flatten, then channels in another order",
+    opset: 13,
+    text: `g (float[N,3,2,2] x) => (float[N,4] y) <float[6,3,1,1] w = {...}, float[24,4] v = {...}, int64[24] i = {8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7,
+      12, 13, 14, 15, 20, 21, 22, 23, 16, 17, 18, 19}> {
+      a = Conv (x, w) f = Flatten (a) s = Gather <axis = 1> (f, i) y = Gemm (s, v) }`,
+  },
+  {
+    name: "MatMul, over channels and an extent that only a run knows",
+    opset: 13,
+    text: `g (float[2,3,H,4] x) => (float[2,2] y) <float[6,3,1,1] w = {...}, int64[2] n = {2, -1}> {
+      a = Conv (x, w) f = Reshape (a, n) t = Transpose <perm = [1,0]> (f) y = MatMul (f, t) }`,
+  },
+  {
+    name: "Einsum, over channels and an extent that only a run knows",
+    opset: 13,
+    text: `g (float[2,3,H,4] x) => (float[2,2] y) <float[6,3,1,1] w = {...}, int64[2] n = {2, -1}> {
+      a = Conv (x, w) f = Reshape (a, n) y = Einsum <equation = "bi,ci->bc"> (f, f) }`,
+  },
+  {
+    name: "ReduceSum, of channels and an extent that only a run knows",
+    opset: 13,
+    text: `g (float[2,3,H,4] x) => (float[2,1] y) <float[6,3,1,1] w = {...}, int64[2] n = {2, -1}, int64[1] i = {1}> {
+      a = Conv (x, w) f = Reshape (a, n) y = ReduceSum (f, i) }`,
   },
   {
     name: "Flatten, channels last",
@@ -244,6 +389,9 @@ export const probes: readonly Probe[] = [
   images("ReduceL2, of channels", "s = ReduceL2 <axes = [1]> (a) z = Div (a, s)"),
   tokens("Softmax, over channels", "z = Softmax <axis = -1> (a)"),
   tokens("Softmax, of old: flattened from its axis on", "z = Softmax <axis = 1> (a)", { opset: 11 }),
+  tokens("Softmax, over heads", "r = Reshape (a, n) s = Softmax <axis = 2> (r) z = Reshape (s, o)", {
+    constants: "int64[4] n = {2, 5, 2, 4}, int64[3] o = {2, 5, 8}",
+  }),
   tokens("CumSum, over channels", "z = CumSum (a, k)", { constants: "int64 k = {2}" }),
   tokens("TopK, over channels", "z, i = TopK <axis = -1> (a, k)", { constants: "int64[1] k = {3}", sums: 3 }),
 
@@ -270,6 +418,22 @@ export const probes: readonly Probe[] = [
 
   // ---- elementwise ----
   images("Add, of two layers", "c = Conv (x, u) z = Add (a, c)", { constants: "float[8,3,1,1] u = {...}" }),
+  {
+    name: "Add, of the model's input and layers that were joined",
+    opset: 13,
+    text: `g (float[2,8,4,4] x) => (float[2,3,4,4] y) <float[5,8,1,1] w = {...}, float[3,8,1,1] u = {...}, float[3,8,1,1] v = {...}> {
+      a = Conv (x, w) b = Conv (x, u) j = Concat <axis = 1> (a, b) z = Add (x, j) y = Conv (z, v) }`,
+  },
+  images(
+    "Add, of channels of which some are the model's input, in other orders",
+    "j = Concat <axis = 1> (x, a) g = Gather <axis = 1> (j, i) c = Conv (x, u) h = Gather <axis = 1> (c, k) s = Add (g, h) d = Conv (x, t) f = Gather <axis = 1> (d, k) z = Add (f, s)",
+    {
+      constants:
+        "int64[8] i = {3, 1, 2, 0, 7, 4, 5, 6}, int64[8] k = {7, 1, 0, 2, 3, 4, 5, 6}, float[8,3,1,1] u = {...}, float[8,3,1,1] t = {...}",
+      channels: 5,
+      sums: 8,
+    },
+  ),
   images("Mul, by one channel that broadcasts", "c = Conv (x, u) z = Mul (a, c)", { constants: "float[1,3,1,1] u = {...}" }),
   images("PRelu, a slope per channel", "z = PRelu (a, k)", { constants: "float[8,1,1] k = {...}" }),
   images("Where, a mask per channel", "z = Where (k, a, n)", { constants: "bool[8,1,1] k = {...}, float n = {0.25}" }),

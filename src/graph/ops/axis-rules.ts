@@ -204,6 +204,20 @@ export function convolutionBlocks(op: AxisContext, group: number, own: Axis, inn
     for (const a of [own, far, inner]) op.freeze(a, `a convolution of ${group} groups`);
     return undefined;
   }
+  return groupedBlocks(op, { group, c, m, own, inner, far });
+}
+
+interface Blocks {
+  readonly group: number;
+  /** Channels of each group on the side of `far`, and on that of `own`. */
+  readonly c: number;
+  readonly m: number;
+  readonly own: Axis;
+  readonly inner: Axis;
+  readonly far: Axis;
+}
+
+function groupedBlocks(op: AxisContext, { group, c, m, own, inner, far }: Blocks): Axis | undefined {
   const groups = c === 1 ? far : op.atom(group);
   if (c > 1) {
     const side = op.dependent(groups, c);
