@@ -7,11 +7,7 @@ import { type Dim, isKnown } from "../dim.js";
 import { dtypeOfWire } from "../dtype.js";
 import { defineOp, type Inferred, type OpContext, type OpSpec } from "../op.js";
 import { mixAxes } from "./axis-rules.js";
-<<<<<<< HEAD
 import { broadcast, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
-=======
-import { broadcast, expectRank, frontAxis, likeInput, mismatch, NO_MACS, noMacs, type Shape, sameExtent, tensorOf } from "./shape-rules.js";
->>>>>>> proof
 
 /** Scale and bias must broadcast to X without growing it. */
 function checkScale(op: OpContext, ...operands: readonly number[]): void {
