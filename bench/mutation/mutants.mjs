@@ -549,7 +549,7 @@ const families = [
     "families: pieces of a cut in reverse",
     "each.map((pieces) => pieces[i] as Axis),",
     "each.map((pieces) => pieces[pieces.length - 1 - i] as Axis),",
-    ["Split", ...HEADS],
+    ["Split", "Add", ...HEADS],
   ),
   core(
     "axis",
@@ -574,11 +574,13 @@ const families = [
     ["a constant", ...HEADS],
   ),
   // Copies that are read alone would not have to be told apart: they collapse when the families settle.
-  core("families", "families: copies lie in the rows after them", "const rows = form.parts[i - 1];", "const rows = form.parts[i + 1];", [
-    "Tile",
-    "Expand",
-    "Reshape",
-  ]),
+  core(
+    "families",
+    "families: rows lie in their copies",
+    "pairs.set(system.find(p), system.find(rows));",
+    "pairs.set(system.find(rows), system.find(p));",
+    ["Tile", "Expand", "Reshape"],
+  ),
   core("families", "families: copies leave with all their like", "if (ok.get(inner)) system.depend(inner, rows);", "", [
     "Tile",
     "Expand",

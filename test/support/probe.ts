@@ -52,7 +52,7 @@ export async function examine(model: Model, golden: string, quick = false): Prom
     coupling = findGroups(model);
     const text = groupsText(coupling);
     if (text !== golden) found.push(changeOf(golden, text));
-    found.push(...openInterface(coupling), ...wrongChains(coupling), ...unevenMoves(coupling));
+    found.push(...openInterface(coupling), ...openSums(coupling), ...wrongChains(coupling), ...unevenMoves(coupling));
   } catch (error) {
     return [crash(error)];
   }
@@ -120,7 +120,16 @@ function changeOf(golden: string, text: string): Finding {
 function openInterface({ typing }: Coupling): Finding[] {
   const { inputs, outputs } = typing.model.graph;
   const open = [...inputs, ...outputs].filter((v) => !v.constant && typing.axesOf(v)?.some((a) => !typing.system.reason(a)));
-  return open.map((v) => ({ kind: "interface", why: `"${v.name}" may lose indices`, stage: ["graph/coupling/couple"] }));
+  // Inputs are kept whole from the start: then the algebra forgot it.
+  const stage = (isInput: boolean) => (isInput ? ["graph/coupling/couple", "graph/coupling/axis"] : ["graph/coupling/couple"]);
+  return open.map((v) => ({ kind: "interface", why: `"${v.name}" may lose indices`, stage: stage(v.isInput) }));
+}
+
+/** What an oracle gathers at fixed positions has an extent that is known. */
+function openSums({ typing }: Coupling): Finding[] {
+  const isOpen = (a: Axis | undefined) => a !== undefined && !isKnown(a.size) && !typing.system.reason(a);
+  const open = typing.contractions.filter(({ node, slots }) => slots.some((s) => isOpen(typing.axesOfInput(node, s.input)?.[s.axis])));
+  return open.map(({ node }) => ({ kind: "groups", why: `"${node.label}" sums over an open extent`, stage: ["graph/coupling/couple"] }));
 }
 
 /** A chain moves numbers as its nodes do one after the other, and nobody else reads what lies inside. */

@@ -314,7 +314,8 @@ export const probes: readonly Probe[] = [
     "Split, halves of the dims of each head",
     "r = Reshape (a, n) q = Mul (r, c) f, g = Split <axis = 3> (q) j = Concat <axis = 3> (g, f) s = Add (j, d) z = Reshape (s, o)",
     {
-      constants: "int64[4] n = {2, 5, 2, 4}, float[2,4] c = {...}, float[2,4] d = {...}, int64[3] o = {2, 5, 8}",
+      constants: "int64[4] n = {2, 5, 2, 8}, float[2,8] c = {...}, float[2,8] d = {...}, int64[3] o = {2, 5, 16}",
+      channels: 16,
     },
   ),
   tokens(
