@@ -418,8 +418,8 @@ const coupling = [
   core(
     "axis",
     "axis: equal factors are not one",
-    "if (f.size === g.size) {\n        work.push([f, g]);",
-    "if (f.size === g.size) {\n        work.push([f, f]);",
+    "if (f.size === 1) met.add(f).add(g);\n        work.push([f, g]);",
+    "if (f.size === 1) met.add(f).add(g);\n        work.push([f, f]);",
     ["Reshape", "Flatten", "Add"],
   ),
   core("axis", "axis: equal parts are not one", "work.push([p, right[i] as Axis]);", "work.push([p, p]);", ["Add", "Concat"]),
@@ -511,9 +511,7 @@ const HEADS = ["Reshape", "Transpose", "MatMul", "Mul", "Softmax", "Concat", "Sl
 
 /** What depends on rows: channels of each group, dims of each head. */
 const families = [
-  rule("axis-rules", "mixing: every row keeps what it had", "for (const m of members.slice(1)) op.same(members[0] as Axis, m);", "", [
-    "Softmax",
-  ]),
+  rule("axis-rules", "mixing: every row keeps what it had", "op.apart(axes.filter((_, k) => !places.includes(k)));", "", ["Softmax"]),
   core(
     "axis",
     "families: every row is the first",
