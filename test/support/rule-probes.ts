@@ -299,6 +299,14 @@ export const probes: readonly Probe[] = [
       channels: 24,
     },
   ),
+  tokens(
+    "MatMul, of heads with keys that are joined from two matrices per head",
+    "r = Reshape (a, n) q = Transpose <perm = [0,2,1,3]> (r) t = Reshape (a, e) f = MatMul (t, c) g = MatMul (t, d) k = Concat <axis = 3> (f, g) h = Transpose <perm = [0,1,3,2]> (k) s = MatMul (q, h) mixed = MatMul (s, k) p = Transpose <perm = [0,2,1,3]> (mixed) z = Reshape (p, o)",
+    {
+      constants:
+        "int64[4] n = {2, 5, 2, 4}, int64[4] e = {2, 1, 5, 8}, float[2,8,2] c = {...}, float[2,8,2] d = {...}, int64[3] o = {2, 5, 8}",
+    },
+  ),
   tokens("Mul, by a constant per head and dim that broadcasts", "r = Reshape (a, n) q = Mul (r, c) z = Reshape (q, o)", {
     constants: "int64[4] n = {2, 5, 2, 4}, float[1,1,2,4] c = {...}, int64[3] o = {2, 5, 8}",
   }),
