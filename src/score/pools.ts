@@ -55,12 +55,12 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
   }
   const isBound = (c: number) => linked.has(c) && !stuck.has(c);
 
+  const components = componentsOf(groups, balances, isBound, linked);
   const pools: Pool[] = [];
-  const declined: Declined[] = [];
-  const decline = (list: Iterable<Group>, why: string) => {
-    for (const group of list) if (!declined.some((d) => d.group === group)) declined.push({ group, why });
+  const declined = new Map<Group, string>();
+  const decline = (group: Group, why: string) => {
+    if (!declined.has(group)) declined.set(group, why);
   };
-  const seen = new Set<number>();
   for (const group of groups) {
     const free = group.choices.filter((c) => !isBound(c) && !stuck.has(c));
     if (free.length > 1 || (free.length === 1 && leavesSome(group, free[0] as number)))
@@ -69,20 +69,48 @@ export function findPools(coupling: Coupling): { readonly pools: readonly Pool[]
         cells: [{ choices: free, taken: free.map((_, m) => m).concat(free.length) }],
         moves: Math.max(2, free.length),
       });
-    else if (free.length === 1) decline([group], "it has one channel, which must stay");
-    for (const c of group.choices) if (stuck.has(c)) decline([group], stuck.get(c) as string);
-    for (const root of new Set(group.choices.filter(isBound).map((c) => linked.root(c)))) {
-      if (seen.has(root)) continue;
-      seen.add(root);
-      const mine = groups.filter((g) => g.choices.some((c) => isBound(c) && linked.root(c) === root));
-      const bound = mine.flatMap((g) => g.choices.filter((c) => isBound(c) && linked.root(c) === root));
-      const here = balances.filter(({ counts }) => counts.some((n) => bound.some((c) => n.has(c))));
-      const pool = poolOf(mine, bound, here);
-      if (typeof pool === "string") decline(mine, pool);
+    else if (free.length === 1) decline(group, "it has one channel, which must stay");
+    for (const c of group.choices) if (stuck.has(c)) decline(group, stuck.get(c) as string);
+    // Each component once, where its first group is.
+    for (const component of new Set(group.choices.filter(isBound).map((c) => components.get(linked.root(c)) as Component))) {
+      if (component.groups[0] !== group) continue;
+      const pool = poolOf(component);
+      if (typeof pool === "string") for (const g of component.groups) decline(g, pool);
       else pools.push(pool);
     }
   }
-  return { pools, declined };
+  return { pools, declined: [...declined].map(([group, why]) => ({ group, why })) };
+}
+
+/** Choices that balances link with one another. */
+interface Component {
+  /** In graph order. */
+  readonly groups: Group[];
+  readonly bound: number[];
+  readonly balances: Bound[];
+}
+
+function componentsOf(
+  groups: readonly Group[],
+  balances: readonly Bound[],
+  isBound: (choice: number) => boolean,
+  linked: Links,
+): ReadonlyMap<number, Component> {
+  const out = new Map<number, Component>();
+  for (const group of groups) {
+    for (const c of group.choices.filter(isBound)) {
+      const root = linked.root(c);
+      const component = out.get(root) ?? { groups: [], bound: [], balances: [] };
+      out.set(root, component);
+      if (component.groups.at(-1) !== group) component.groups.push(group);
+      component.bound.push(c);
+    }
+  }
+  for (const balance of balances) {
+    const [first] = balance.counts.flatMap((n) => [...n.keys()]);
+    out.get(linked.root(first as number))?.balances.push(balance);
+  }
+  return out;
 }
 
 /** Whether anything is left of every axis that channel `choice` of `group` lies on, when it alone leaves. */
@@ -163,7 +191,7 @@ function countsOf(
 }
 
 /** The pool of the choices of one component of balances, or why there is none. */
-function poolOf(groups: readonly Group[], bound: readonly number[], balances: readonly Bound[]): Pool | string {
+function poolOf({ groups, bound, balances }: Component): Pool | string {
   const cells = new Map<string, number[]>();
   for (const c of bound) {
     const key = balances.map(({ counts }) => counts.map((n) => n.get(c) ?? 0).join(",")).join(";");
