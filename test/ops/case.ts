@@ -70,3 +70,11 @@ function uniform(dims: readonly number[], seed: number): number[] {
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   });
 }
+
+/** Bytes of all values, in an order that repeats late. */
+export const bytes = (dims: readonly number[]): Tensor =>
+  of(
+    "uint8",
+    Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => (i * 11) % 256),
+    dims,
+  );

@@ -1,11 +1,4 @@
-import { f0, f32, type OpCase, of, x } from "./case.js";
-
-const bytes = (dims: readonly number[]) =>
-  of(
-    "uint8",
-    Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => (i * 11) % 256),
-    dims,
-  );
+import { bytes, f0, f32, type OpCase, of, x } from "./case.js";
 
 export const cases: readonly OpCase[] = [
   {

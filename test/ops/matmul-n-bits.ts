@@ -1,13 +1,7 @@
 import { int } from "../../src/graph/attribute.js";
-import { type OpCase, of, x } from "./case.js";
+import { bytes, type OpCase, x } from "./case.js";
 
 const domain = "com.microsoft";
-const bytes = (dims: readonly number[]) =>
-  of(
-    "uint8",
-    Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => (i * 11) % 256),
-    dims,
-  );
 
 export const cases: readonly OpCase[] = [
   {

@@ -1,14 +1,8 @@
 import { float, int, ints } from "../../src/graph/attribute.js";
-import { f0, type OpCase, of, x } from "./case.js";
+import { bytes, f0, type OpCase, of, x } from "./case.js";
 
 const domain = "com.microsoft";
 const heads = { num_heads: int(2) };
-const bytes = (dims: readonly number[]) =>
-  of(
-    "uint8",
-    Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => (i * 11) % 256),
-    dims,
-  );
 
 export const cases: readonly OpCase[] = [
   {
