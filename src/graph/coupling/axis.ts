@@ -300,8 +300,8 @@ export class AxisSystem {
   #dependentProduct(sizes: readonly number[], make: (size: number, depth: number) => Axis, depth = 0): { axes: Axis[]; whole: Axis } {
     const [size = 1, ...rest] = sizes;
     const rows = make(size, depth);
-    if (rest.length > 0) this.#clans.markSwitch((rows as AxisNode).clan);
     if (rest.length === 0) return { axes: [rows], whole: rows };
+    this.#clans.markSwitch((rows as AxisNode).clan);
     const inside = this.singles(rows).map((e) => ({ e, ...this.#dependentProduct(rest, make, depth + 1) }));
     const axes = rest.map((_, k) =>
       this.family(
@@ -493,7 +493,7 @@ export class AxisSystem {
   /** Makes a free atom depend on `rows`: in every row it has other choices. false, and nothing done, where it cannot. */
   depend(a: Axis, rows: Axis): boolean {
     const [atom, r] = [this.#normal(a), this.#normal(rows)];
-    return atom.form === undefined && this.#lift(atom, r, atom.id === r.id ? r : undefined);
+    return atom.form === undefined && this.#lift(atom, r, undefined);
   }
 
   /** Makes every free atom of `term` depend on `rows`; false where it holds indices that cannot. */
