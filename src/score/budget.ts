@@ -1,4 +1,5 @@
 /** From scores and a target to a plan: which moves of which pools, until the emitted file costs what was asked. */
+import type { Statistics } from "../calibrate/statistics/request.js";
 import { BudgetError, ConfigError } from "../errors.js";
 import { type Coupling, findGroups, type Group } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
@@ -23,6 +24,8 @@ export interface PlanRequest {
   /** Widths go to multiples of this, or to at most half of it; "auto" suits ONNX Runtime's kernels (widths.ts). */
   readonly align: number | "auto";
   readonly seed: number;
+  /** What the criterion asked to be measured (Criterion.statistics). */
+  readonly statistics?: Statistics | undefined;
   /** Group names or node names left whole. */
   readonly exclude?: readonly string[];
   /** The model that fractions of cost refer to, where other passes ran before; default: the model itself. */
@@ -54,7 +57,13 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const { pools: all, declined } = findPools(coupling);
   requireExcludable(request, coupling, model);
   const pools = all.filter((p) => !isExcluded(p, request.exclude ?? []));
-  const rank = request.criterion.prepare(request.options, { model, coupling, seed: request.seed, note: (n) => request.note(n) });
+  const rank = request.criterion.prepare(request.options, {
+    model,
+    coupling,
+    seed: request.seed,
+    statistics: request.statistics,
+    note: (n) => request.note(n),
+  });
   const scores = new Map<Group, Ranking>();
   for (const p of pools) for (const g of p.groups) if (!scores.has(g)) scores.set(g, requireScores(request.criterion, g, rank(g)));
   const states = pools.map((pool, index) =>

@@ -1,5 +1,6 @@
 /** Criteria score channels; they never decide, never look at the budget. */
 import type { z } from "zod";
+import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
@@ -25,12 +26,16 @@ export interface Ranking {
   readonly order?: readonly number[];
   /** merges[k]: what to do to the weights when order[k] leaves; applied in that order. */
   readonly merges?: readonly (Merge | undefined)[];
+  /** Why no channel of this group may leave by this criterion, whatever the budget; scores then count for nothing. */
+  readonly whole?: string;
 }
 
 export interface ScoringContext {
   readonly model: Model;
   readonly coupling: Coupling;
   readonly seed: number;
+  /** What `statistics` asked for, once it is measured. Undefined only where the criterion asks for nothing. */
+  readonly statistics?: Statistics | undefined;
   note(note: Note): void;
 }
 
@@ -49,6 +54,8 @@ export interface Criterion<O = unknown> {
   readonly comparable: boolean;
   /** True when a layer's ranking should see what left the layers before it (local scope, front to back). */
   readonly sequential?: boolean;
+  /** What must be known of activations to score with these options; nothing else is measured. Absent: nothing. */
+  statistics?(options: O, context: ScoringContext): readonly StatisticRequest[];
   prepare(options: O, context: ScoringContext): (group: Group) => Ranking;
 }
 

@@ -1,0 +1,170 @@
+/** Where the channels of a group can be seen: the activations that carry them to the weights that read them. */
+import type { StatisticRequest, Tap } from "../calibrate/statistics/request.js";
+import { ALWAYS } from "../graph/coupling/choices.js";
+import type { ConstantSlot, Coupling, Group } from "../graph/coupling/groups.js";
+import { isKnown } from "../graph/dim.js";
+import type { Node, Value } from "../graph/graph.js";
+
+/** One read of a group's channels: weights, and the activation they are multiplied with. */
+export interface Reader {
+  readonly slot: ConstantSlot;
+  readonly node: Node;
+  /** Input of `node` that is the weight. */
+  readonly index: number;
+}
+
+/** An activation of the main graph with the channels of a group on one axis. */
+export interface Carrier {
+  readonly value: Value;
+  readonly axis: number;
+  /** Extent of the axis. */
+  readonly extent: number;
+  /** Positions of channel k along the axis, ascending; empty where it has none (it is carried by another value). */
+  positions(k: number): readonly number[];
+  /** Who reads the channels from this value, or from what only moves or pools it. */
+  readonly readers: readonly Reader[];
+}
+
+/** Operators that hand channels on as they are, one input in, one out: moved, pooled or cast, never mixed or bent. */
+const HANDS_ON: ReadonlySet<string> = new Set([
+  "Identity",
+  "Dropout",
+  "Cast",
+  "Flatten",
+  "Reshape",
+  "Transpose",
+  "Squeeze",
+  "Unsqueeze",
+  "GlobalAveragePool",
+  "GlobalMaxPool",
+  "AveragePool",
+  "MaxPool",
+  "ReduceMean",
+  "ReduceMax",
+]);
+
+/**
+ * The values through which `group` is read, in graph order: the feature maps after activation and residual sum, before
+ * pooling and flattening. A group of a residual stream has one for each block that reads it. Values inside bodies, and reads
+ * for which there is no activation in the main graph, have none.
+ */
+export function carriersOf(group: Group, coupling: Coupling): readonly Carrier[] {
+  const mine = new Map(group.choices.map((c, k) => [c, k]));
+  const found = new Map<string, { value: Value; axis: number; at: readonly (readonly number[])[]; readers: Reader[] }>();
+  for (const slot of group.slots) {
+    if (slot.role !== "consumer") continue;
+    for (const { node, index } of slot.uses) {
+      const read = activationRead(node, index, coupling);
+      const start = read && placeOf(read.value, read.axis, mine, coupling);
+      if (!read || !start || !isTappable(read.value, coupling)) continue;
+      const { value, axis, at } = walkBack({ value: read.value, axis: read.axis, at: start }, mine, coupling);
+      const key = `${value.name}:${axis}`;
+      const carrier = found.get(key) ?? { value, axis, at, readers: [] };
+      found.set(key, carrier);
+      carrier.readers.push({ slot, node, index });
+    }
+  }
+  const order = new Map(coupling.typing.model.graph.nodes.map((n, i) => [n, i]));
+  const place = (v: Value) => (v.producer ? (order.get(v.producer) ?? 0) : -1);
+  return [...found.values()]
+    .sort((a, b) => place(a.value) - place(b.value))
+    .map(({ value, axis, at, readers }) => ({
+      value,
+      axis,
+      extent: coupling.typing.types.shape(value)?.[axis] as number,
+      positions: (k) => at[k] ?? [],
+      readers,
+    }));
+}
+
+/** The tap of a carrier, for requests. */
+export function tapOf({ value, axis }: Pick<Carrier, "value" | "axis">): Tap {
+  return { value: value.name, axis };
+}
+
+/** Each request once. */
+export function requestsFor(
+  carriers: Iterable<Carrier>,
+  ask: (tap: Tap, carrier: Carrier) => readonly StatisticRequest[],
+): readonly StatisticRequest[] {
+  return [...carriers].flatMap((c) => ask(tapOf(c), c));
+}
+
+/** One number per channel from one per position of the carrier: their mean; NaN where the carrier has no such channel. */
+export function perChannel(group: Group, carrier: Carrier, figures: ArrayLike<number>): Float64Array {
+  return Float64Array.from(group.choices, (_, k) => {
+    const at = carrier.positions(k);
+    let sum = 0;
+    for (const p of at) sum += figures[p] as number;
+    return sum / at.length;
+  });
+}
+
+/** The other side of the contraction in which `node` reads input `index`: the axis of the activation that is summed over. */
+function activationRead(node: Node, index: number, coupling: Coupling): { value: Value; axis: number } | undefined {
+  for (const { node: at, slots } of coupling.typing.contractions) {
+    if (at !== node || !slots.some((s) => s.input === index)) continue;
+    for (const s of slots) {
+      const value = s.input === index ? undefined : node.inputs[s.input];
+      if (value && !value.constant) return { value, axis: s.axis };
+    }
+  }
+  return undefined;
+}
+
+/** Positions of each of my channels along an axis; undefined where none is on it. */
+function placeOf(
+  value: Value,
+  axis: number,
+  mine: ReadonlyMap<number, number>,
+  coupling: Coupling,
+): readonly (readonly number[])[] | undefined {
+  const of = coupling.typing.axesOf(value)?.[axis];
+  if (!of || !isKnown(coupling.typing.types.shape(value)?.[axis] ?? "")) return undefined;
+  const members = coupling.typing.system.find(of);
+  // Positions of an axis that depends on another differ from row to row.
+  if (members.form?.kind === "family") return undefined;
+  const at: number[][] = [];
+  let any = false;
+  for (const layer of coupling.choices.layers(of)) {
+    layer.forEach((c, p) => {
+      const k = c === ALWAYS ? undefined : mine.get(c);
+      if (k === undefined) return;
+      any = true;
+      const list = at[k];
+      if (!list) at[k] = [p];
+      else if (list[list.length - 1] !== p) list.push(p);
+    });
+  }
+  return any ? at : undefined;
+}
+
+interface Place {
+  readonly value: Value;
+  readonly axis: number;
+  readonly at: readonly (readonly number[])[];
+}
+
+/** Back through what hands channels on, for as long as each keeps a place of its own. */
+function walkBack(start: Place, mine: ReadonlyMap<number, number>, coupling: Coupling): Place {
+  let here = start;
+  for (;;) {
+    const node = here.value.producer;
+    const before = node?.inputs[0];
+    if (!node?.isStandard || !HANDS_ON.has(node.opType) || !before || before.constant || !isTappable(before, coupling)) return here;
+    const rank = coupling.typing.types.shape(before)?.length ?? 0;
+    let next: Place | undefined;
+    for (let axis = 1; axis < rank; axis++) {
+      const at = placeOf(before, axis, mine, coupling);
+      if (!at || next) continue;
+      if (at.every((p, k) => p.length <= (here.at[k]?.length ?? 0)) && at.length === here.at.length) next = { value: before, axis, at };
+    }
+    if (!next) return here;
+    here = next;
+  }
+}
+
+/** A value that an instrumented copy of the graph can read. */
+function isTappable(value: Value, coupling: Coupling): boolean {
+  return value.producer ? value.producer.graph === coupling.typing.model.graph : value.isInput;
+}
