@@ -14,8 +14,8 @@ import { readModel } from "../../dist/export/read.js";
 import { findEntry } from "../../dist/passes/registry.js";
 import { prune } from "../../dist/pipeline.js";
 import { openRunner } from "../../dist/runtime/provider.js";
+import { sourceOf } from "../../dist/runtime/source.js";
 import { evaluate } from "../../dist/verify/accuracy.js";
-import { sourceOf } from "../../dist/verify/source.js";
 
 const { values: flags } = parseArgs({
   options: {

@@ -12,10 +12,10 @@ import { findEntry } from "../../dist/passes/registry.js";
 import { applyPlan } from "../../dist/passes/remove-filters.js";
 import { planOnly } from "../../dist/pipeline.js";
 import { openRunner } from "../../dist/runtime/provider.js";
+import { sourceOf } from "../../dist/runtime/source.js";
 import { evaluate } from "../../dist/verify/accuracy.js";
 import { checkEquality } from "../../dist/verify/equality.js";
 import { randomFeeds } from "../../dist/verify/feeds.js";
-import { sourceOf } from "../../dist/verify/source.js";
 
 const { values: flags } = parseArgs({
   options: {

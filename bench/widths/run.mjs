@@ -8,9 +8,9 @@ import { Graph, Model, Value } from "../../dist/graph/graph.js";
 import { random } from "../../dist/graph/random.js";
 import { Tensor } from "../../dist/graph/tensor.js";
 import { openRunner } from "../../dist/runtime/provider.js";
+import { sourceOf } from "../../dist/runtime/source.js";
 import { randomFeeds } from "../../dist/verify/feeds.js";
 import { compareLatency } from "../../dist/verify/latency.js";
-import { sourceOf } from "../../dist/verify/source.js";
 
 const { values: flags } = parseArgs({
   options: {

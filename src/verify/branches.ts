@@ -6,8 +6,8 @@ import type { Note } from "../graph/note.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Equality } from "../report.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
+import { sourceOf } from "../runtime/source.js";
 import { checkEquality, type EqualityRequest } from "./equality.js";
-import { sourceOf } from "./source.js";
 
 /**
  * Compares the graphs of `request` on its first feed with all conditions true, and with all false; nothing where the

@@ -11,8 +11,8 @@ import { captures, type Model, type Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Feeds, LoadOptions, Runner, Session } from "../runtime/runner.js";
+import { sourceOf } from "../runtime/source.js";
 import { isCarried } from "../runtime/wire.js";
-import { sourceOf } from "./source.js";
 
 /** Bytes of weights up to which a model is run whole: ONNX Runtime takes up to four times that. */
 const LARGEST_WHOLE = 2 ** 28;

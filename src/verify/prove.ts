@@ -10,6 +10,7 @@ import type { Removal } from "../passes/remove-filters.js";
 import type { AccuracyFigures, CostFigures, Equality, RunReport, StepReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
 import type { Feeds, Runner, Session } from "../runtime/runner.js";
+import { sourceOf } from "../runtime/source.js";
 import type { PruningPlan } from "../score/plan.js";
 import { version } from "../version.js";
 import { type Accuracy, compare } from "./accuracy.js";
@@ -18,7 +19,6 @@ import { checkEquality } from "./equality.js";
 import { randomFeeds } from "./feeds.js";
 import { compareLatency } from "./latency.js";
 import { isRunWhole, PiecewiseSession, weightBytes } from "./pieces.js";
-import { sourceOf } from "./source.js";
 import { checkInterface, checkLoads, requireEquality, requireLoads } from "./verify.js";
 
 export interface ProgressEvent {
