@@ -2,8 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Samples } from "../../src/calibrate/samples.js";
 import { collect } from "../../src/calibrate/statistics/collect.js";
+import { readStatistics, writeStatistics } from "../../src/calibrate/statistics/file.js";
 import type { Gram, StatisticRequest } from "../../src/calibrate/statistics/request.js";
-import { statisticsFrom } from "../../src/calibrate/statistics/summary.js";
+import { chunksOf, mergeSummaries, type Summary, statisticsFrom } from "../../src/calibrate/statistics/summary.js";
 import type { Model } from "../../src/graph/graph.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { openNodeRunner } from "../../src/runtime/node.js";
@@ -19,7 +20,11 @@ beforeAll(async () => {
 afterAll(() => runner.close());
 
 /** Samples of one input: normal numbers, or what `make` says; labels cycle through `classes`. */
-function samplesOf(dims: readonly number[], count: number, { classes = 0, make }: { classes?: number; make?: (i: number) => Float32Array } = {}): Samples {
+function samplesOf(
+  dims: readonly number[],
+  count: number,
+  { classes = 0, make }: { classes?: number; make?: (i: number) => Float32Array } = {},
+): Samples {
   const size = dims.reduce((a, b) => a * b, 1);
   const row = make ?? ((i: number) => randomFloats(`sample ${i}`, size));
   return {
@@ -74,7 +79,9 @@ describe.each([
   ["a vector", net, "f", 1, [3, 9, 7]],
   [
     "tokens",
-    modelOf("g (float[N, 5, 6] x) => (float[N, 5, 4] y) <float[6, 8] w1 = {...}, float[8, 4] w2 = {...}> { a = MatMul (x, w1) t = Tanh (a) y = MatMul (t, w2) }"),
+    modelOf(
+      "g (float[N, 5, 6] x) => (float[N, 5, 4] y) <float[6, 8] w1 = {...}, float[8, 4] w2 = {...}> { a = MatMul (x, w1) t = Tanh (a) y = MatMul (t, w2) }",
+    ),
     "t",
     2,
     [5, 6],
@@ -82,7 +89,7 @@ describe.each([
   [
     "windows of samples on axis 0",
     modelOf(
-      'g (float[N, 4, 6] x) => (float[M, 8] y) <int64[2] s = {-1, 6}, float[6, 8] w1 = {...}> { f = Reshape (x, s) y = MatMul (f, w1) }',
+      "g (float[N, 4, 6] x) => (float[M, 8] y) <int64[2] s = {-1, 6}, float[6, 8] w1 = {...}> { f = Reshape (x, s) y = MatMul (f, w1) }",
     ),
     "y",
     1,
@@ -138,4 +145,172 @@ describe.each([
     expect(Array.from(found.of(requests.samples).labels ?? [])).toEqual(Array.from({ length: 21 }, (_, i) => i % 3));
     expect(found.of(requests.pixels).classes.map((c) => c.samples)).toEqual([7, 7, 7]);
   });
+});
+
+describe("sums", () => {
+  const samples = samplesOf([3, 9, 7], 37, { classes: 3 });
+  const requests: StatisticRequest[] = [
+    { kind: "moments", variable: "pixels", byClass: true, value: "r", axis: 1 },
+    { kind: "gram", pool: 3, value: "r", axis: 1 },
+    { kind: "samples", variable: "gmp", limit: 10, value: "c", axis: 1 },
+    { kind: "histogram", variable: "pixels", byClass: false, bins: 16, value: "c", axis: 1 },
+    { kind: "range", value: "c", axis: 1 },
+  ];
+  const options = { batch: 2 };
+  const shard = (index: number, of: number) => collect(runner, net, requests, samples, { ...options, shard: { index, of } });
+
+  test("of eight shards, merged in any order, are the bytes of one run", async () => {
+    const whole = writeStatistics(await collect(runner, net, requests, samples, options));
+    const parts = await Promise.all(Array.from({ length: 8 }, (_, i) => shard(i, 8)));
+    for (const order of [
+      [0, 1, 2, 3, 4, 5, 6, 7],
+      [7, 2, 5, 0, 3, 6, 1, 4],
+      [4, 3, 5, 2, 6, 1, 7, 0],
+    ]) {
+      // Through files, as shards travel.
+      const files = order.map((i) => readStatistics(writeStatistics(parts[i] as Summary), "part.npz"));
+      expect(writeStatistics(files.reduce(mergeSummaries))).toEqual(whole);
+    }
+    // Pairs first, then pairs of pairs.
+    const [a, b, c, d] = [0, 2, 4, 6].map((i) => mergeSummaries(parts[i + 1] as Summary, parts[i] as Summary));
+    expect(writeStatistics(mergeSummaries(mergeSummaries(d as Summary, a as Summary), mergeSummaries(c as Summary, b as Summary)))).toEqual(
+      whole,
+    );
+  });
+
+  test("do not depend on threads, or on how many runs memory allows", async () => {
+    const whole = writeStatistics(await collect(runner, net, requests, samples, options));
+    expect(writeStatistics(await collect(runner, net, requests, samples, { ...options, memory: 1 }))).toEqual(whole);
+    const two = await openNodeRunner({ threads: 2 });
+    expect(writeStatistics(await collect(two, net, requests, samples, options))).toEqual(whole);
+    await two.close();
+  });
+
+  test("go on from a checkpoint with the chunks that are missing, and end in the same bytes", async () => {
+    const whole = writeStatistics(await collect(runner, net, requests, samples, options));
+    const saved: Summary[] = [];
+    const stop = new AbortController();
+    const save = async (s: Summary) => {
+      saved.push(readStatistics(writeStatistics(s), "checkpoint"));
+      if (saved.length === 5) stop.abort();
+    };
+    await expect(
+      collect(runner, net, requests, samples, { ...options, checkpoint: { every: 0, save }, signal: stop.signal }),
+    ).rejects.toThrow("abort");
+    const before = saved.at(-1) as Summary;
+    expect(chunksOf(before)).toEqual([0, 1, 2, 3, 4]);
+    let read = 0;
+    const counted: Samples = {
+      ...samples,
+      batch: (from, to) => {
+        read++;
+        return samples.batch(from, to);
+      },
+    };
+    const resumed = await collect(runner, net, requests, counted, { ...options, resume: before });
+    expect(writeStatistics(resumed)).toEqual(whole);
+    // Two looks at the first batch, for what the data are and where their means lie; then 14 of 19 batches.
+    expect(read).toBe(2 + 14);
+  });
+
+  test("of other data, another batch, or the same shard twice do not add up", async () => {
+    const [first, second] = [await shard(0, 2), await shard(1, 2)];
+    expect(() => mergeSummaries(first, first)).toThrow(/chunk 0 of 19/);
+    const other = await collect(runner, net, requests, samplesOf([3, 9, 7], 37), options);
+    expect(() => mergeSummaries(first, other)).toThrow(/data is .* in one/);
+    expect(() => mergeSummaries(second, { ...first, gathered: first.gathered.slice(1) })).toThrow(/statistics is/);
+    expect(() => statisticsFrom(second)).toThrow(/9 of 19 chunks of the data are missing/);
+  });
+});
+
+test("a mean far from 0 costs no digits", async () => {
+  const model = modelOf(`g (float[N, 2, 16, 16] x) => (float[N, 2, 16, 16] y) <float[2] b = {100, -300}> {
+    t = Transpose <perm = [0, 2, 3, 1]> (x)
+    a = Add (t, b)
+    y = Transpose <perm = [0, 3, 1, 2]> (a)
+  }`);
+  const samples = samplesOf([2, 16, 16], 24);
+  const tap = { value: "y", axis: 1 };
+  const requests = [
+    { kind: "moments", variable: "pixels", byClass: false, ...tap },
+    { kind: "moments", variable: "gap", byClass: false, ...tap },
+    { kind: "gram", ...tap },
+  ] as const;
+  const found = statisticsFrom(await collect(runner, model, requests, samples, { batch: 8 }));
+  const all = await exposed(model, "y", 1, samples);
+  for (const k of [0, 1]) {
+    const p = pixels(all, k);
+    expect(relative(found.of(requests[0]).variance[k] as number, variance(p))).toBeLessThan(1e-5);
+    expect(relative(found.of(requests[0]).mean[k] as number, mean(p))).toBeLessThan(1e-7);
+    expect(relative(found.of(requests[2]).covariance[3 * k] as number, variance(p))).toBeLessThan(1e-5);
+    const gaps = all.map((s) => mean(s[k] as Float64Array));
+    // Sums of float32 values near 300: their own rounding, relative to the deviation of means.
+    expect(relative(found.of(requests[1]).variance[k] as number, variance(gaps))).toBeLessThan(1e-4);
+  }
+});
+
+test("maps are pooled as adaptive average pooling does, whatever their extents", async () => {
+  const samples = samplesOf([3, 9, 7], 6);
+  const request = { kind: "gram", pool: 4, value: "r", axis: 1 } as const;
+  const found = statisticsFrom(await collect(runner, net, [request], samples, { batch: 3 })).of(request);
+  const all = await exposed(net, "r", 1, samples);
+  const pooled = all.map((sample) =>
+    sample.map((map) => {
+      const out: number[] = [];
+      for (let i = 0; i < 4; i++)
+        for (let j = 0; j < 4; j++) {
+          const rows = [Math.floor((i * 9) / 4), Math.ceil(((i + 1) * 9) / 4)] as const;
+          const columns = [Math.floor((j * 7) / 4), Math.ceil(((j + 1) * 7) / 4)] as const;
+          const cell: number[] = [];
+          for (let h = rows[0]; h < rows[1]; h++) for (let w = columns[0]; w < columns[1]; w++) cell.push(map[h * 7 + w] as number);
+          out.push(mean(cell));
+        }
+      return out;
+    }),
+  );
+  expect(found.count).toBe(6 * 16);
+  for (let k = 0; k < 6; k++) {
+    for (let j = 0; j < 6; j++) {
+      const [p, q] = [k, j].map((c) => pooled.flatMap((s) => s[c] as number[])) as [number[], number[]];
+      const want = mean(p.map((v, i) => (v - mean(p)) * ((q[i] as number) - mean(q))));
+      expect(relative(found.covariance[k * 6 + j] as number, want, Math.sqrt(variance(p) * variance(q)))).toBeLessThan(1e-5);
+    }
+  }
+});
+
+test("a histogram counts every sample once, in bins that lie around the first batch", async () => {
+  const samples = samplesOf([3, 9, 7], 40, { classes: 2 });
+  const request = { kind: "histogram", variable: "gap", byClass: true, bins: 12, value: "r", axis: 1 } as const;
+  const found = statisticsFrom(await collect(runner, net, [request], samples, { batch: 8 })).of(request);
+  const all = await exposed(net, "r", 1, samples);
+  for (let k = 0; k < 6; k++) {
+    const gaps = all.map((s) => mean(s[k] as Float64Array));
+    const [low, width] = [found.low[k] as number, found.width[k] as number];
+    const want = new Float64Array(12);
+    for (const g of gaps) {
+      const b = Math.min(11, Math.max(0, Math.floor((g - low) / width)));
+      want[b] = (want[b] as number) + 1;
+    }
+    expect(found.counts[k]).toEqual(want);
+    const [first, second] = found.byClass.map((counts) => counts[k]) as [Float64Array, Float64Array];
+    const sums = first.map((n, b) => n + (second[b] as number));
+    expect(sums).toEqual(want);
+    expect(low).toBeLessThan(Math.min(...gaps.slice(0, 8)));
+    expect(low + 12 * width).toBeGreaterThan(Math.max(...gaps.slice(0, 8)));
+  }
+});
+
+test("what cannot be measured is refused with the reason", async () => {
+  const samples = samplesOf([3, 9, 7], 4);
+  const ask = (value: string, axis: number) => collect(runner, net, [{ kind: "range", value, axis }], samples);
+  await expect(ask("nothing", 1)).rejects.toThrow(/no tensor of the main graph/);
+  await expect(ask("r", 0)).rejects.toThrow(/axis 0 counts samples/);
+  await expect(ask("r", 4)).rejects.toThrow(/axis 0 counts samples/);
+  const turned = modelOf("g (float[N, 5, 6] x) => (float[5, N, 6] y) { y = Transpose <perm = [1, 0, 2]> (x) }");
+  await expect(collect(runner, turned, [{ kind: "range", value: "y", axis: 2 }], samplesOf([5, 6], 4))).rejects.toThrow(
+    /does not count samples/,
+  );
+  const infinite = samplesOf([3, 9, 7], 4, { make: () => new Float32Array(3 * 63).fill(Number.NaN) });
+  const request = { kind: "moments", variable: "gap", byClass: false, value: "c", axis: 1 } as const;
+  await expect(collect(runner, net, [request], infinite).then(statisticsFrom)).rejects.toThrow(/NaN or infinity/);
 });

@@ -1,7 +1,7 @@
 /** Runs a model over samples and gathers statistics of its activations. */
 import { createHash } from "node:crypto";
 import { ConfigError, DataError } from "../../errors.js";
-import type { Model } from "../../graph/graph.js";
+import type { Model, Value } from "../../graph/graph.js";
 import { infer, type Types } from "../../graph/infer.js";
 import type { Tensor } from "../../graph/tensor.js";
 import type { Runner, Session } from "../../runtime/runner.js";
@@ -187,14 +187,10 @@ function seenOf(
   const dims = raw("extent").ints();
   const rows = dims[0] as number;
   if (rows % n !== 0) {
-    throw new DataError(
-      "STATISTICS_ROWS",
-      `"${tap.value.name}" came as [${dims.join(", ")}] for ${n} samples: axis 0 does not count them.`,
-      {
-        at: { value: tap.value.name },
-        hint: "Calibrate with --batch 1, where all of it belongs to the one sample.",
-      },
-    );
+    throw new DataError("STATISTICS_ROWS", `"${tap.name}" came as [${dims.join(", ")}] for ${n} samples: axis 0 does not count them.`, {
+      at: { value: tap.name },
+      hint: "Calibrate with --batch 1, where all of it belongs to the one sample.",
+    });
   }
   const per = rows / n;
   const known = new Map<Reduction, Float64Array>();
@@ -295,7 +291,7 @@ async function framesOf(
     taps.forEach(({ tap, requests: mine }, t) => {
       const seen = seenOf(out, outputs[t] as ReadonlyMap<Reduction, string>, tap, tap.channels, 0, n, undefined);
       const pivot = pivotOf(seen, tap.channels);
-      const frame = { channels: tap.channels, classes, tap: { ...tap, pivot }, nonNegative: isNonNegative(tap) };
+      const frame = { channels: tap.channels, classes, tap: { ...tap, pivot }, nonNegative: isNonNegative(model.graph.value(tap.name)) };
       for (const request of mine)
         frames.set(request, { ...frame, first: request.kind === "histogram" ? rangeOf(seen, tap.channels) : undefined });
     });
@@ -335,8 +331,8 @@ function rangeOf(seen: Seen, C: number): { min: Float64Array; max: Float64Array 
 }
 
 /** Values of operators that give nothing below 0, as they are or pooled. */
-function isNonNegative({ value }: Tapped): boolean {
-  let { producer } = value;
+function isNonNegative(value: Value | undefined): boolean {
+  let producer = value?.producer;
   while (producer?.isStandard && ["MaxPool", "AveragePool", "Flatten", "Reshape", "Transpose", "Identity"].includes(producer.opType)) {
     producer = producer.inputs[0]?.producer;
   }

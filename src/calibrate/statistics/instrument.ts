@@ -27,7 +27,7 @@ export function instrument(
   const { graph } = copy;
   const opset = copy.opsets.get("") ?? 1;
   const outputs = taps.map(({ tap, reductions }, t) => {
-    const emitter = new Emitter(graph, { ...tap, value: graph.value(tap.value.name) as Value }, opset, `statistic_${t}`);
+    const emitter = new Emitter(graph, tap, opset, `statistic_${t}`);
     const names = new Map<Reduction, string>();
     for (const r of new Set(reductions)) names.set(r, asOutput(graph, emitter.emit(r)).name);
     return names;
@@ -78,7 +78,8 @@ export function tapped(
   if (typeof channels !== "number") throw refuse("its extent is only known when the model runs");
   if (!countsSamples(shape[0] ?? 1, batch)) throw refuse(`axis 0 of [${shape.join(", ")}] does not count samples`);
   return {
-    value,
+    name,
+    dtype: type.dtype,
     axis,
     rank: shape.length,
     extents: shape.map((d) => (isKnown(d) ? (d as number) : undefined)),

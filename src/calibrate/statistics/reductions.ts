@@ -1,5 +1,6 @@
 /** What the instrumented graph computes at a tap: small tensors, reduced per sample where the statistic needs samples. */
 import { type Attribute, int, ints } from "../../graph/attribute.js";
+import type { DType } from "../../graph/dtype.js";
 import type { Graph, Value } from "../../graph/graph.js";
 import { Tensor } from "../../graph/tensor.js";
 
@@ -29,7 +30,8 @@ export type Reduction =
 
 /** A value whose channels are measured. */
 export interface Tapped {
-  readonly value: Value;
+  readonly name: string;
+  readonly dtype: DType;
   readonly axis: number;
   readonly rank: number;
   /** Extents, where known. */
@@ -44,6 +46,7 @@ const GRID = 4;
 /** Emits reductions of one tap at the end of the graph; what several share is computed once. */
 export class Emitter {
   readonly #graph: Graph;
+  readonly #value: Value;
   readonly #tap: Tapped;
   readonly #opset: number;
   readonly #made = new Map<string, Value>();
@@ -52,6 +55,7 @@ export class Emitter {
   /** `prefix` begins the names of what is made. */
   constructor(graph: Graph, tap: Tapped, opset: number, prefix: string) {
     this.#graph = graph;
+    this.#value = graph.value(tap.name) as Value;
     this.#tap = tap;
     this.#opset = opset;
     this.#prefix = prefix;
@@ -77,7 +81,7 @@ export class Emitter {
         case "grid":
           return this.#grid();
         case "extent":
-          return this.#node("Shape", [this.#tap.value]);
+          return this.#node("Shape", [this.#value]);
         case "gram":
           return this.#gram(this.#centred());
         default: {
@@ -109,8 +113,8 @@ export class Emitter {
   }
 
   #float(): Value {
-    const { value } = this.#tap;
-    return value.dtype === "float32" ? value : this.#once("float", () => this.#node("Cast", [value], { to: int(1) }));
+    const value = this.#value;
+    return this.#tap.dtype === "float32" ? value : this.#once("float", () => this.#node("Cast", [value], { to: int(1) }));
   }
   #centred(): Value {
     const { pivot, axis, rank } = this.#tap;
