@@ -13,7 +13,18 @@ export { definePass, type Pass, type PassContext } from "./passes/pass.js";
 export { type Entry, entries, findEntry, nameOf } from "./passes/registry.js";
 export { applyPlan, type Removal } from "./passes/remove-filters.js";
 export { type PassResult, runPass } from "./passes/run-pass.js";
-export { applyOnly, type PassRequest, type ProgressEvent, type PruneOptions, type PruneResult, planOnly, prune } from "./pipeline.js";
+export {
+  applyOnly,
+  type Calibration,
+  type GatherOptions,
+  gather,
+  type PassRequest,
+  type ProgressEvent,
+  type PruneOptions,
+  type PruneResult,
+  planOnly,
+  prune,
+} from "./pipeline.js";
 export type * from "./report.js";
 export { openRunner } from "./runtime/provider.js";
 export type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runtime/runner.js";

@@ -1,43 +1,17 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
 import { ConfigError } from "./errors.js";
-import { cloneModel } from "./graph/clone.js";
-import { encodedSize } from "./graph/codec.js";
-import { cost } from "./graph/cost.js";
 import type { Model } from "./graph/graph.js";
-import { infer } from "./graph/infer.js";
-import type { Note } from "./graph/note.js";
-import { prepare, withoutFunctions } from "./passes/prepare.js";
-import { type Entry, findEntry, nameOf } from "./passes/registry.js";
+import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
-import { retie, type Untying } from "./passes/untie.js";
+import { type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 import type { RunReport, StepReport } from "./report.js";
-import { makePlan, type PlanResult } from "./score/budget.js";
 import type { PruningPlan } from "./score/plan.js";
-import type { Measure, Target } from "./score/target.js";
-import { type Claim, costOptions, type ProofOptions, prove, requireLabels } from "./verify/prove.js";
+import { type Claim, prove, requireLabels } from "./verify/prove.js";
 
+export { type Calibration, type GatherOptions, gather, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 export type { ProgressEvent, ProofOptions } from "./verify/prove.js";
-
-export interface PassRequest {
-  readonly entry: Entry;
-  /** Raw options, checked against the schema of the pass. */
-  readonly options: unknown;
-}
-
-export interface PruneOptions extends ProofOptions {
-  /** Run in the order given; a name stands for a pass with its default options, a path for a module (registry.ts). */
-  readonly passes: readonly (PassRequest | string)[];
-  /** Needed when a criterion is among the passes. */
-  readonly target?: Target;
-  readonly scope?: "local" | "global";
-  readonly align?: number | "auto";
-  /** Shared matrices that get a copy per reader (passes/untie.ts). Default "auto". */
-  readonly untie?: Untying;
-  /** Groups or nodes left whole. */
-  readonly exclude?: readonly string[];
-}
 
 export interface PruneResult {
   readonly model: Model;
@@ -70,7 +44,7 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     await new Promise((resume) => setImmediate(resume));
     options.signal?.throwIfAborted();
     const started = performance.now();
-    const step = runStep(model, current, request, options, claims, plans);
+    const step = await runStep(model, current, request, options, claims, plans);
     steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
     current = step.model;
   }
@@ -93,60 +67,30 @@ export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<P
   return { model: result, plans: [plan], report: made };
 }
 
-/**
- * The decision alone. Budgets are fractions of what `original` costs: in a run of several passes, of its input.
- * @throws ConfigError when the request is not a criterion.
- */
-export function planOnly(
-  model: Model,
-  request: PassRequest,
-  options: PruneOptions,
-  original: Model = model,
-): PlanResult & { readonly notes: readonly Note[] } {
-  if (request.entry.kind !== "criterion") {
-    throw new ConfigError("PLAN_NEEDS_CRITERION", `"${nameOf(request.entry)}" rewrites; only a criterion makes a plan.`, {
-      hint: "`onnx-prune passes` tells which are criteria, e.g. l1.",
-    });
-  }
-  const { criterion } = request.entry;
-  if (!options.target)
-    throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, {
-      hint: "Give one of --ratio, --macs, --params, --bytes.",
-    });
-  const notes: Note[] = [];
-  const prepared = prepare(model, options.untie ?? "auto");
-  const result = makePlan(prepared.model, {
-    criterion,
-    options: parseOptions(criterion, request.options),
-    target: options.target,
-    scope: options.scope ?? "global",
-    align: options.align ?? "auto",
-    seed: options.seed ?? 0,
-    exclude: options.exclude ?? [],
-    original,
-    measure: (m, what) => measured(m, what, options),
-    note: (n) => notes.push(n),
-  });
-  return { ...result, plan: { ...result.plan, untied: [...prepared.untied] }, notes: [...prepared.notes, ...notes] };
-}
-
-function runStep(
+async function runStep(
   original: Model,
   model: Model,
   request: PassRequest,
   options: PruneOptions,
   claims: Claim[],
   plans: PruningPlan[],
-): { model: Model; report: Omit<StepReport, "milliseconds"> } {
+): Promise<{ model: Model; report: Omit<StepReport, "milliseconds"> }> {
   const { entry } = request;
   if (entry.kind === "criterion") {
-    const planned = planOnly(model, request, options, original);
+    const planned = await planOnly(model, request, options, original);
     plans.push(planned.plan);
     const { result, report } = removalStep(model, entry.criterion.name, planned.plan, claims);
     const declined = planned.declined.map((d) => ({ group: d.group.name, why: d.why }));
     return {
       model: result,
-      report: { ...report, options: planned.plan.why["options"], notes: planned.notes, budget: planned.budget, declined },
+      report: {
+        ...report,
+        options: planned.plan.why["options"],
+        notes: planned.notes,
+        budget: planned.budget,
+        declined,
+        ...(planned.calibration ? { calibration: planned.calibration } : {}),
+      },
     };
   }
   const { pass } = entry;
@@ -195,13 +139,4 @@ function removalStep(
     kept: g.choices.filter((c) => !removal.kept.isRemoved(c)).length,
   }));
   return { result, report: { pass: name, options: { plan: "see plans" }, changed: groups.some((g) => g.kept < g.of), notes, groups } };
-}
-
-/** What the file made from a model costs: dead nodes and weights do not reach it. */
-function measured(model: Model, what: Exclude<Measure, "ratio">, options: PruneOptions): number {
-  const clean = cloneModel(runPass(removeDead, withoutFunctions(model).model).model);
-  if ((options.untie ?? "auto") !== "none") retie(clean);
-  if (what === "bytes") return encodedSize(clean);
-  const c = cost(clean, options.inputShapes ? undefined : infer(clean), costOptions(options));
-  return what === "macs" ? c.macs : c.parameters;
 }

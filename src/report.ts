@@ -48,6 +48,18 @@ export interface FirstDifference {
   readonly skipped: readonly string[];
 }
 
+/** What a criterion saw of activations. */
+export interface Calibration {
+  readonly data: string;
+  readonly samples: number;
+  /** 0 without labels. */
+  readonly classes: number;
+  /** Number of statistics it asked for. */
+  readonly statistics: number;
+  /** Time it took to measure them; 0 where they were given. */
+  readonly seconds: number;
+}
+
 export interface StepReport {
   readonly pass: string;
   readonly options: unknown;
@@ -57,6 +69,7 @@ export interface StepReport {
   readonly budget?: { readonly measure: Measure; readonly asked: number; readonly reached: number };
   /** Channels kept of each group, for removal steps. */
   readonly groups?: readonly { readonly name: string; readonly kept: number; readonly of: number }[];
+  readonly calibration?: Calibration;
   readonly declined?: readonly { readonly group: string; readonly why: string }[];
 }
 

@@ -21,6 +21,7 @@ const ORDER = [
   ["report.ts"],
   ["verify"],
   ["export"],
+  ["planning.ts"],
   ["pipeline.ts"],
   ["cli", "index.ts"],
 ] as const;

@@ -41,7 +41,7 @@ for (const [what, text, code, groups] of [
     expect(report.cost.after.parameters / report.cost.before.parameters).toBeLessThan(0.65);
 
     const [entry] = await request("l1");
-    const { plan } = planOnly(model, entry as NonNullable<typeof entry>, { ...quick, passes: [] });
+    const { plan } = await planOnly(model, entry as NonNullable<typeof entry>, { ...quick, passes: [] });
     expect(plan.remove).toEqual(plans[0]?.remove);
     expect(Object.keys(plan.remove)).toEqual(groups);
     const applied = await applyOnly(model, plan, { ...quick });

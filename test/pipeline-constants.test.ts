@@ -128,7 +128,7 @@ describe("tied matrices", () => {
 
   test("a plan that unties what is not shared is refused", async () => {
     const entry = await findEntry("l1");
-    const { plan } = planOnly(modelOf(TWICE), { entry, options: {} }, { ...quick, passes: [] });
+    const { plan } = await planOnly(modelOf(TWICE), { entry, options: {} }, { ...quick, passes: [] });
     await expect(applyOnly(modelOf(TWICE), { ...plan, untied: ["z"] }, quick)).rejects.toMatchObject({ code: "PLAN_UNTIED" });
   });
 });

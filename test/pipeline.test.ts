@@ -138,7 +138,7 @@ describe("plan and apply", () => {
     const pruned = await prune(await lenet(), options);
     const model = await lenet();
     const [first] = await request("similar", { merge: true });
-    const { plan } = planOnly(model, first as NonNullable<typeof first>, options);
+    const { plan } = await planOnly(model, first as NonNullable<typeof first>, options);
     const applied = await applyOnly(model, parsePlan(printPlan(plan), "plan.json"), quick);
     expect(plan.merges.length).toBeGreaterThan(0);
     expect(bytesOf(applied.model).equals(bytesOf(pruned.model))).toBe(true);
@@ -147,7 +147,7 @@ describe("plan and apply", () => {
   it("apply needs labels for --max-drop, as prune does", async () => {
     const model = await lenet();
     const [first] = await request("l1");
-    const { plan } = planOnly(model, first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
+    const { plan } = await planOnly(model, first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
     const { labels, ...data } = await mnist(model);
     expect(labels).toBeDefined();
     const refused = { code: "MAX_DROP_NEEDS_LABELS", exitCode: 2 };
@@ -157,7 +157,7 @@ describe("plan and apply", () => {
 
   it("refuses a plan made for another model", async () => {
     const [first] = await request("l1");
-    const { plan } = planOnly(await lenet(), first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
+    const { plan } = await planOnly(await lenet(), first as NonNullable<typeof first>, { ...quick, passes: [], target: { ratio: 0.5 } });
     await expect(applyOnly(await readModel("models/cifar10_resnet20.onnx"), plan, quick)).rejects.toThrow(PlanError);
   });
 });

@@ -37,7 +37,7 @@ export const planCommand: Command = {
     ]);
     const model = await readModel(input);
     const inputShapes = inputShapesOf(flags, model);
-    const { plan, coupling, declined, budget, notes } = planOnly(model, passes[0] as PassRequest, {
+    const { plan, coupling, declined, budget, notes } = await planOnly(model, passes[0] as PassRequest, {
       passes,
       target: targetOf(flags),
       signal,

@@ -16,6 +16,8 @@ import { type Measure, measureOf, type Target } from "./target.js";
 
 export interface PlanRequest {
   readonly criterion: Criterion;
+  /** Of the model, where it is at hand. */
+  readonly coupling?: Coupling;
   /** Options of the criterion, already checked against its schema. */
   readonly options: unknown;
   readonly target: Target;
@@ -53,7 +55,7 @@ export interface PlanResult {
  */
 export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const { measure, keep } = measureOf(request.target);
-  const coupling = findGroups(model);
+  const coupling = request.coupling ?? findGroups(model);
   const { pools: all, declined } = findPools(coupling);
   requireExcludable(request, coupling, model);
   const pools = all.filter((p) => !isExcluded(p, request.exclude ?? []));

@@ -1,0 +1,193 @@
+/** Decisions: what a criterion must see of the model's activations, and the plan it then makes. */
+import type { Samples } from "./calibrate/samples.js";
+import { type CollectOptions, collect } from "./calibrate/statistics/collect.js";
+import { keyOf, type StatisticRequest, type Statistics } from "./calibrate/statistics/request.js";
+import { type Summary, statisticsFrom } from "./calibrate/statistics/summary.js";
+import { ConfigError } from "./errors.js";
+import { cloneModel } from "./graph/clone.js";
+import { encodedSize } from "./graph/codec.js";
+import { cost } from "./graph/cost.js";
+import { findGroups } from "./graph/coupling/groups.js";
+import type { Model } from "./graph/graph.js";
+import { infer } from "./graph/infer.js";
+import type { Note } from "./graph/note.js";
+import { prepare, withoutFunctions } from "./passes/prepare.js";
+import { type Entry, nameOf } from "./passes/registry.js";
+import { removeDead } from "./passes/remove-dead.js";
+import { parseOptions, runPass } from "./passes/run-pass.js";
+import { retie, type Untying } from "./passes/untie.js";
+import type { Calibration } from "./report.js";
+import { openRunner } from "./runtime/provider.js";
+import { makePlan, type PlanResult } from "./score/budget.js";
+import type { Measure, Target } from "./score/target.js";
+import { costOptions, type ProofOptions } from "./verify/prove.js";
+
+export type { Calibration } from "./report.js";
+
+export interface PassRequest {
+  readonly entry: Entry;
+  /** Raw options, checked against the schema of the pass. */
+  readonly options: unknown;
+}
+
+export interface PruneOptions extends ProofOptions {
+  /** Run in the order given; a name stands for a pass with its default options, a path for a module (registry.ts). */
+  readonly passes: readonly (PassRequest | string)[];
+  /** Needed when a criterion is among the passes. */
+  readonly target?: Target;
+  readonly scope?: "local" | "global";
+  readonly align?: number | "auto";
+  /** Shared matrices that get a copy per reader (passes/untie.ts). Default "auto". */
+  readonly untie?: Untying;
+  /** Samples that statistics are taken from; never those of `data`. */
+  readonly calibration?: Samples | undefined;
+  /** Statistics gathered before (`gather`): what a criterion needs is looked up there, and only else measured. */
+  readonly statistics?: Summary | undefined;
+  /** Groups or nodes left whole. */
+  readonly exclude?: readonly string[];
+}
+
+/**
+ * The decision alone. Budgets are fractions of what `original` costs: in a run of several passes, of its input.
+ * @throws ConfigError when the request is not a criterion.
+ */
+export async function planOnly(
+  model: Model,
+  request: PassRequest,
+  options: PruneOptions,
+  original: Model = model,
+): Promise<PlanResult & { readonly notes: readonly Note[]; readonly calibration?: Calibration }> {
+  if (request.entry.kind !== "criterion") {
+    throw new ConfigError("PLAN_NEEDS_CRITERION", `"${nameOf(request.entry)}" rewrites; only a criterion makes a plan.`, {
+      hint: "`onnx-prune passes` tells which are criteria, e.g. l1.",
+    });
+  }
+  const { criterion } = request.entry;
+  if (!options.target)
+    throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, {
+      hint: "Give one of --ratio, --macs, --params, --bytes.",
+    });
+  const notes: Note[] = [];
+  const prepared = prepare(model, options.untie ?? "auto");
+  const checked = parseOptions(criterion, request.options);
+  const coupling = findGroups(prepared.model);
+  const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
+  const wanted = criterion.statistics?.(checked, context) ?? [];
+  const measuredOf = wanted.length > 0 ? await evidence(prepared.model, criterion.name, wanted, options, model === original) : undefined;
+  const result = makePlan(prepared.model, {
+    criterion,
+    options: checked,
+    coupling,
+    statistics: measuredOf?.statistics,
+    target: options.target,
+    scope: options.scope ?? "global",
+    align: options.align ?? "auto",
+    seed: options.seed ?? 0,
+    exclude: options.exclude ?? [],
+    original,
+    measure: (m, what) => measured(m, what, options),
+    note: (n) => notes.push(n),
+  });
+  return {
+    ...result,
+    plan: { ...result.plan, untied: [...prepared.untied] },
+    notes: [...prepared.notes, ...notes],
+    ...(measuredOf ? { calibration: measuredOf.calibration } : {}),
+  };
+}
+
+/** What `gather` runs on, and how. */
+export interface GatherOptions
+  extends Pick<PruneOptions, "seed" | "untie" | "ep" | "threads" | "batch" | "inputShapes" | "signal" | "onProgress">,
+    Pick<CollectOptions, "shard" | "resume" | "checkpoint" | "memory"> {
+  /** What statistics are taken from. */
+  readonly calibration: Samples;
+}
+
+/**
+ * The statistics that these criteria need of `model`, in one pass over the samples: what several ask for is measured once.
+ * @throws ConfigError GATHER_NOTHING when none of them looks at activations; what collect throws.
+ */
+export async function gather(model: Model, requests: readonly PassRequest[], options: GatherOptions): Promise<Summary> {
+  const prepared = prepare(model, options.untie ?? "auto");
+  const coupling = findGroups(prepared.model);
+  const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
+  const wanted = requests.flatMap(({ entry, options: given }) =>
+    entry.kind === "criterion" ? (entry.criterion.statistics?.(parseOptions(entry.criterion, given), context) ?? []) : [],
+  );
+  if (wanted.length === 0) {
+    throw new ConfigError(
+      "GATHER_NOTHING",
+      `Nothing is to be measured: ${requests.map((r) => nameOf(r.entry)).join(", ")} look at weights alone.`,
+      {
+        hint: "`onnx-prune passes` tells which criteria need activations, e.g. output-l1.",
+      },
+    );
+  }
+  return collected(prepared.model, wanted, { ...options, sha256: model.sha256 });
+}
+
+async function collected(
+  model: Model,
+  wanted: readonly StatisticRequest[],
+  options: GatherOptions & { readonly sha256?: string | undefined },
+): Promise<Summary> {
+  const runner = await openRunner(options.ep ?? "auto", options.threads === undefined ? {} : { threads: options.threads });
+  try {
+    const { calibration, onProgress, batch, ep: _ep, threads: _threads, ...rest } = options;
+    return await collect(runner, model, wanted, calibration, {
+      ...rest,
+      ...(batch === undefined ? {} : { batch }),
+      onProgress: (done, total) => onProgress?.({ phase: "calibrate", done, total }),
+    });
+  } finally {
+    await runner.close();
+  }
+}
+
+/** Statistics for a criterion: those given, where they have all it needs, else measured. */
+async function evidence(
+  model: Model,
+  criterion: string,
+  wanted: readonly StatisticRequest[],
+  options: PruneOptions,
+  isOriginal: boolean,
+): Promise<{ readonly statistics: Statistics; readonly calibration: Calibration }> {
+  const { statistics: given, calibration } = options;
+  const started = performance.now();
+  if (given && isOriginal) {
+    const statistics = statisticsFrom(given);
+    const missing = wanted.find((r) => !statistics.has(r));
+    if (!missing) return { statistics, calibration: figures(given, wanted, "statistics gathered before", 0) };
+    if (!calibration) {
+      throw new ConfigError("STATISTICS_LACKING", `The statistics do not have the ${keyOf(missing)}, which ${criterion} needs.`, {
+        hint: "Calibrate with the same --pass and options, and the same --untie; or give --calibrate samples.",
+      });
+    }
+  }
+  if (!calibration) {
+    const why = given ? "the statistics at hand are of the model before other passes" : "no samples came";
+    throw new ConfigError("CALIBRATION_MISSING", `"${criterion}" looks at activations, but ${why}.`, {
+      hint: "Give --calibrate samples (or --data, of which a part is then set aside), or --stats of `onnx-prune calibrate`. Criteria that need no data: `onnx-prune passes`.",
+    });
+  }
+  // A batch for measuring accuracy is larger than what statistics are best taken in.
+  const { batch: _batch, ...rest } = options;
+  const summary = await collected(model, wanted, { ...rest, calibration });
+  const seconds = (performance.now() - started) / 1000;
+  return { statistics: statisticsFrom(summary), calibration: figures(summary, wanted, calibration.source, seconds) };
+}
+
+function figures(summary: Summary, wanted: readonly StatisticRequest[], data: string, seconds: number): Calibration {
+  const { samples, classes } = summary.identity;
+  return { data, samples, classes, statistics: wanted.length, seconds: Math.round(10 * seconds) / 10 };
+}
+
+/** What the file made from a model costs: dead nodes and weights do not reach it. */
+function measured(model: Model, what: Exclude<Measure, "ratio">, options: PruneOptions): number {
+  const clean = cloneModel(runPass(removeDead, withoutFunctions(model).model).model);
+  if ((options.untie ?? "auto") !== "none") retie(clean);
+  if (what === "bytes") return encodedSize(clean);
+  const c = cost(clean, options.inputShapes ? undefined : infer(clean), costOptions(options));
+  return what === "macs" ? c.macs : c.parameters;
+}
