@@ -54,7 +54,7 @@ for (const depth of flags.nets.split(",").map(Number)) {
       const tap = tapped(model, types, { value: value.name, axis: 1 }, "N");
       const frame = { channels: tap.channels, classes: 0, tap, nonNegative: true };
       const made = kinds.map((k) => accumulatorOf({ ...k, value: value.name, axis: 1 }, frame));
-      return { tap, made, sums: made.map((m) => m.zero()), reductions: [...made.flatMap((m) => m.reductions), "extent"] };
+      return { tap, made, sums: made.map((m) => m.zero()), reductions: made.flatMap((m) => m.reductions) };
     });
     const { model: copy, outputs } = instrument(model, taps);
     const session = await runner.load(sourceOf(copy));
@@ -62,12 +62,7 @@ for (const depth of flags.nets.split(",").map(Number)) {
       const out = await session.run({ input: image });
       taps.forEach(({ tap, made, sums }, t) => {
         const raw = (r) => out[outputs[t].get(r)];
-        const positions =
-          raw("extent")
-            .ints()
-            .reduce((a, b) => a * b, 1) /
-          batch /
-          tap.channels;
+        const positions = tap.extents[2] * tap.extents[3];
         const view = { first: 0, n: batch, labels: undefined, positions, raw, row: (r) => Float64Array.from(raw(r).numbers()) };
         made.forEach((m, i) => {
           m.add(sums[i], view);

@@ -278,6 +278,23 @@ test("maps are pooled as adaptive average pooling does, whatever their extents",
   }
 });
 
+test.each([256, 700])("covariances of %i channels are those of a product of all with all", async (C) => {
+  const model = modelOf(`g (float[N, 9] x) => (float[N, ${C}] y) <float[9, ${C}] w = {...}> { m = MatMul (x, w) y = Tanh (m) }`);
+  const samples = samplesOf([9], 30);
+  const request = { kind: "gram", value: "y", axis: 1 } as const;
+  const { covariance } = statisticsFrom(await collect(runner, model, [request], samples, { batch: 7 })).of(request);
+  const all = (await exposed(model, "y", 1, samples)).map((s) => s.map((x) => x[0] as number));
+  const means = Array.from({ length: C }, (_, k) => mean(all.map((s) => s[k] as number)));
+  let worst = 0;
+  for (let k = 0; k < C; k++) {
+    for (let j = 0; j < C; j++) {
+      const want = mean(all.map((s) => ((s[k] as number) - (means[k] as number)) * ((s[j] as number) - (means[j] as number))));
+      worst = Math.max(worst, Math.abs((covariance[k * C + j] as number) - want));
+    }
+  }
+  expect(worst).toBeLessThan(1e-6);
+});
+
 test("a histogram counts every sample once, in bins that lie around the first batch", async () => {
   const samples = samplesOf([3, 9, 7], 40, { classes: 2 });
   const request = { kind: "histogram", variable: "gap", byClass: true, bins: 12, value: "r", axis: 1 } as const;

@@ -1,7 +1,7 @@
 /** Each kind of statistic: the reductions it is made from, its sums in float64, how two sums add, and what they say. */
 import { UnsupportedError } from "../../errors.js";
 import type { Tensor } from "../../graph/tensor.js";
-import type { Reduction, Tapped } from "./reductions.js";
+import { gramRows, type Reduction, type Tapped } from "./reductions.js";
 import {
   type Active,
   type AnyResult,
@@ -74,6 +74,11 @@ export function accumulatorOf(request: StatisticRequest, frame: Frame): Accumula
 
 const added = (left: Sums, right: Sums): Sums => left.map((a, i) => a.map((x, k) => x + ((right[i] as Float64Array)[k] as number)));
 
+/** Positions need to be asked for only where the graph does not say them. */
+function extent({ extents }: Tapped): readonly Reduction[] {
+  return extents.slice(1).every((e) => e !== undefined) ? [] : ["extent"];
+}
+
 /** The reduction that gives a variable's values, one per sample and channel. */
 function reductionOf(variable: "gap" | "gmp"): Reduction {
   return variable === "gap" ? "mean" : "max";
@@ -83,7 +88,7 @@ function reductionOf(variable: "gap" | "gmp"): Reduction {
 function moments(variable: Variable, byClass: boolean, { channels: C, classes, tap }: Frame): Accumulator {
   const Q = byClass ? Math.max(1, classes) : 1;
   const pivot = tap.pivot;
-  const reductions: readonly Reduction[] = variable === "pixels" ? ["mean", "square", "extent"] : [reductionOf(variable)];
+  const reductions: readonly Reduction[] = variable === "pixels" ? ["mean", "square", ...extent(tap)] : [reductionOf(variable)];
   return {
     reductions,
     zero: () => [new Float64Array(Q), new Float64Array(Q), new Float64Array(Q * C), new Float64Array(Q * C)],
@@ -141,7 +146,7 @@ function moments(variable: Variable, byClass: boolean, { channels: C, classes, t
 /** Values, Σ|x|: of values that are never negative |x| is x, elsewhere it is 2·max(x, 0) − x. */
 function absolute({ channels: C, tap, nonNegative }: Frame): Accumulator {
   return {
-    reductions: nonNegative ? ["mean", "extent"] : ["mean", "rectified", "extent"],
+    reductions: [...(nonNegative ? (["mean"] as const) : (["mean", "rectified"] as const)), ...extent(tap)],
     zero: () => [new Float64Array(1), new Float64Array(C)],
     add([values, sum], seen) {
       const x = seen.row("mean");
@@ -161,9 +166,9 @@ function absolute({ channels: C, tap, nonNegative }: Frame): Accumulator {
 }
 
 /** Values, Σ[x > 0], Σ[x < 0]. */
-function active({ channels: C, nonNegative }: Frame): Accumulator {
+function active({ channels: C, tap, nonNegative }: Frame): Accumulator {
   return {
-    reductions: nonNegative ? ["positive", "extent"] : ["positive", "negative", "extent"],
+    reductions: [...(nonNegative ? (["positive"] as const) : (["positive", "negative"] as const)), ...extent(tap)],
     zero: () => [new Float64Array(1), new Float64Array(C), new Float64Array(C)],
     add([values, above, below], seen) {
       const up = seen.row("positive");
@@ -312,16 +317,21 @@ function hash(id: number): number {
   return (h ^ (h >>> 16)) >>> 0;
 }
 
-/** Values, Σ(x − p), Σ(x − p)(x − p)ᵀ. */
+/** Values, Σ(x − p), Σ(x − p)(x − p)ᵀ in the blocks of gramRows. */
 function gram(pool: number | undefined, { channels: C, tap }: Frame): Accumulator {
   const product: Reduction = pool === undefined ? "gram" : `gram:${pool}`;
   const mean: Reduction = pool === undefined ? "mean" : `mean:${pool}`;
   const [h, w] = [tap.extents[2], tap.extents[3]];
   const isPooled = pool !== undefined && tap.rank === 4 && tap.axis === 1 && h !== undefined && w !== undefined;
+  const rows = gramRows(C);
   const cells = isPooled ? Math.min(h as number, pool) * Math.min(w as number, pool) : undefined;
   return {
-    reductions: [product, mean, "extent"],
-    zero: () => [new Float64Array(1), new Float64Array(C), new Float64Array(C * C)],
+    reductions: [product, mean, ...extent(tap)],
+    zero: () => [
+      new Float64Array(1),
+      new Float64Array(C),
+      new Float64Array(rows.reduce((n, [from, to]) => n + (to - from) * (C - from), 0)),
+    ],
     add([values, sum, products], seen) {
       const x = seen.row(mean);
       const weight = cells ?? seen.positions;
@@ -337,14 +347,20 @@ function gram(pool: number | undefined, { channels: C, tap }: Frame): Accumulato
       const count = (values as Float64Array)[0] as number;
       const centred = (sum as Float64Array).map((x) => x / count);
       const covariance = new Float64Array(C * C);
-      for (let i = 0; i < C; i++) {
-        for (let j = 0; j <= i; j++) {
-          // Both halves: float32 products of a blocked kernel need not be symmetric to the last bit.
-          const g = (((products as Float64Array)[i * C + j] as number) + ((products as Float64Array)[j * C + i] as number)) / 2 / count;
-          const c = g - (centred[i] as number) * (centred[j] as number);
-          covariance[i * C + j] = i === j ? Math.max(0, c) : c;
-          covariance[j * C + i] = covariance[i * C + j] as number;
+      let start = 0;
+      for (const [from, to] of rows) {
+        const width = C - from;
+        const at = (i: number, j: number) => (products as Float64Array)[start + (i - from) * width + (j - from)] as number;
+        for (let i = from; i < to; i++) {
+          for (let j = i; j < C; j++) {
+            // On the diagonal block both halves are there: float32 products of a blocked kernel need not be symmetric to the last bit.
+            const g = (j < to ? (at(i, j) + at(j, i)) / 2 : at(i, j)) / count;
+            const c = g - (centred[i] as number) * (centred[j] as number);
+            covariance[i * C + j] = i === j ? Math.max(0, c) : c;
+            covariance[j * C + i] = covariance[i * C + j] as number;
+          }
         }
+        start += (to - from) * width;
       }
       return { count, mean: centred.map((m, k) => m + (tap.pivot?.[k] ?? 0)), covariance };
     },

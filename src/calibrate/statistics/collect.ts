@@ -117,7 +117,7 @@ class ChunkRunner {
     const taps = plansOf(part);
     const instrumented = instrument(
       model,
-      taps.map(({ tap, accumulators }) => ({ tap, reductions: accumulators.flatMap((a) => [...a.made.reductions, "extent" as const]) })),
+      taps.map(({ tap, accumulators }) => ({ tap, reductions: accumulators.flatMap((a) => a.made.reductions) })),
     );
     return new ChunkRunner(await runner.load(sourceOf(instrumented.model)), samples, identity, taps, instrumented.outputs);
   }
@@ -178,37 +178,51 @@ function seenOf(
   out: Readonly<Record<string, Tensor>>,
   names: ReadonlyMap<Reduction, string>,
   tap: Tapped,
-  channels: number,
+  C: number,
   first: number,
   n: number,
   labels: Int32Array | undefined,
 ): Seen {
   const raw = (r: Reduction) => out[names.get(r) as string] as Tensor;
-  const dims = raw("extent").ints();
-  const rows = dims[0] as number;
-  if (rows % n !== 0) {
-    throw new DataError("STATISTICS_ROWS", `"${tap.name}" came as [${dims.join(", ")}] for ${n} samples: axis 0 does not count them.`, {
-      at: { value: tap.name },
-      hint: "Calibrate with --batch 1, where all of it belongs to the one sample.",
-    });
-  }
-  const per = rows / n;
   const known = new Map<Reduction, Float64Array>();
+  const perRow = tap.extents.slice(1).reduce((a: number | undefined, e) => (a === undefined || e === undefined ? undefined : a * e), 1);
   return {
     first,
     n,
     labels: labels?.subarray(first, first + n),
-    positions: dims.reduce((a, b) => a * b, 1) / n / channels,
+    get positions() {
+      if (names.has("extent"))
+        return (
+          raw("extent")
+            .ints()
+            .reduce((a, b) => a * b, 1) /
+          n /
+          C
+        );
+      const [reduced] = [...names.keys()].filter((r) => !r.startsWith("gram") && r !== "grid");
+      const rows = reduced === undefined ? n : raw(reduced).size / C;
+      return ((perRow as number) / C) * (rows / n);
+    },
     raw,
     row(r) {
       let row = known.get(r);
       if (!row) {
-        row = perSample(raw(r).numbers(), n, per, channels, r);
+        const numbers = raw(r).numbers();
+        const per = numbers.length / C / n;
+        if (!Number.isInteger(per)) throw notCounted(tap, numbers.length / C, n);
+        row = perSample(numbers, n, per, C, r);
         known.set(r, row);
       }
       return row;
     },
   };
+}
+
+function notCounted({ name }: Tapped, rows: number, n: number): DataError {
+  return new DataError("STATISTICS_ROWS", `Axis 0 of "${name}" has ${rows} rows for ${n} samples: it does not count them.`, {
+    at: { value: name },
+    hint: "Calibrate with --batch 1, where all of it belongs to the one sample.",
+  });
 }
 
 /** [n·per, C] as [n, C]: the mean of each sample's rows, or their greatest or least. */
@@ -303,7 +317,7 @@ async function framesOf(
 
 function firstLook(requests: readonly StatisticRequest[]): Reduction[] {
   const isBinned = requests.some((r) => r.kind === "histogram");
-  return ["mean", "square", "extent", ...(isBinned ? (["min", "max"] as const) : [])];
+  return ["mean", "square", ...(isBinned ? (["min", "max"] as const) : [])];
 }
 
 /** The channels' means where one is far from 0; undefined where none is, so that nothing is subtracted. */

@@ -10,7 +10,7 @@ import { Tensor } from "../../graph/tensor.js";
  * - `max`, `min`: [N, C], over the positions
  * - `rectified`, `positive`, `negative`: [N, C], mean of max(x, 0), shares of x > 0 and of x < 0
  * - `grid`: [N, C, ≤4, ≤4], every so many positions (rank 4 with channels on axis 1), else the value itself
- * - `gram`, `gram:g`: [C, C], sums over the batch of products of centred channels; maps pooled to g × g
+ * - `gram`, `gram:g`: the upper block triangle of [C, C] (gramRows), sums over the batch of products of centred channels; maps pooled to g × g
  * - `mean:g`: [N, C], of the centred, pooled maps
  * - `extent`: the dims of the value
  */
@@ -175,14 +175,35 @@ export class Emitter {
     return gh === h ? rows : this.#node("MatMul", [this.#constant(pooling(h, gh, false)), rows]);
   }
 
-  /** X Xᵀ of X [C, positions]: ONNX Runtime makes one product of it, without a transposed copy. */
+  /** X Xᵀ of X [C, positions], block rows from the diagonal on (gramRows). ONNX Runtime transposes inside the product. */
   #gram(x: Value): Value {
-    const { rank, axis } = this.#tap;
+    const { rank, axis, extents } = this.#tap;
     const order = [axis, ...Array.from({ length: rank }, (_, a) => a).filter((a) => a !== axis)];
     const channelsFirst = this.#node("Transpose", [x], { perm: ints(order) });
-    const flat = rank === 2 ? channelsFirst : this.#node("Reshape", [channelsFirst, this.#shape([0, -1])]);
-    return this.#node("MatMul", [flat, this.#node("Transpose", [flat], { perm: ints([1, 0]) })]);
+    const C = extents[axis] as number;
+    const flat = rank === 2 ? channelsFirst : this.#node("Reshape", [channelsFirst, this.#shape([C, -1])]);
+    const product = (rows: Value, all: Value) => this.#node("MatMul", [rows, this.#node("Transpose", [all], { perm: ints([1, 0]) })]);
+    const blocks = gramRows(C);
+    if (blocks.length === 1) return product(flat, flat);
+    const parts = blocks.map(([from, to]) => {
+      const rest = from === 0 ? flat : this.#rows(flat, from, C);
+      return this.#node("Reshape", [product(this.#rows(flat, from, to), rest), this.#shape([-1])]);
+    });
+    return this.#node("Concat", parts, { axis: int(0) });
   }
+  #rows(x: Value, from: number, to: number): Value {
+    if (this.#opset >= 10) return this.#node("Slice", [x, this.#shape([from]), this.#shape([to]), this.#shape([0])]);
+    return this.#node("Slice", [x], { starts: ints([from]), ends: ints([to]), axes: ints([0]) });
+  }
+}
+
+/**
+ * Rows [from, to) of the blocks in which a symmetric matrix of C rows is computed: block rows hold columns from `from` on, one
+ * after the other. Narrower blocks would save more of the half that is known, and lose more of the speed of large products.
+ */
+export function gramRows(C: number): readonly (readonly [number, number])[] {
+  const blocks = C >= 512 ? 4 : C >= 256 ? 2 : 1;
+  return Array.from({ length: blocks }, (_, b) => [Math.floor((b * C) / blocks), Math.floor(((b + 1) * C) / blocks)] as const);
 }
 
 /** The matrix that averages n positions into g cells: [n, g], or [g, n] to be multiplied from the left. */
