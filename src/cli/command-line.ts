@@ -125,7 +125,8 @@ function refuseUnknownCommand(command: Command, positionals: readonly string[]):
 
 function refuseCount(command: Command, positionals: readonly string[]): void {
   const least = command.takes.filter((t) => t.startsWith("<")).length;
-  if (positionals.length >= least && positionals.length <= command.takes.length) return;
+  const most = command.takes.at(-1)?.endsWith("…") ? Number.POSITIVE_INFINITY : command.takes.length;
+  if (positionals.length >= least && positionals.length <= most) return;
   const came = positionals.length === 0 ? "nothing came" : `${positionals.length} came: ${positionals.join(" ")}`;
   throw new ConfigError("USAGE", `${titleOf(command)} takes ${command.takes.join(" ")}, but ${came}.`, {
     hint: `\`${titleOf(command)} --help\` tells more.`,

@@ -5,7 +5,7 @@ import type { Terminal } from "./terminal.js";
 export interface Command {
   /** "" is the default: it runs when no command is named. */
   readonly name: string;
-  /** What stands on the line beside flags, as help shows it; in brackets: may be left out. */
+  /** What stands on the line beside flags, as help shows it; in brackets: may be left out; with … at the end: one or more. */
   readonly takes: readonly string[];
   readonly summary: string;
   readonly flags: readonly FlagName[];
@@ -25,7 +25,7 @@ export interface Run {
 }
 
 /** Flags of commands that decide what leaves. */
-export const DECIDING: readonly FlagName[] = ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "untie", "exclude"];
+export const DECIDING: readonly FlagName[] = ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "untie", "exclude", "stats"];
 /** Flags of commands that prove and measure a result. */
 export const PROVING: readonly FlagName[] = [
   "data",

@@ -68,6 +68,19 @@ export const flags = {
       .describe("how pixels become inputs; default: preprocess.json beside the data"),
   },
   limit: { group: "What to measure", value: "n", schema: count.describe("take at most n samples, a random subset by --seed") },
+  stats: {
+    group: "What to measure",
+    value: "stats.npz",
+    schema: z.string().describe("statistics that `onnx-prune calibrate` gathered, instead of measuring them now"),
+  },
+  shard: {
+    group: "What to measure",
+    value: "i/n",
+    schema: z
+      .string()
+      .regex(/^\d+\/\d+$/, "expected i/n, e.g. 3/8")
+      .describe("gather only part i of n of the samples; `onnx-prune merge` adds parts up"),
+  },
   "max-drop": {
     group: "What to measure",
     value: "points",

@@ -4,6 +4,7 @@ import { modelInputs } from "../calibrate/model-inputs.js";
 import type { Samples } from "../calibrate/samples.js";
 import { openSamples } from "../calibrate/samples.js";
 import { ConfigError, PlanError } from "../errors.js";
+import { readStatisticsFile } from "../export/statistics.js";
 import type { Model } from "../graph/graph.js";
 import { findEntry } from "../passes/registry.js";
 import { parseOptions } from "../passes/run-pass.js";
@@ -15,16 +16,20 @@ import type { Values } from "./flags.js";
 import type { Progress } from "./progress.js";
 
 /**
- * The passes of --pass, options checked.
+ * The passes of --pass, options checked; with `budget`, against the budget too.
  * @throws ConfigError for unknown passes, options that are not JSON or do not fit, and a budget that is missing or spare.
  */
-export async function passRequests({ flags, typed }: Pick<Run, "flags" | "typed">): Promise<PassRequest[]> {
+export async function passRequests(
+  { flags, typed }: Pick<Run, "flags" | "typed">,
+  { budget = true }: { readonly budget?: boolean } = {},
+): Promise<PassRequest[]> {
   if (!flags.pass || flags.pass.length === 0) {
     throw new ConfigError("PASS_NONE", "At least one --pass is expected.", {
       hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
     });
   }
   const requests = await Promise.all(flags.pass.map((given) => passRequest(typeof given === "string" ? splitPass(given) : given)));
+  if (!budget) return requests;
   const target = targetOf(flags);
   if (requests.some((r) => r.entry.kind === "criterion")) measureOf(target);
   const unused = (Object.keys(target) as (keyof Target)[]).find((t) => typed.has(t));
@@ -137,6 +142,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress): Pr
     latency: !flags["no-latency"],
     signal,
     data: await samplesOf(model, run, inputShapes),
+    ...(flags.stats === undefined ? {} : { statistics: await readStatisticsFile(flags.stats) }),
     verifyWith: flags["verify-with"],
     maxDrop: flags["max-drop"],
     ...(flags.scope ? { scope: flags.scope } : {}),
@@ -152,7 +158,8 @@ export async function runOptions(model: Model, run: Run, progress: Progress): Pr
   };
 }
 
-async function samplesOf(
+/** The samples of --data; undefined without. */
+export async function samplesOf(
   model: Model,
   { flags, terminal }: Run,
   inputShapes: Record<string, number[]> | undefined,

@@ -169,7 +169,7 @@ describe("sums", () => {
     ]) {
       // Through files, as shards travel.
       const files = order.map((i) => readStatistics(writeStatistics(parts[i] as Summary), "part.npz"));
-      expect(writeStatistics(files.reduce(mergeSummaries))).toEqual(whole);
+      expect(writeStatistics(files.reduce((a, b) => mergeSummaries(a, b)))).toEqual(whole);
     }
     // Pairs first, then pairs of pairs.
     const [a, b, c, d] = [0, 2, 4, 6].map((i) => mergeSummaries(parts[i + 1] as Summary, parts[i] as Summary));

@@ -49,24 +49,33 @@ export function accumulator(request: StatisticRequest, frame: Frame): Accumulato
 }
 
 /**
- * The sums of two summaries of different chunks of the same data.
+ * The sums of two summaries of different chunks of the same data; `file` names the second in errors.
  *
  * @throws DataError STATISTICS_DIFFER when they are of another model, other data, batches or statistics; STATISTICS_OVERLAP when both
  *   have a chunk.
  */
-export function mergeSummaries(a: Summary, b: Summary): Summary {
+export function mergeSummaries(a: Summary, b: Summary, file?: string): Summary {
   for (const name of Object.keys(a.identity) as (keyof Identity)[]) {
-    if (a.identity[name] !== b.identity[name]) throw differ(name, a.identity[name], b.identity[name]);
+    if (a.identity[name] !== b.identity[name]) throw differ(name, a.identity[name], b.identity[name], file);
   }
   const others = new Map(b.gathered.map((g) => [keyOf(g.request), g]));
   const only = a.gathered.find((g) => !others.has(keyOf(g.request))) ?? (b.gathered.length > a.gathered.length ? b.gathered[0] : undefined);
   if (only)
-    throw differ("statistics", a.gathered.map((g) => keyOf(g.request)).join("; "), b.gathered.map((g) => keyOf(g.request)).join("; "));
+    throw differ(
+      "statistics",
+      a.gathered.map((g) => keyOf(g.request)).join("; "),
+      b.gathered.map((g) => keyOf(g.request)).join("; "),
+      file,
+    );
   const chunk = chunksOf(b).find((i) => a.gathered.some((g) => forestOf(g).has(i)));
   if (chunk !== undefined) {
-    throw new DataError("STATISTICS_OVERLAP", `Both have chunk ${chunk} of ${a.identity.chunks}: its samples would count twice.`, {
-      hint: "Give each shard once: --shard 1/n, 2/n … n/n.",
-    });
+    throw new DataError(
+      "STATISTICS_OVERLAP",
+      `${file === undefined ? "Both" : `"${file}" and those before it`} have chunk ${chunk} of ${a.identity.chunks}: its samples would count twice.`,
+      {
+        hint: "Give each shard once: --shard 1/n, 2/n … n/n.",
+      },
+    );
   }
   return {
     identity: a.identity,
@@ -79,8 +88,9 @@ export function mergeSummaries(a: Summary, b: Summary): Summary {
   };
 }
 
-function differ(what: string, mine: unknown, theirs: unknown): DataError {
-  return new DataError("STATISTICS_DIFFER", `The statistics do not add up: ${what} is ${mine} in one and ${theirs} in the other.`, {
+function differ(what: string, mine: unknown, theirs: unknown, file: string | undefined): DataError {
+  const other = file === undefined ? "the other" : `"${file}"`;
+  return new DataError("STATISTICS_DIFFER", `The statistics do not add up: ${what} is ${mine} in one and ${theirs} in ${other}.`, {
     hint: "Shards are of one model, one data set, one selection of samples and one --batch; calibrate them with the same flags.",
   });
 }
