@@ -136,6 +136,7 @@ function passes() {
   const plan = `{
  "format": 1,
  "model": "ac5352241b571580faf0a4ba545c5088c3cb219687030ed5afea70f6802a9f5a",
+ "blocks": [],
  "remove": { "c1.weight:0": [2, 4], "f1.bias:0": [7] },
  "merges": [{ "group": "c1.weight:0", "from": 2, "into": 0, "scale": 1 }],
  "why": { "criterion": "similar" }
@@ -177,6 +178,7 @@ ${plan}
 | --- | --- |
 | \`format\` | 1 |
 | \`model\` | sha-256 of the model file the plan is for; \`""\` fits any |
+| \`blocks\` | residual blocks, as \`onnx-prune inspect\` names them, that are bypassed before anything else; \`remove\` and \`merges\` then name groups of the model without them (default none) |
 | \`remove\` | group names, as \`onnx-prune inspect\` lists them, to channels that leave; a key \`value:axis\` names indices of that axis |
 | \`merges\` | weight edits on the whole model before anything is removed, in order: \`scale\` times the outgoing weights of channel \`from\` are added to those of \`into\` (default none) |
 | \`why\` | how the plan came to be; free form, not read |

@@ -101,8 +101,19 @@ async function runStep(
     return { model: result, report };
   }
   const { model: next, changed, notes } = runPass(pass, model, request.options);
+  const { name, oracle } = pass;
   if (changed && pass.effect !== "weights")
-    claims.push({ what: `${pass.name}: after against before`, candidate: next, original: model, reference: () => model });
+    claims.push({ what: `${name}: after against before`, candidate: next, original: model, reference: () => model });
+  else if (changed && oracle) {
+    const reference = () => oracle(model, parseOptions(pass, request.options));
+    claims.push({
+      what: `${name}: after against the original with what leaves made ineffective`,
+      candidate: next,
+      original: model,
+      changes: true,
+      reference,
+    });
+  }
   return { model: next, report: { pass: pass.name, options: request.options ?? {}, changed, notes } };
 }
 
@@ -122,21 +133,38 @@ function removalStep(
       original: model,
       reference: () => model,
     });
-  if (removal.source !== prepared) checkPassed(`${name} (merging)`, prepared, removal.source);
+  const { bypass } = removal;
+  const whole = bypass?.model ?? prepared;
+  if (bypass) {
+    checkPassed(`${name} (blocks)`, prepared, whole);
+    claims.push({
+      what: `${name}: the original without blocks against the original in which their branches give nothing`,
+      candidate: whole,
+      original: prepared,
+      changes: true,
+      reference: () => bypass.oracle(),
+    });
+  }
+  if (removal.source !== whole) checkPassed(`${name} (merging)`, whole, removal.source);
   checkPassed(name, removal.source, removal.result);
   const result = runPass(removeDead, removal.result).model;
   result.sha256 = undefined;
-  claims.push({
-    what: `${name}: pruned against the ${plan.merges.length > 0 ? "merged " : ""}original with the removed slices made ineffective`,
-    candidate: result,
-    original: removal.source,
-    removal,
-    reference: () => removal.oracle(),
-  });
   const groups = removal.coupling.groups.map((g) => ({
     name: g.name,
     of: g.choices.length,
     kept: g.choices.filter((c) => !removal.kept.isRemoved(c)).length,
   }));
-  return { result, report: { pass: name, options: { plan: "see plans" }, changed: groups.some((g) => g.kept < g.of), notes, groups } };
+  const isSliced = groups.some((g) => g.kept < g.of);
+  claims.push({
+    what: `${name}: pruned against the ${plan.merges.length > 0 ? "merged " : ""}original ${bypass ? "without the blocks, " : ""}with the removed slices made ineffective`,
+    candidate: result,
+    original: removal.source,
+    removal,
+    // Where only blocks leave, slicing has nothing to show.
+    changes: isSliced || !bypass,
+    reference: () => removal.oracle(),
+  });
+  const blocks = bypass?.blocks.map((b) => ({ name: b.name, nodes: b.nodes.length }));
+  const changed = isSliced || bypass !== undefined;
+  return { result, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
 }

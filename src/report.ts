@@ -27,6 +27,8 @@ export interface Equality {
   readonly firstDifference?: FirstDifference;
   /** How far the reference is from the unpruned graph: 0 would mean the check had nothing to see. */
   readonly drift?: number;
+  /** The step changes the function on purpose, so that a drift of 0 would be a surprise. */
+  readonly changes?: boolean;
 }
 
 /** Where two graphs part: the node whose output differs although what it reads agrees. */
@@ -70,6 +72,8 @@ export interface StepReport {
   /** Channels kept of each group, for removal steps. */
   readonly groups?: readonly { readonly name: string; readonly kept: number; readonly of: number }[];
   readonly calibration?: Calibration;
+  /** Residual blocks that left, and how many nodes with each. */
+  readonly blocks?: readonly { readonly name: string; readonly nodes: number }[];
   readonly declined?: readonly { readonly group: string; readonly why: string }[];
 }
 

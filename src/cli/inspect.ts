@@ -9,6 +9,7 @@ import { infer, type Types } from "../graph/infer.js";
 import { typeText } from "../graph/print.js";
 import { prepare } from "../passes/prepare.js";
 import type { Command } from "./command.js";
+import { type BlocksFacts, blocksFacts, blocksText } from "./inspect-blocks.js";
 import { checkedGroups, checkedText, requireGroups } from "./inspect-check.js";
 import { type FrozenReason, frozenReasons, type GroupFacts, groupFacts, prunableShare } from "./inspect-groups.js";
 import { explain, explainText } from "./inspect-why.js";
@@ -74,6 +75,8 @@ interface Facts {
     readonly notCounted: readonly string[];
   };
   readonly groups: readonly GroupFacts[];
+  /** Residual blocks that can be bypassed, and sums like theirs that stay. */
+  readonly blocks: BlocksFacts;
   /** Parameters of convolutions and matrix products, and how many of them lie on a group that can lose channels. */
   readonly weights: { readonly all: number; readonly prunable: number };
   /** Axes of weight tensors that are kept whole, by reason. */
@@ -107,6 +110,7 @@ function inspect(model: Model, path: string, coupling: Coupling, c: Cost): Facts
       notCounted: c.notCounted,
     },
     groups,
+    blocks: blocksFacts(model, types, c),
     weights: prunableShare(coupling, new Set(groups.filter((g) => g.declined !== undefined).map((g) => g.name))),
     frozen: frozenReasons(coupling),
   };
@@ -177,6 +181,7 @@ function inspectText(f: Facts, out: Channel): string {
     f.groups.length > 0
       ? `${out.style("bold", `${f.groups.length} groups of channels`)}\n${groups}${share}`
       : "No channel of this model can be removed.\n",
+    blocksText(f.blocks, out),
     f.frozen.length > 0 ? `${out.style("bold", "Axes of weights that are kept whole")}\n${frozen}${more}` : "",
   ]
     .filter((part) => part !== "")

@@ -55,21 +55,22 @@ function stepsText({ steps }: RunReport): string {
 }
 
 function stepResult(step: StepReport): string {
+  const blocks = step.blocks ?? [];
+  const bypassed = blocks.length > 0 ? `bypassed ${blocks.length} residual ${blocks.length === 1 ? "block" : "blocks"}; ` : "";
   if (!step.groups) return step.changed ? "changed" : "nothing to do";
   const cut = step.groups.filter((g) => g.kept < g.of);
   const removed = cut.reduce((n, g) => n + g.of - g.kept, 0);
   const all = step.groups.reduce((n, g) => n + g.of, 0);
   const budget = step.budget ? `; ${step.budget.measure}: asked ${step.budget.asked}, reached ${step.budget.reached.toFixed(4)}` : "";
-  return `removed ${whole(removed)} of ${whole(all)} channels, in ${cut.length} of ${step.groups.length} groups${budget}`;
+  return `${bypassed}removed ${whole(removed)} of ${whole(all)} channels, in ${cut.length} of ${step.groups.length} groups${budget}`;
 }
 
-function verdictText({ equality, loads, provider, steps }: RunReport, channel: Channel): string {
+function verdictText({ equality, loads, provider }: RunReport, channel: Channel): string {
   const good = channel.style("green", "ok  ");
   const bad = channel.style("red", "FAIL");
   const rows = equality.map((e) => {
     // Cleaning steps move nothing by design; a removal that moves nothing has not been tested by its check.
-    const isRemoval = steps.some((s) => s.groups && e.what.startsWith(`${s.pass}:`));
-    const drift = !isRemoval || e.drift === undefined ? "" : `; the removal itself moves outputs by ${tiny(e.drift)}`;
+    const drift = !e.changes || e.drift === undefined ? "" : `; the removal itself moves outputs by ${tiny(e.drift)}`;
     return [
       e.ok ? good : bad,
       `${e.what}: relative error ${tiny(e.maxRel)}, at most ${tiny(e.tolerance)} allowed (${e.runs} inputs, ${e.on}${drift})`,
@@ -90,9 +91,12 @@ export function allNotes(report: RunReport): Note[] {
   return [
     ...report.notes,
     ...report.steps.flatMap((s) => s.notes),
+    ...report.steps.flatMap((s) => (s.blocks ?? []).map((b) => ({ code: "BLOCK_REMOVED", about: b.name, why: BLOCK_REMOVED }))),
     ...report.steps.flatMap((s) => (s.declined ?? []).map((d) => ({ code: "DECLINED", about: d.group, why: d.why }))),
   ];
 }
+
+const BLOCK_REMOVED = "its entry goes on alone, and what only its branch needed is gone";
 
 /** Names in one line of a note; more are counted. */
 const NAMES_SHOWN = 3;

@@ -3,14 +3,15 @@ import { ConfigError, VerificationError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { writeModel } from "../export/write.js";
 import type { Model } from "../graph/graph.js";
-import { applyPlan } from "../passes/remove-filters.js";
+import { applyPlan, type Removal } from "../passes/remove-filters.js";
 import type { Equality, RunReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
-import type { Feeds } from "../runtime/runner.js";
+import type { Feeds, Runner } from "../runtime/runner.js";
 import { type PruningPlan, printPlan } from "../score/plan.js";
 import { differenceText } from "../verify/bisect.js";
 import { checkBranches } from "../verify/branches.js";
 import { CHECKS, type CheckName, type CheckResult, checkRemoval } from "../verify/checks.js";
+import { checkEquality } from "../verify/equality.js";
 import { randomFeeds } from "../verify/feeds.js";
 import { reduceRemoval } from "../verify/reduce-removal.js";
 import { checkInterface, checkLoads } from "../verify/verify.js";
@@ -51,7 +52,7 @@ export const verifyCommand: Command = {
     const pruned = file === undefined ? removal.result : await readModel(file);
     checkInterface(original, pruned);
     const feeds = Array.from({ length: RUNS }, (_, i) => randomFeeds(original, (flags.seed ?? 0) + i + 1, inputShapes));
-    const names = { pruned: prunedFile, original: plan.merges.length > 0 ? "the merged original" : originalFile };
+    const names = { pruned: prunedFile, original: sourceName(plan, originalFile) };
     const request = { removal, candidate: pruned, feeds, names };
     const threads = flags.threads === undefined ? {} : { threads: flags.threads };
     const checks: CheckResult[] = [];
@@ -68,6 +69,7 @@ export const verifyCommand: Command = {
           const what = `${names.pruned} against ${names.original} with the removed slices made ineffective`;
           const both = { what, reference: removal.oracle(), candidate: pruned, feeds, original: removal.source, removal };
           for (const equality of (await checkBranches(runner, both)).results) checks.push({ check: "oracle", equality });
+          for (const equality of await provenBlocks(runner, removal, feeds, originalFile)) checks.push({ check: "oracle", equality });
         }
         if (loads.length === 0) loads = await checkLoads(runner, pruned, feeds[0] as Feeds, original);
       } finally {
@@ -94,6 +96,14 @@ export const verifyCommand: Command = {
     requireProof(equality, loads, prunedFile);
   },
 };
+
+/** The blocks of the plan: what the slices were taken from must be the original in which their branches give nothing. */
+async function provenBlocks(runner: Runner, { bypass }: Removal, feeds: readonly Feeds[], original: string): Promise<Equality[]> {
+  if (!bypass) return [];
+  const what = `${original} without the blocks against ${original} in which their branches give nothing`;
+  const request = { what, reference: bypass.oracle(), candidate: bypass.model, feeds, original: bypass.before };
+  return [await checkEquality(runner, request), ...(await checkBranches(runner, request)).results];
+}
 
 /** Writes the smallest model, and beside it the plan, with which the first check that fails still does; says so where none does. */
 async function reduced(
@@ -169,6 +179,12 @@ function bisectText(check: CheckName, { firstDifference: d }: Equality): string 
       ...(d.skipped.length > 0 ? [["skipped", `only in the original: ${d.skipped.join(", ")}`]] : []),
     ],
   )}`;
+}
+
+/** What the slices are taken from. */
+function sourceName({ merges, blocks }: PruningPlan, file: string): string {
+  const name = merges.length > 0 ? "the merged original" : file;
+  return blocks.length > 0 ? `${name} without the blocks` : name;
 }
 
 /** Here it is the file that is on trial, not our own rewriting: the blame is put accordingly. */

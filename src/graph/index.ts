@@ -1,5 +1,9 @@
 /** The part of the library that needs neither Node nor a runtime: reading, printing, typing and rewriting graphs. */
 export type { Attribute } from "./attribute.js";
+export { type BlockCost, blockCost } from "./blocks/block-cost.js";
+export { type Block, type BlockOptions, type Blocks, type DeclinedBlock, findBlocks } from "./blocks/find.js";
+export { blockOracle, type Gated, gateBlocks } from "./blocks/oracle.js";
+export { type RemoveBlocksOptions, removeBlocks } from "./blocks/remove.js";
 export { check } from "./check.js";
 export { cloneModel } from "./clone.js";
 export { type DecodeOptions, decode, type Encoded, type EncodeOptions, encode, encodedSize, joinChunks } from "./codec.js";

@@ -1,12 +1,12 @@
 /** fold-batch-norm: an inference-mode BatchNormalization disappears into the linear node that feeds it. */
 import { z } from "zod";
 import { float } from "../graph/attribute.js";
+import { capturedOutputs } from "../graph/captured-outputs.js";
 import type { DType } from "../graph/dtype.js";
 import type { Graph, Model, Node, Value } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
 import { Tensor } from "../graph/tensor.js";
 import { biasOf, channelAxis, linearOf, normAffine, type ShapeOf, scaleChannels } from "../score/affine.js";
-import { capturedOutputs } from "./captured-outputs.js";
 import { definePass } from "./pass.js";
 
 const foldable: ReadonlySet<DType> = new Set<DType>(["float32", "float64", "float16", "bfloat16"]);

@@ -1,12 +1,12 @@
 /** fold-constants: what the file can say once is not computed at every run. */
 import { z } from "zod";
+import { capturedOutputs } from "../graph/captured-outputs.js";
 import { isKnown, product } from "../graph/dim.js";
 import { byteLengthOf } from "../graph/dtype.js";
 import { evaluateConstants } from "../graph/evaluate.js";
 import type { Graph, Model, Node, Value } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
 import { Tensor } from "../graph/tensor.js";
-import { capturedOutputs } from "./captured-outputs.js";
 import { definePass } from "./pass.js";
 
 /** Bytes by which the outputs of a folded node may exceed its inputs: a folded constant is stored in the file. */

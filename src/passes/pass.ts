@@ -28,6 +28,11 @@ export interface Pass<O = unknown> {
    */
   readonly effect: "exact" | "equal" | "weights";
   run(model: Model, context: PassContext<O>): boolean;
+  /**
+   * What the result must equal, where the function changes on purpose and it can be said how: made from the model before by
+   * other means than `run`. Every run of the pass is then checked against it.
+   */
+  oracle?(before: Model, options: O): Model;
 }
 
 /** Identity that gives the literal its option type. */

@@ -9,13 +9,16 @@ import { applyMerges } from "../score/merge.js";
 import { type PruningPlan, planSchema, requireSameModel, resolvePlan } from "../score/plan.js";
 import { definePass } from "./pass.js";
 import { type Prepared, prepare } from "./prepare.js";
+import { type Bypass, bypassBlocks } from "./remove-blocks.js";
 import { retie } from "./untie.js";
 
 /** A removal, and what it takes to prove it. */
 export interface Removal {
   /** The input as the plan sees it (prepare.ts). */
   readonly prepared: Prepared;
-  /** The model whose function removal must keep: the prepared input, after the plan's weight edits (merges). */
+  /** The residual blocks that left first; undefined where the plan names none. */
+  readonly bypass: Bypass | undefined;
+  /** The model whose function removal must keep: the prepared input, without the plan's blocks, after its weight edits (merges). */
   readonly source: Model;
   readonly coupling: Coupling;
   readonly kept: Kept;
@@ -25,20 +28,22 @@ export interface Removal {
 }
 
 /**
- * Applies `plan` to `model`, prepared as plans are made on: first its merges, on the whole graph, then the removal.
- * @throws PlanError when the plan does not fit the model (see resolvePlan).
+ * Applies `plan` to `model`, prepared as plans are made on: first without its blocks, then its merges, on the whole graph, then the removal.
+ * @throws PlanError when the plan does not fit the model (see resolvePlan, blocksNamed).
  */
 export function applyPlan(model: Model, plan: PruningPlan): Removal {
   // First: merges of another model's plan would fail on its channels, which tells the user less.
   requireSameModel(plan, model.sha256);
   const prepared = prepare(model, plan.untied);
-  const before = findGroups(prepared.model);
-  const source = plan.merges.length > 0 ? applyMerges(prepared.model, plan.merges, before) : prepared.model;
-  const coupling = source === prepared.model ? before : findGroups(source);
+  const bypass = plan.blocks.length > 0 ? bypassBlocks(prepared.model, plan.blocks) : undefined;
+  const whole = bypass?.model ?? prepared.model;
+  const before = findGroups(whole);
+  const source = plan.merges.length > 0 ? applyMerges(whole, plan.merges, before) : whole;
+  const coupling = source === whole ? before : findGroups(source);
   const kept = resolvePlan(plan, coupling, model.sha256);
   const result = removeSlices(coupling.typing, kept);
   if (plan.untied.length > 0) retie(result);
-  return { prepared, source, coupling, kept, result, oracle: () => oracleOf(coupling.typing, kept) };
+  return { prepared, bypass, source, coupling, kept, result, oracle: () => oracleOf(coupling.typing, kept) };
 }
 
 /** The deed alone: no scores, no decision. */
@@ -54,6 +59,6 @@ export const removeFilters = definePass({
     model.graph = result.graph;
     model.functions.splice(0, model.functions.length, ...result.functions);
     for (const [domain, version] of result.opsets) model.opsets.set(domain, version);
-    return Object.keys(options.plan.remove).length > 0;
+    return Object.keys(options.plan.remove).length > 0 || options.plan.blocks.length > 0;
   },
 });

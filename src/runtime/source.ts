@@ -1,7 +1,7 @@
 /** A model in memory as something a runner loads. */
 import { encode, encodedSize, joinChunks } from "../graph/codec.js";
 import type { Model } from "../graph/graph.js";
-import type { ModelSource } from "../runtime/runner.js";
+import type { ModelSource } from "./runner.js";
 
 /** Protobuf messages end at 2 GiB; past this, weights travel as external data. */
 const LARGEST_MESSAGE = 1.9 * 2 ** 30;

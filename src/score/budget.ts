@@ -88,6 +88,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const plan: PruningPlan = {
     format: 1,
     model: model.sha256 ?? "",
+    blocks: [],
     remove: byGroup(coupling, removed),
     untied: [],
     merges: picked.merges.filter((m) => removed.has(coupling.groups.find((g) => g.name === m.group)?.choices[m.from] ?? -1)),

@@ -21,6 +21,8 @@ export const planSchema = z.strictObject({
   format: z.literal(1),
   /** Sha-256 (hex) of the model file the plan was made for. */
   model: z.string(),
+  /** Residual blocks bypassed before channels are looked at; group names in `remove` are those of the model without them. */
+  blocks: z.array(z.string()).default([]),
   /** group name, or "value:axis" -> indices to remove. */
   remove: z.record(z.string(), z.array(z.int().min(0))),
   /** Shared matrices of which each reader gets its own before anything else, by name. */

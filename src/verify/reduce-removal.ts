@@ -1,5 +1,7 @@
 /** The smallest part of a model of which a removal goes wrong, for bug reports. */
 import { InternalError, OnnxPruneError, PlanError } from "../errors.js";
+import { findBlocks } from "../graph/blocks/find.js";
+import { removeBlocks } from "../graph/blocks/remove.js";
 import { findGroups } from "../graph/coupling/groups.js";
 import { isKnown } from "../graph/dim.js";
 import type { Model } from "../graph/graph.js";
@@ -48,7 +50,9 @@ export async function reduceRemoval(
 
 /** What a plan says of the groups that `model` has. @throws PlanError when it says nothing of any. */
 function planFor(model: Model, plan: PruningPlan): PruningPlan {
-  const groups = new Map(findGroups(model).groups.map((g) => [g.name, g]));
+  const { blocks: present } = plan.blocks.length > 0 ? findBlocks(model) : { blocks: [] };
+  const blocks = present.filter((b) => plan.blocks.includes(b.name));
+  const groups = new Map(findGroups(removeBlocks(model, blocks)).groups.map((g) => [g.name, g]));
   const remove = Object.entries(plan.remove).flatMap(([name, channels]) => {
     const extent = groups.get(name)?.choices.length ?? 0;
     const here = channels.filter((c) => c < extent);
@@ -56,5 +60,5 @@ function planFor(model: Model, plan: PruningPlan): PruningPlan {
   });
   if (remove.length === 0) throw new PlanError("PLAN_GROUP", "The plan removes nothing from this part of the model.");
   // "": of whatever file the part is written to.
-  return { ...plan, model: model.sha256 ?? "", remove: Object.fromEntries(remove) };
+  return { ...plan, model: model.sha256 ?? "", blocks: blocks.map((b) => b.name), remove: Object.fromEntries(remove) };
 }

@@ -8,6 +8,7 @@ import { modelOf } from "../support/build.js";
 const plan = (over: Partial<PruningPlan> = {}): PruningPlan => ({
   format: 1,
   model: "",
+  blocks: [],
   remove: {},
   untied: [],
   merges: [],
@@ -65,7 +66,7 @@ test("a plan printed and parsed is the same plan", () => {
   expect(printPlan(parsePlan(printPlan(full), "p.json"))).toBe(printPlan(full));
 });
 
-test("merges and why may be left out", () => {
+test("blocks, merges and why may be left out", () => {
   expect(parsePlan('{"format": 1, "model": "", "remove": {}}', "p.json")).toEqual(plan());
 });
 

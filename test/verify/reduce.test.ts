@@ -83,6 +83,7 @@ describe("reduceRemoval", () => {
     model: "",
     remove: Object.fromEntries(findGroups(model).groups.map((g) => [g.name, [1, 4]])),
     merges: [],
+    blocks: [],
     untied: [],
     why: {},
   });

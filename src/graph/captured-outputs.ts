@@ -1,5 +1,5 @@
 /** Reads that are no use of any node: a subgraph may return a value of an outer graph as it is. */
-import type { Graph, Value } from "../graph/graph.js";
+import type { Graph, Value } from "./graph.js";
 
 /** Values of `graph` and of the graphs around it that a subgraph of one of its nodes, at any depth, has among its outputs. */
 export function capturedOutputs(graph: Graph): ReadonlySet<Value> {
