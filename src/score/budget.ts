@@ -68,16 +68,15 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
   });
   const scores = new Map<Group, Ranking>();
   for (const p of pools) for (const g of p.groups) if (!scores.has(g)) scores.set(g, requireScores(request.criterion, g, rank(g)));
-  const states = pools.map((pool, index) =>
-    stateOf(pool, index, scores, { comparable: request.criterion.comparable, align: request.align }),
-  );
+  const options = { comparable: request.criterion.comparable, align: request.align };
+  const states = pools.map((pool, index) => stateOf(pool, index, scores, options));
   if (states.length === 0) {
     throw new BudgetError("BUDGET_NOTHING_TO_PRUNE", "No channel of this model can be removed.", {
       hint: "`onnx-prune inspect --why <node>` tells why each axis is frozen.",
     });
   }
   const steps = stepsOf(states, request.scope);
-  const settle = new Settling(coupling, pools, scores, request.align);
+  const settle = new Settling(coupling, pools, scores, options);
   const search = new Search(model, coupling, states, steps, settle, request, measure);
   const levels = search.find(measure, keep);
   const sequential = request.criterion.sequential === true && request.scope === "local";
