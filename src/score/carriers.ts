@@ -100,8 +100,14 @@ export function perChannel(group: Group, carrier: Carrier, figures: ArrayLike<nu
   });
 }
 
-/** The other side of the contraction in which `node` reads input `index`: the axis of the activation that is summed over. */
-function activationRead(node: Node, index: number, coupling: Coupling): { value: Value; axis: number } | undefined {
+/** An activation, and the axis of it that is summed over. */
+interface Operand {
+  readonly value: Value;
+  readonly axis: number;
+}
+
+/** The other side of the contraction in which `node` reads input `index`. */
+function activationRead(node: Node, index: number, coupling: Coupling): Operand | undefined {
   for (const { node: at, slots } of coupling.typing.contractions) {
     if (at !== node || !slots.some((s) => s.input === index)) continue;
     for (const s of slots) {
@@ -109,7 +115,13 @@ function activationRead(node: Node, index: number, coupling: Coupling): { value:
       if (value && !value.constant) return { value, axis: s.axis };
     }
   }
-  return undefined;
+  return convolved(node, index);
+}
+
+/** What a convolution in groups multiplies: each filter sums over the channels of its group alone, so that no whole axis is summed over. */
+function convolved(node: Node, index: number): Operand | undefined {
+  const value = node.isStandard && (node.opType === "Conv" || node.opType === "ConvTranspose") && index === 1 ? node.inputs[0] : undefined;
+  return value && !value.constant ? { value, axis: 1 } : undefined;
 }
 
 /** Positions of each of my channels along an axis; undefined where none is on it. */
