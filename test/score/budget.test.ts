@@ -202,6 +202,20 @@ test.each([0, -100])("scores may be negative where they are comparable: an empti
 });
 
 describe("what is left whole", () => {
+  test("a group that the criterion will not have pruned, with its reason", () => {
+    const criterion = {
+      ...byNumber(),
+      prepare: () => (group) => ({
+        scores: new Float64Array(group.choices.length),
+        ...(group.name === "a:1" ? { whole: "nothing is known of it" } : {}),
+      }),
+    } as Criterion;
+    const { plan, declined } = makePlan(mlp(), request({ criterion }));
+    expect(plan.remove["b:1"]).toHaveLength(20);
+    expect(plan.remove).not.toHaveProperty("a:1");
+    expect(declined.map((d) => [d.group.name, d.why])).toEqual([["a:1", "nothing is known of it"]]);
+  });
+
   // --exclude with a typing error left nothing whole, and said nothing.
   test("a name that no group and no node has is wrong usage, with the nearest that exists", () => {
     const ask = (exclude: string[], original?: Model) => () => makePlan(mlp(), request({ exclude, ...(original ? { original } : {}) }));
