@@ -71,25 +71,29 @@ export function distinct(requests: readonly StatisticRequest[]): readonly Statis
   return [...new Map(requests.map((r) => [keyOf(r), r])).values()];
 }
 
-/** @throws ConfigError CRITERION_NEEDS_DATA where nothing was measured. */
+/** What was measured for a criterion. @throws ConfigError CALIBRATION_MISSING when it is read and nothing was. */
 export function measuredFor(criterion: string, { statistics }: ScoringContext): Statistics {
   if (statistics) return statistics;
-  throw new ConfigError(
-    "CRITERION_NEEDS_DATA",
-    `Criterion "${criterion}" looks at activations, but no data were given to run the model on.`,
-    {
-      hint: "Give samples with --data. l1, l2, bn-scale, fpgm and similar need none.",
+  // No statistics are right where no place could be measured, and then nothing is read.
+  return {
+    samples: 0,
+    classes: 0,
+    has: () => false,
+    of: () => {
+      throw new ConfigError("CALIBRATION_MISSING", `Criterion "${criterion}" looks at activations, but no statistics came.`, {
+        hint: "Measure what Criterion.statistics asks for (collect, or gather) and give it as `statistics`.",
+      });
     },
-  );
+  };
 }
 
-/** @throws ConfigError CRITERION_NEEDS_DATA, DataError CRITERION_NEEDS_LABELS where samples have no classes, or all have one. */
+/** The same, of labelled samples. @throws DataError CRITERION_NEEDS_LABELS where samples have no classes, or all have one. */
 export function labelledFor(criterion: string, context: ScoringContext): Statistics {
   const statistics = measuredFor(criterion, context);
-  if (statistics.classes >= 2) return statistics;
-  const came = statistics.classes === 0 ? "the data have no labels" : "all samples are of one class";
+  if (!context.statistics || statistics.classes >= 2) return statistics;
+  const came = statistics.classes === 0 ? "the samples have no labels" : "all samples are of one class";
   throw new DataError("CRITERION_NEEDS_LABELS", `Criterion "${criterion}" asks what channels tell about the class, but ${came}.`, {
-    hint: "Give data with labels of two classes or more. entropy, entropy-gauss and output-l1 need no labels.",
+    hint: "Calibrate on samples of two classes or more, with labels. entropy, entropy-gauss and output-l1 need none.",
   });
 }
 
