@@ -56,9 +56,10 @@ export interface PlanResult {
 export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const { measure, keep } = measureOf(request.target);
   const coupling = request.coupling ?? findGroups(model);
-  const { pools: all, declined } = findPools(coupling);
+  const { pools: all, declined: unpooled } = findPools(coupling);
+  const declined = [...unpooled];
   requireExcludable(request, coupling, model);
-  const pools = all.filter((p) => !isExcluded(p, request.exclude ?? []));
+  const ranked = all.filter((p) => !isExcluded(p, request.exclude ?? []));
   const rank = request.criterion.prepare(request.options, {
     model,
     coupling,
@@ -67,17 +68,22 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
     note: (n) => request.note(n),
   });
   const scores = new Map<Group, Ranking>();
-  for (const p of pools) for (const g of p.groups) if (!scores.has(g)) scores.set(g, requireScores(request.criterion, g, rank(g)));
-  const states = pools.map((pool, index) =>
-    stateOf(pool, index, scores, { comparable: request.criterion.comparable, align: request.align }),
-  );
+  for (const p of ranked) for (const g of p.groups) if (!scores.has(g)) scores.set(g, requireScores(request.criterion, g, rank(g)));
+  const options = { comparable: request.criterion.comparable, align: request.align };
+  const isWhole = (p: Pool) => p.groups.some((g) => scores.get(g)?.whole !== undefined);
+  const pools = ranked.filter((p) => !isWhole(p));
+  for (const p of ranked.filter(isWhole)) {
+    const why = p.groups.map((g) => scores.get(g)?.whole).find((w) => w !== undefined) as string;
+    for (const group of p.groups) declined.push({ group, why: scores.get(group)?.whole ?? why });
+  }
+  const states = pools.map((pool, index) => stateOf(pool, index, scores, options));
   if (states.length === 0) {
     throw new BudgetError("BUDGET_NOTHING_TO_PRUNE", "No channel of this model can be removed.", {
       hint: "`onnx-prune inspect --why <node>` tells why each axis is frozen.",
     });
   }
   const steps = stepsOf(states, request.scope);
-  const settle = new Settling(coupling, pools, scores, request.align);
+  const settle = new Settling(coupling, pools, scores, options);
   const search = new Search(model, coupling, states, steps, settle, request, measure);
   const levels = search.find(measure, keep);
   const sequential = request.criterion.sequential === true && request.scope === "local";

@@ -100,16 +100,31 @@ export function perChannel(group: Group, carrier: Carrier, figures: ArrayLike<nu
   });
 }
 
-/** The other side of the contraction in which `node` reads input `index`: the axis of the activation that is summed over. */
-function activationRead(node: Node, index: number, coupling: Coupling): { value: Value; axis: number } | undefined {
+/** The activation that weights are multiplied with, and what is summed over. */
+export interface Operand {
+  readonly value: Value;
+  readonly axis: number;
+  /** The same axis in the weight; of a convolution in groups it has the channels of one group (Conv), or of all (ConvTranspose). */
+  readonly weightAxis: number;
+}
+
+/** The other side of the contraction in which `node` reads input `index`. */
+export function activationRead(node: Node, index: number, coupling: Coupling): Operand | undefined {
   for (const { node: at, slots } of coupling.typing.contractions) {
     if (at !== node || !slots.some((s) => s.input === index)) continue;
+    const weightAxis = slots.find((s) => s.input === index)?.axis as number;
     for (const s of slots) {
       const value = s.input === index ? undefined : node.inputs[s.input];
-      if (value && !value.constant) return { value, axis: s.axis };
+      if (value && !value.constant) return { value, axis: s.axis, weightAxis };
     }
   }
-  return undefined;
+  return convolved(node, index);
+}
+
+/** What a convolution in groups multiplies: each filter sums over the channels of its group alone, so that no whole axis is summed over. */
+function convolved(node: Node, index: number): Operand | undefined {
+  const value = node.isStandard && (node.opType === "Conv" || node.opType === "ConvTranspose") && index === 1 ? node.inputs[0] : undefined;
+  return value && !value.constant ? { value, axis: 1, weightAxis: node.opType === "Conv" ? 1 : 0 } : undefined;
 }
 
 /** Positions of each of my channels along an axis; undefined where none is on it. */
@@ -165,6 +180,6 @@ function walkBack(start: Place, mine: ReadonlyMap<number, number>, coupling: Cou
 }
 
 /** A value that an instrumented copy of the graph can read. */
-function isTappable(value: Value, coupling: Coupling): boolean {
+export function isTappable(value: Value, coupling: Coupling): boolean {
   return value.producer ? value.producer.graph === coupling.typing.model.graph : value.isInput;
 }

@@ -17,7 +17,10 @@ export interface Merge {
 
 /** Scores of one group's channels. */
 export interface Ranking {
-  /** One per channel (group.choices order), in [0, ∞), higher = keep. NaN is a bug. */
+  /**
+   * One per channel (group.choices order), higher = keep: in [0, ∞), or any finite numbers when the criterion is `comparable`
+   * (nats may be negative). NaN is a bug.
+   */
   readonly scores: Float64Array;
   /**
    * Removal order, first to leave first, when the criterion decides one after the other (each step may depend on those

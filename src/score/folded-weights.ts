@@ -14,6 +14,12 @@ import { dequantiser } from "./quantised-weights.js";
 /** What the channels of a group hold in one constant, at one of its reads. */
 export interface SlotVectors {
   readonly slot: ConstantSlot;
+  /** The reads these are the weights of: several where they amount to the same. */
+  readonly reads: readonly Use[];
+  /** Extents of the weight. `vectors` are cut from it at the channel's positions (and the slot's rows). */
+  readonly dims: readonly number[];
+  /** Axes that run over the taps of a kernel. */
+  readonly taps: readonly number[];
   /** Weights of channel k: its positions along the slot's axis, row-major; empty where the channel has none. */
   readonly vectors: readonly Float64Array[];
   /** b̂ at each of the channel's positions; empty for consumers and where nothing adds a bias. */
@@ -44,17 +50,17 @@ export class FoldedWeights {
 
   /** Filters of each producer slot, one entry per distinct read. */
   producers(group: Group): SlotVectors[] {
-    return this.#reads(group, "producer").map(({ slot, read }) => {
-      const data = this.#data(slot.value, read);
-      return { slot, vectors: vectorsOf(group, slot, data, read.dims), biases: biasesOf(group, slot, read) };
+    return this.#reads(group, "producer").map(({ slot, read, reads }) => {
+      const vectors = vectorsOf(group, slot, this.#data(slot.value, read), read.dims);
+      return { slot, reads, dims: read.dims, taps: read.taps, vectors, biases: biasesOf(group, slot, read) };
     });
   }
 
   /** Outgoing slices of each consumer slot; rows carry the fold of the consumer itself. */
   consumers(group: Group): SlotVectors[] {
-    return this.#reads(group, "consumer").map(({ slot, read }) => {
+    return this.#reads(group, "consumer").map(({ slot, read, reads }) => {
       const vectors = vectorsOf(group, slot, this.#data(slot.value, read), read.dims);
-      return { slot, vectors, biases: vectors.map(() => NOTHING) };
+      return { slot, reads, dims: read.dims, taps: read.taps, vectors, biases: vectors.map(() => NOTHING) };
     });
   }
 
@@ -75,7 +81,7 @@ export class FoldedWeights {
         const tensor = slot.value.constant as Tensor;
         for (const data of looseVectors(use, tensor)) {
           const vectors = vectorsOf(group, slot, data, tensor.dims);
-          out.push({ slot, vectors, biases: vectors.map(() => NOTHING) });
+          out.push({ slot, reads: [use], dims: tensor.dims, taps: [], vectors, biases: vectors.map(() => NOTHING) });
         }
       }
     }
@@ -122,18 +128,21 @@ export class FoldedWeights {
   }
 
   /** Each slot of a role with each of its reads; reads that amount to the same weights count once. */
-  #reads(group: Group, role: "producer" | "consumer"): { readonly slot: ConstantSlot; readonly read: Read }[] {
+  #reads(
+    group: Group,
+    role: "producer" | "consumer",
+  ): { readonly slot: ConstantSlot; readonly read: Read; readonly reads: readonly Use[] }[] {
     return group.slots.flatMap((slot) => {
       // Of the bulk of vectors (biases, statistics) only those read as a weight can be anything else.
       if (slot.role === "vector" && (role === "consumer" || !slot.uses.some((u) => u.index === 1))) return [];
-      let hasPlain = false;
+      const plain: Use[] = [];
       return slot.uses.flatMap((use) => {
         const read = readOf(slot, use, this.#shapeOf);
         if (roleOf(slot, read) !== role) return [];
         const isPlain = !read.chain || (read.chain.bias === undefined && read.chain.scale.every((s) => s === 1));
-        if (isPlain && hasPlain) return [];
-        hasPlain ||= isPlain;
-        return [{ slot, read }];
+        if (isPlain) plain.push(use);
+        if (isPlain && plain.length > 1) return [];
+        return [{ slot, read, reads: isPlain ? plain : [use] }];
       });
     });
   }
@@ -155,6 +164,7 @@ interface Read {
   /** Reads anew each time: a group may have more weights than there is memory. */
   readonly raw: () => ArrayLike<number>;
   readonly dims: readonly number[];
+  readonly taps: readonly number[];
   readonly linear: Linear | undefined;
   readonly chain: Chain | undefined;
   /** Axis of the stored tensor that makes output channels of `linear`. */
@@ -166,12 +176,14 @@ function readOf(slot: ConstantSlot, use: Use, shapeOf: ShapeOf): Read {
   const operand = follow(tensor, use);
   const { node, index } = operand.use;
   const linear = linearOf(node, index, tensor.dims.length);
+  // Axis a of the weight, as the node reads it, is stored as axis perm[a].
+  const taps = node.opType.includes("Conv") ? operand.dims.map((_, a) => operand.perm?.[a] ?? a).slice(2) : [];
   // Blocks of a grouped weight are counted along its first axis, which a Transpose would move.
   if (!linear || !node.outputs[0] || (linear.groups > 1 && operand.perm))
-    return { raw: operand.numbers, dims: operand.dims, linear: undefined, chain: undefined, axis: -1 };
+    return { raw: operand.numbers, dims: operand.dims, taps, linear: undefined, chain: undefined, axis: -1 };
   const axis = operand.perm ? (operand.perm[linear.axis] as number) : linear.axis;
   const chain = chainOf(linear, (tensor.dims[axis] as number) * linear.groups, shapeOf);
-  return { raw: operand.numbers, dims: operand.dims, linear, chain, axis };
+  return { raw: operand.numbers, dims: operand.dims, taps, linear, chain, axis };
 }
 
 /**

@@ -34,14 +34,21 @@ export interface StateOptions {
   readonly align: number | "auto";
 }
 
+/** Scores as they may stand beside those of other groups: as they are where that is what they mean, else over the group's mean. */
+export function acrossGroups({ scores }: Ranking, comparable: boolean): Float64Array {
+  if (comparable) return scores;
+  const mean = scores.reduce((a, b) => a + b, 0) / scores.length || 1;
+  return scores.map((s) => s / mean);
+}
+
 export function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ranking>, options: StateOptions): PoolState {
   const value = new Map<number, number>();
   const place = new Map<number, number>();
   for (const g of pool.groups) {
     const r = scores.get(g) as Ranking;
-    const mean = options.comparable ? 1 : r.scores.reduce((a, b) => a + b, 0) / r.scores.length || 1;
+    const worth = acrossGroups(r, options.comparable);
     g.choices.forEach((c, k) => {
-      value.set(c, (r.scores[k] as number) / mean);
+      value.set(c, worth[k] as number);
     });
     r.order?.forEach((k, at) => {
       place.set(g.choices[k] as number, at);

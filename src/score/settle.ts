@@ -8,6 +8,7 @@ import { ALWAYS, Kept } from "../graph/coupling/choices.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import { everyNode } from "../graph/graph.js";
 import type { Ranking } from "./criterion.js";
+import { acrossGroups, type StateOptions } from "./moves.js";
 import { emptiedAxes } from "./plan.js";
 import type { Cell, Pool } from "./pools.js";
 import { blockOfConvs, isAllowed } from "./widths.js";
@@ -25,16 +26,16 @@ export class Settling {
   readonly #joined: readonly JoinedAxis[];
   readonly #block: number;
 
-  constructor(coupling: Coupling, pools: readonly Pool[], scores: ReadonlyMap<Group, Ranking>, align: number | "auto") {
+  constructor(coupling: Coupling, pools: readonly Pool[], scores: ReadonlyMap<Group, Ranking>, options: StateOptions) {
     this.#coupling = coupling;
     this.#pools = pools;
-    for (const [group, { scores: s }] of scores) {
-      const mean = s.reduce((a, b) => a + b, 0) / s.length || 1;
+    for (const [group, ranking] of scores) {
+      const worth = acrossGroups(ranking, options.comparable);
       group.choices.forEach((c, k) => {
-        this.#worth.set(c, (s[k] as number) / mean);
+        this.#worth.set(c, worth[k] as number);
       });
     }
-    this.#block = blockOfConvs(align);
+    this.#block = blockOfConvs(options.align);
     this.#joined = this.#block > 1 ? joinedAxes(coupling, pools) : [];
   }
 

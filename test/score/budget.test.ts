@@ -185,7 +185,37 @@ describe("the plan", () => {
   });
 });
 
+test.each([0, -100])("scores may be negative where they are comparable: an emptied axis gets its best channel back (%d)", (least) => {
+  // Divided by a negative mean, the worst one was the best.
+  const model = modelOf(`g (float[N,3,4,4] x) => (float[N,3,4,4] y, float[N,3,4,4] z) <
+    float[12,3,1,1] a = {...}, float[3,12,1,1] c = {...}, float[3,2,1,1] d = {...}, int64[1] from = {0}, int64[1] to = {2}, int64[1] axis = {1}> {
+    h = Conv (x, a)
+    y = Conv (h, c)
+    s = Slice (h, from, to, axis)
+    z = Conv (s, d)
+  }`);
+  const criterion = {
+    ...byNumber(),
+    prepare: () => (group) => ({ scores: Float64Array.from(group.choices, (_, k) => least + k) }),
+  } as Criterion;
+  expect(makePlan(model, request({ criterion })).plan.remove).toEqual({ "a:0": [0, 2, 3, 4, 5, 6] });
+});
+
 describe("what is left whole", () => {
+  test("a group that the criterion will not have pruned, with its reason", () => {
+    const criterion = {
+      ...byNumber(),
+      prepare: () => (group) => ({
+        scores: new Float64Array(group.choices.length),
+        ...(group.name === "a:1" ? { whole: "nothing is known of it" } : {}),
+      }),
+    } as Criterion;
+    const { plan, declined } = makePlan(mlp(), request({ criterion }));
+    expect(plan.remove["b:1"]).toHaveLength(20);
+    expect(plan.remove).not.toHaveProperty("a:1");
+    expect(declined.map((d) => [d.group.name, d.why])).toEqual([["a:1", "nothing is known of it"]]);
+  });
+
   // --exclude with a typing error left nothing whole, and said nothing.
   test("a name that no group and no node has is wrong usage, with the nearest that exists", () => {
     const ask = (exclude: string[], original?: Model) => () => makePlan(mlp(), request({ exclude, ...(original ? { original } : {}) }));

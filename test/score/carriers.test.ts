@@ -45,6 +45,19 @@ test("parts of a concatenation are seen together, each at its place, where nothi
   });
 });
 
+test("a convolution in groups reads each channel where it lies among all groups", () => {
+  const model = modelOf(`g (float[N, 3, 4, 4] x) => (float[N, 4, 2, 2] y)
+    <float[6, 3, 1, 1] w1 = {...}, float[6, 1, 3, 3] d = {...}, float[4, 3, 1, 1] w2 = {...}> {
+    a = Conv (x, w1)
+    b = Relu (a)
+    c = Conv <group = 6> (b, d)
+    e = Clip (c)
+    y = Conv <group = 2> (e, w2)
+  }`);
+  // Not before the depthwise convolution: it makes the channels that are read. Once by the filters of each group.
+  expect(shown(model)["w1:0"]).toEqual(["e:1 of 6, channel 1 at 1, read 2×"]);
+});
+
 test("tokens carry their features on the last axis", () => {
   const model = modelOf(`g (float[N, 7, 6] x) => (float[N, 7, 6] y) <float[6, 8] w1 = {...}, float[8, 6] w2 = {...}> {
     a = MatMul (x, w1)

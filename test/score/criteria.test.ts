@@ -7,6 +7,7 @@ import { fpgm } from "../../src/score/fpgm.js";
 import { l1, l2 } from "../../src/score/norm.js";
 import { random } from "../../src/score/random.js";
 import { modelOf } from "../support/build.js";
+import { activations, gauss } from "./activations.js";
 import { removalOrder, score } from "./scoring.js";
 
 /** One layer of four filters of two weights, read by a Conv of known weights. */
@@ -86,7 +87,7 @@ describe("random", () => {
 });
 
 describe.each(criteria.map((c) => [c.name, c] as const))("%s", (_, criterion) => {
-  test("scores every channel of every group with a finite number of at least 0, the same each time", () => {
+  test("scores every channel of every group with a finite number (of at least 0 where groups are compared by their means), the same each time", () => {
     const model = modelOf(`g (float[1, 3, 8, 8] x) => (float[] y)
       <float[8, 3, 3, 3] w = {...}, float[8, 1, 3, 3] dw = {...}, float[8] g = {...}, float[8] b = {...}, float[8] m = {...}, float[8] v = {...},
        float[8, 4, 1, 1] w2 = {...}, float[8] sl = {...}, float[6, 8, 1, 1] w3 = {...}, float[54, 4] u = {...}> {
@@ -101,11 +102,13 @@ describe.each(criteria.map((c) => [c.name, c] as const))("%s", (_, criterion) =>
       y = MatMul (f, u)
     }`);
     const options = criterion.options.parse({});
-    const first = score(criterion, model, options);
+    const normal = activations(60, ({ value }, k, n, p) => gauss(`${value} ${k} ${n} ${p}`) + (k % 3) * (n % 4), 4);
+    const first = score(criterion, model, options, undefined, 0, normal);
     for (const g of first.coupling.groups) {
-      const [a, b] = [score(criterion, model, options, g.name), score(criterion, model, options, g.name)];
+      const [a, b] = [score(criterion, model, options, g.name, 0, normal), score(criterion, model, options, g.name, 0, normal)];
       expect(a.scores).toHaveLength(g.choices.length);
-      expect(a.scores.every((s) => Number.isFinite(s) && s >= 0)).toBe(true);
+      expect(a.whole).toBeUndefined();
+      expect(a.scores.every((s) => Number.isFinite(s) && (criterion.comparable || s >= 0))).toBe(true);
       expect(a.scores).toEqual(b.scores);
       expect([...removalOrder(a)].sort((p, q) => p - q)).toEqual([...g.choices.keys()]);
     }

@@ -1,4 +1,5 @@
 /** Scoring one group of a small model, and editing its weights by hand. */
+import type { StatisticRequest, Statistics } from "../../src/calibrate/statistics/request.js";
 import { cloneModel } from "../../src/graph/clone.js";
 import { Kept } from "../../src/graph/coupling/choices.js";
 import { type Coupling, findGroups, type Group } from "../../src/graph/coupling/groups.js";
@@ -16,12 +17,22 @@ export interface Scored extends Ranking {
 }
 
 /** The ranking of the group called `name` (default: the first), options as a user would type them. */
-export function score<O>(criterion: Criterion<O>, model: Model, options: unknown = {}, name?: string, seed = 0): Scored {
+export function score<O>(
+  criterion: Criterion<O>,
+  model: Model,
+  options: unknown = {},
+  name?: string,
+  seed = 0,
+  measure?: (requests: readonly StatisticRequest[], coupling: Coupling) => Statistics,
+): Scored {
   const coupling = findGroups(model);
   const group = name === undefined ? coupling.groups[0] : coupling.groups.find((g) => g.name === name);
   if (!group) throw new Error(`No group "${name}" among ${coupling.groups.map((g) => g.name).join(", ")}.`);
   const notes: Note[] = [];
-  const rank = criterion.prepare(criterion.options.parse(options), { model, coupling, seed, note: (n) => notes.push(n) });
+  const checked = criterion.options.parse(options);
+  const context = { model, coupling, seed, note: (n: Note) => notes.push(n) };
+  const statistics = measure?.(criterion.statistics?.(checked, context) ?? [], coupling);
+  const rank = criterion.prepare(checked, { ...context, statistics });
   return { ...rank(group), group, coupling, notes };
 }
 
