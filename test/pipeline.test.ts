@@ -8,7 +8,7 @@ import { readModel } from "../src/export/read.js";
 import { encode, joinChunks } from "../src/graph/codec.js";
 import type { Model } from "../src/graph/graph.js";
 import { findEntry } from "../src/passes/registry.js";
-import { applyOnly, type PruneOptions, planOnly, prune } from "../src/pipeline.js";
+import { applyOnly, gather, type PassRequest, type PruneOptions, planOnly, prune } from "../src/pipeline.js";
 import { criteria } from "../src/score/criteria.js";
 import { parsePlan, printPlan } from "../src/score/plan.js";
 import { modelOf } from "./support/build.js";
@@ -26,7 +26,9 @@ async function mnist(model: Model) {
 describe("prune", () => {
   for (const { name } of criteria) {
     it(`meets a MACs budget with ${name} and equals the oracle`, async () => {
-      const { report, plans } = await prune(await lenet(), { ...quick, passes: await request(name), target: { macs: 0.6 } });
+      const model = await lenet();
+      const options = { ...quick, passes: await request(name), target: { macs: 0.6 }, calibration: await mnist(model) };
+      const { report, plans } = await prune(model, options);
       // LeNet's first convolution has 6 filters: one of them is 4 % of all MACs, so 1 % is met through the other layers.
       expect(Math.abs(report.cost.after.macs / report.cost.before.macs / 0.6 - 1)).toBeLessThanOrEqual(0.01);
       expect(report.equality).toHaveLength(1);
@@ -36,6 +38,43 @@ describe("prune", () => {
       expect(Object.keys(plans[0]?.remove ?? {}).length).toBeGreaterThan(0);
     });
   }
+
+  it("takes statistics that were gathered before for the same plan, and says so", async () => {
+    const model = await lenet();
+    const passes = await request("output-l1");
+    const calibration = await mnist(model);
+    const measured = await planOnly(model, passes[0] as NonNullable<(typeof passes)[0]>, {
+      ...quick,
+      passes,
+      target: { macs: 0.6 },
+      calibration,
+    });
+    const both = [...passes, ...(await request("wmi"))];
+    const statistics = await gather(model, both as PassRequest[], { ...quick, calibration });
+    const looked = await planOnly(model, passes[0] as NonNullable<(typeof passes)[0]>, {
+      ...quick,
+      passes,
+      target: { macs: 0.6 },
+      statistics,
+    });
+    expect(printPlan(looked.plan)).toBe(printPlan(measured.plan));
+    expect(measured.calibration).toMatchObject({ samples: 400, classes: 10 });
+    expect(looked.calibration).toMatchObject({ samples: 400, seconds: 0 });
+  });
+
+  it("says what is missing where a criterion looks at activations", async () => {
+    const model = await lenet();
+    const passes = await request("wmi");
+    const options = { ...quick, passes, target: { macs: 0.6 } };
+    await expect(prune(model, options)).rejects.toMatchObject({ code: "CALIBRATION_MISSING", exitCode: 2 });
+    const statistics = await gather(model, (await request("output-l1")) as PassRequest[], { ...quick, calibration: await mnist(model) });
+    await expect(prune(model, { ...options, statistics })).rejects.toMatchObject({ code: "STATISTICS_LACKING" });
+    await expect(
+      gather(model, (await request("l1")) as PassRequest[], { ...quick, calibration: await mnist(model) }),
+    ).rejects.toMatchObject({
+      code: "GATHER_NOTHING",
+    });
+  });
 
   it("measures the accuracy of both graphs on labelled data", async () => {
     const model = await lenet();

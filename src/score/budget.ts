@@ -5,14 +5,13 @@ import { type Coupling, findGroups, type Group } from "../graph/coupling/groups.
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import { closest } from "../suggest.js";
-import type { Criterion, Ranking } from "./criterion.js";
-import { stateOf, stepsOf } from "./moves.js";
+import { type Criterion, judgementOf, type Ranking } from "./criterion.js";
 import { pick, pickInSequence } from "./pick.js";
 import type { PruningPlan } from "./plan.js";
-import { type Declined, findPools, type Pool } from "./pools.js";
-import { Search } from "./search.js";
-import { Settling } from "./settle.js";
+import type { Declined } from "./pools.js";
+import { stageOf } from "./stage.js";
 import { type Measure, measureOf, type Target } from "./target.js";
+import { findWithBlocks } from "./without-blocks.js";
 
 export interface PlanRequest {
   readonly criterion: Criterion;
@@ -54,60 +53,55 @@ export interface PlanResult {
  * @throws BudgetError (exit 3) when the target cannot be met within 1 % (3 % with aligned widths), saying what can.
  */
 export function makePlan(model: Model, request: PlanRequest): PlanResult {
-  const { measure, keep } = measureOf(request.target);
+  const { criterion } = request;
   const coupling = request.coupling ?? findGroups(model);
-  const { pools: all, declined: unpooled } = findPools(coupling);
-  const declined = [...unpooled];
   requireExcludable(request, coupling, model);
-  const ranked = all.filter((p) => !isExcluded(p, request.exclude ?? []));
-  const rank = request.criterion.prepare(request.options, {
-    model,
-    coupling,
-    seed: request.seed,
-    statistics: request.statistics,
-    note: (n) => request.note(n),
-  });
-  const scores = new Map<Group, Ranking>();
-  for (const p of ranked) for (const g of p.groups) if (!scores.has(g)) scores.set(g, requireScores(request.criterion, g, rank(g)));
-  const options = { comparable: request.criterion.comparable, align: request.align };
-  const isWhole = (p: Pool) => p.groups.some((g) => scores.get(g)?.whole !== undefined);
-  const pools = ranked.filter((p) => !isWhole(p));
-  for (const p of ranked.filter(isWhole)) {
-    const why = p.groups.map((g) => scores.get(g)?.whole).find((w) => w !== undefined) as string;
-    for (const group of p.groups) declined.push({ group, why: scores.get(group)?.whole ?? why });
-  }
-  const states = pools.map((pool, index) => stateOf(pool, index, scores, options));
-  if (states.length === 0) {
+  const judgement = judgementOf(
+    criterion.prepare(request.options, {
+      model,
+      coupling,
+      seed: request.seed,
+      statistics: request.statistics,
+      note: (n) => request.note(n),
+    }),
+  );
+  const { measure, keep } = judgement.exactly === undefined ? measureOf(request.target) : { measure: "macs" as const, keep: 1 };
+  const rank = (group: Group) => requireScores(criterion, group, judgement.rank(group));
+  const stageRequest = { ...request, comparable: criterion.comparable, exclude: request.exclude ?? [] };
+  const whole = stageOf(model, coupling, rank, stageRequest, measure);
+  // Shares of every layer are no threshold: blocks leave by global scope only.
+  const judgesBlocks = judgement.block !== undefined && (request.scope === "global" || judgement.exactly !== undefined);
+  if (whole.states.length === 0 && !judgesBlocks) {
     throw new BudgetError("BUDGET_NOTHING_TO_PRUNE", "No channel of this model can be removed.", {
       hint: "`onnx-prune inspect --why <node>` tells why each axis is frozen.",
     });
   }
-  const steps = stepsOf(states, request.scope);
-  const settle = new Settling(coupling, pools, scores, options);
-  const search = new Search(model, coupling, states, steps, settle, request, measure);
-  const levels = search.find(measure, keep);
-  const sequential = request.criterion.sequential === true && request.scope === "local";
-  const picked = sequential ? pickInSequence(model, states, levels, request) : pick(states, levels, scores);
+  const { stage, levels } = judgesBlocks
+    ? findWithBlocks(whole, judgement, stageRequest, measure, keep)
+    : { stage: whole, levels: whole.search.find(measure, keep) };
+  const { states, scores, settle, search } = stage;
+  const sequential = criterion.sequential === true && request.scope === "local";
+  const picked = sequential ? pickInSequence(stage.model, states, levels, request) : pick(states, levels, scores);
   const removed = settle.settle(picked.removed);
   const reached = search.reached(measure, removed);
   if (removed.size > 0) search.confirm(measure, keep, reached);
   const plan: PruningPlan = {
     format: 1,
     model: model.sha256 ?? "",
-    blocks: [],
-    remove: byGroup(coupling, removed),
+    blocks: [...stage.blocks],
+    remove: byGroup(stage.coupling, removed),
     untied: [],
-    merges: picked.merges.filter((m) => removed.has(coupling.groups.find((g) => g.name === m.group)?.choices[m.from] ?? -1)),
+    merges: picked.merges.filter((m) => removed.has(stage.coupling.groups.find((g) => g.name === m.group)?.choices[m.from] ?? -1)),
     why: {
-      criterion: request.criterion.name,
+      criterion: criterion.name,
       options: request.options,
-      target: { [measure]: keep },
+      ...(judgement.exactly === undefined ? { target: { [measure]: keep } } : {}),
       scope: request.scope,
       align: request.align,
       seed: request.seed,
     },
   };
-  return { plan, coupling, declined, scores, budget: { measure, asked: keep, reached } };
+  return { plan, coupling: stage.coupling, declined: stage.declined, scores, budget: { measure, asked: keep, reached } };
 }
 
 /** Criteria come from users too: NaN would be neither more nor less than any other score, and what leaves would be chance. */
@@ -143,10 +137,6 @@ function requireExcludable({ exclude = [], original }: PlanRequest, coupling: Co
   throw new ConfigError("EXCLUDE_UNKNOWN", `The model has no group or node called "${unknown}" to leave whole.`, {
     hint: `${near ? `Did you mean "${near}"? ` : ""}\`onnx-prune inspect\` lists the groups.`,
   });
-}
-
-function isExcluded(pool: Pool, names: readonly string[]): boolean {
-  return pool.groups.some((g) => names.includes(g.name) || g.nodes.some((n) => names.includes(n.label)));
 }
 
 function byGroup(coupling: Coupling, removed: ReadonlySet<number>): Record<string, number[]> {

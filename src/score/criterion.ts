@@ -1,6 +1,7 @@
 /** Criteria score channels; they never decide, never look at the budget. */
 import type { z } from "zod";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
+import type { Block } from "../graph/blocks/find.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
@@ -33,6 +34,18 @@ export interface Ranking {
   readonly whole?: string;
 }
 
+/** What a criterion makes of a model. */
+export interface Judgement {
+  rank(group: Group): Ranking;
+  /**
+   * For criteria that also judge whole residual blocks: the threshold past which the block leaves, on the scale of the channels' scores
+   * (which are then comparable); undefined: it stays.
+   */
+  block?(block: Block): number | undefined;
+  /** So many blocks leave, whatever the budget, and no channels. */
+  readonly exactly?: number;
+}
+
 export interface ScoringContext {
   readonly model: Model;
   readonly coupling: Coupling;
@@ -59,10 +72,15 @@ export interface Criterion<O = unknown> {
   readonly sequential?: boolean;
   /** What must be known of activations to score with these options; nothing else is measured. Absent: nothing. */
   statistics?(options: O, context: ScoringContext): readonly StatisticRequest[];
-  prepare(options: O, context: ScoringContext): (group: Group) => Ranking;
+  prepare(options: O, context: ScoringContext): ((group: Group) => Ranking) | Judgement;
 }
 
 /** Identity that gives the literal its option type. */
 export function defineCriterion<O>(criterion: Criterion<O>): Criterion<O> {
   return criterion;
+}
+
+/** What `prepare` returned, in its long form. */
+export function judgementOf(prepared: ((group: Group) => Ranking) | Judgement): Judgement {
+  return typeof prepared === "function" ? { rank: prepared } : prepared;
 }

@@ -4,7 +4,7 @@ import { findGroups, type Group } from "../graph/coupling/groups.js";
 import { removeSlices } from "../graph/coupling/slice.js";
 import type { Model } from "../graph/graph.js";
 import type { PlanRequest } from "./budget.js";
-import type { Ranking } from "./criterion.js";
+import { judgementOf, type Ranking } from "./criterion.js";
 import { applyMerges } from "./merge.js";
 import { type Levels, leaving, type PoolState, stateOf } from "./moves.js";
 import type { PlannedMerge } from "./plan.js";
@@ -38,7 +38,8 @@ export function pickInSequence(model: Model, states: readonly PoolState[], level
   for (const s of states) {
     if (levels[s.index] === s.scores.length) continue;
     const coupling = findGroups(working);
-    const rank = request.criterion.prepare(request.options, { model: working, coupling, seed: request.seed, note: () => undefined });
+    const context = { model: working, coupling, seed: request.seed, statistics: request.statistics, note: () => undefined };
+    const { rank } = judgementOf(request.criterion.prepare(request.options, context));
     const twins = s.pool.groups.map((g) => coupling.groups.find((t) => t.name === g.name && t.choices.length === g.choices.length));
     const ranked = new Map<Group, Ranking>();
     s.pool.groups.forEach((g, i) => {

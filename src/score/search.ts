@@ -32,6 +32,7 @@ export class Search {
   readonly #known = new Map<string, number>();
   readonly #tolerance: number;
   readonly #rounding: number;
+  readonly #base: number;
 
   constructor(
     model: Model,
@@ -41,6 +42,7 @@ export class Search {
     settling: Settling,
     request: SearchRequest,
     measure: Measure,
+    channels?: number,
   ) {
     this.#settling = settling;
     this.#coupling = coupling;
@@ -49,20 +51,27 @@ export class Search {
     this.#request = request;
     this.#whole = measure === "ratio" ? 1 : request.measure(request.original ?? model, measure);
     this.#tolerance = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
+    this.#base = channels ?? this.channels;
     // A share of channels is rounded to whole ones: half a channel (of the least move there is) either way is met.
     const least = Math.min(...states.map((s) => s.pool.cells.reduce((n, c) => n + takenOf(c, 1), 0)));
-    this.#rounding = measure === "ratio" ? least / 2 / this.#channels() + 1e-9 : 0;
+    this.#rounding = measure === "ratio" ? least / 2 / this.#base + 1e-9 : 0;
   }
 
   /** The share of channels a removal keeps, or of the cost of the file it makes. */
   reached(measure: Measure, removed: ReadonlySet<number>): number {
-    if (measure === "ratio") return 1 - removed.size / this.#channels();
+    if (measure === "ratio") return (this.channels - removed.size) / this.#base;
     const kept = new Kept(this.#coupling.typing.system, this.#coupling.choices, removed);
     return this.#request.measure(removeSlices(this.#coupling.typing, kept), measure) / this.#whole;
   }
 
-  #channels(): number {
+  /** Channels that could leave, were there no least width. */
+  get channels(): number {
     return this.#states.reduce((n, s) => n + s.order.reduce((m, o) => m + o.length, 0), 0);
+  }
+
+  /** The share that remains after the first `count` steps. */
+  costAfter(measure: Measure, count: number): number {
+    return this.#cost(measure, this.after(count));
   }
 
   /** Bisection over the number of steps taken, on the measured cost; then single steps of other pools to come closer. */
@@ -70,17 +79,17 @@ export class Search {
     let low = 0;
     let high = this.#steps.length;
     // Passes before this one may have met the budget already.
-    const whole = this.#cost(measure, this.#after(0));
-    if (whole <= keep || this.#isMet(whole, keep)) return this.#after(0);
-    const least = this.#cost(measure, this.#after(high));
+    const whole = this.#cost(measure, this.after(0));
+    if (whole <= keep || this.#isMet(whole, keep)) return this.after(0);
+    const least = this.#cost(measure, this.after(high));
     if (least > keep && !this.#isMet(least, keep)) throw this.#unreachable(measure, keep, least);
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.#cost(measure, this.#after(middle)) <= keep) high = middle;
+      if (this.#cost(measure, this.after(middle)) <= keep) high = middle;
       else low = middle + 1;
     }
-    const below = this.#after(low);
-    const above = low > 0 ? this.#after(low - 1) : below;
+    const below = this.after(low);
+    const above = low > 0 ? this.after(low - 1) : below;
     const costBelow = this.#cost(measure, below);
     const costAbove = this.#cost(measure, above);
     const [near, cost] = Math.abs(costBelow - keep) <= Math.abs(costAbove - keep) ? [below, costBelow] : [above, costAbove];
@@ -140,7 +149,8 @@ export class Search {
     return Math.abs(cost - keep) <= Math.max(keep * this.#tolerance, this.#rounding);
   }
 
-  #after(count: number): number[] {
+  /** Moves kept of each pool after the first `count` steps. */
+  after(count: number): number[] {
     const levels = this.#states.map((s) => s.scores.length);
     for (const step of this.#steps.slice(0, count)) levels[step.pool.index] = step.keep;
     return levels;

@@ -7,7 +7,7 @@ import { removeSlices } from "../../src/graph/coupling/slice.js";
 import type { Model } from "../../src/graph/graph.js";
 import type { Note } from "../../src/graph/note.js";
 import { Tensor } from "../../src/graph/tensor.js";
-import type { Criterion, Ranking } from "../../src/score/criterion.js";
+import { type Criterion, judgementOf, type Ranking } from "../../src/score/criterion.js";
 import { findValue } from "../support/build.js";
 
 export interface Scored extends Ranking {
@@ -32,7 +32,7 @@ export function score<O>(
   const checked = criterion.options.parse(options);
   const context = { model, coupling, seed, note: (n: Note) => notes.push(n) };
   const statistics = measure?.(criterion.statistics?.(checked, context) ?? [], coupling);
-  const rank = criterion.prepare(checked, { ...context, statistics });
+  const { rank } = judgementOf(criterion.prepare(checked, { ...context, statistics }));
   return { ...rank(group), group, coupling, notes };
 }
 
