@@ -1,10 +1,10 @@
 /** output-l1: channels ranked by how large they are, whatever they tell. */
 import { z } from "zod";
 import type { Tap } from "../calibrate/statistics/request.js";
-import { perChannel, tapOf } from "./carriers.js";
+import type { Group } from "../graph/coupling/groups.js";
+import { type Carrier, tapOf } from "./carriers.js";
 import { defineCriterion } from "./criterion.js";
-import { atOption, meanOver, measuredFor, placesOf, requestsAt, unmeasured } from "./measured.js";
-import { relativeMean } from "./relative.js";
+import { atOption, meanOver, measuredFor, placesOf, requestsAt } from "./measured.js";
 
 const ask = (tap: Tap) => ({ kind: "absolute", ...tap }) as const;
 
@@ -40,10 +40,20 @@ export const outputL1 = defineCriterion({
     const statistics = measuredFor("output-l1", context);
     return (group) => {
       const places = placesOf(group, context.coupling, at);
-      if (places.length === 0) return unmeasured(group);
-      if (scale === "raw") return meanOver(group, places, context, (p) => statistics.of(ask(tapOf(p))));
-      const figures = places.map((p) => perChannel(group, p, statistics.of(ask(tapOf(p)))));
-      return { scores: relativeMean(group.choices.length, figures) };
+      return meanOver(group, places, context, (place) => {
+        const magnitudes = statistics.of(ask(tapOf(place)));
+        return scale === "raw" ? magnitudes : overMean(magnitudes, positionsOf(group, place));
+      });
     };
   },
 });
+
+/** Positions of the group's channels. */
+function positionsOf(group: Group, place: Carrier): readonly number[] {
+  return group.choices.flatMap((_, k) => [...place.positions(k)]);
+}
+
+function overMean(figures: Float64Array, of: readonly number[]): Float64Array {
+  const mean = of.reduce((n, p) => n + (figures[p] as number), 0) / of.length;
+  return mean === 0 ? figures : figures.map((x) => x / mean);
+}
