@@ -2,6 +2,7 @@
 
 /** For the options of passes and criteria of your own. */
 export { z } from "zod";
+export { type BypassMetric, type BypassOptions, type BypassStep, bypassOrder, measureBypass } from "./calibrate/bypass.js";
 export { type ModelInputs, modelInputs } from "./calibrate/model-inputs.js";
 export type { PreprocessOptions } from "./calibrate/preprocess.js";
 export { openSamples, type SampleOptions, type Samples } from "./calibrate/samples.js";

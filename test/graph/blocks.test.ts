@@ -341,6 +341,13 @@ describe("sums that are no blocks", () => {
     expect(declined(optionA)).toEqual({ y: 'a projection: from "x" even the shorter way to the sum leads through Slice "h", Pad "p"' });
   });
 
+  it("because the branch is a sum with a trunk that does not come from the entry, are told", () => {
+    expect(declined(conv("v0 = Conv (x, w) c = Conv (v0, v) trunk = Add (x, c) y = Add (trunk, v0)"))).toEqual({
+      trunk: '"v0", which the branch computes, is also read outside it, by Add "y"',
+      y: 'its branch is a sum with "x", which does not come from "v0"',
+    });
+  });
+
   it("because they have three terms, are told", () => {
     expect(declined(conv("c = Conv (x, w) d = Conv (x, v) y = Sum (c, x, d)"))).toEqual({ y: "it is a sum of 3 terms" });
     expect(found(conv("c = Conv (x, w) y = Sum (c, x)"))).toEqual({ y: "Conv" });

@@ -62,7 +62,7 @@ export interface BlockOptions {
  * One operand of the sum is the entry, or hands it on unchanged (Identity, Dropout at inference, a Cast or Reshape that changes
  * nothing); the other depends on the entry by nodes that compute with weights or multiply; nothing of what depends on the entry
  * is read outside the branch; and both operands are provably of one type. A branch may also read what does not depend on the entry
- * (masks, embeddings of time, encoders): that stays where others read it. Sums that act on each element by itself
+ * (masks, embeddings of time, encoders), save as a term of its own: that stays where others read it. Sums that act on each element by itself
  * (x + 0.0447·x³ of a GELU), sums with a constant, and sums of integers are passed over in silence.
  */
 export function findBlocks(model: Model, types: Types = infer(model), options: BlockOptions = {}): Blocks {
@@ -128,7 +128,7 @@ class Finder {
           if (!isMadeBy(branch, between) || !between.some((n) => this.#computes(n))) continue;
           const obstacle = operands.length > 2 ? `it is a sum of ${operands.length} terms` : this.#obstacle(node, [skip, branch]);
           const dead = this.#flow.unneeded(before, node, [branchIndex], entry);
-          const problem = obstacle ?? this.#leak(node, between, before, dead);
+          const problem = obstacle ?? this.#leak(node, between, before, dead) ?? this.#otherTerm(entry, branch, between);
           if (problem === undefined) return this.#block("identity", node, skipIndex as 0 | 1, entry, dead);
           why ??= problem;
         }
@@ -197,6 +197,21 @@ class Finder {
       if (reader) return `"${o.name}", which the branch computes, is also read outside it, by ${said(reader)}`;
     }
     return leaking[0] && `${said(leaking[0])} is needed outside the branch`;
+  }
+
+  /** A term of the branch that does not come from the entry: where the branch is a sum with a trunk, the entry may be a side way. */
+  #otherTerm(entry: Value, branch: Value, between: readonly Node[]): string | undefined {
+    const terms = [branch];
+    for (let v = terms.pop(); v; v = terms.pop()) {
+      const last = this.#aliases(v).at(-1) as Value;
+      const node = this.#flow.producer(last);
+      const isInside = node !== undefined && between.includes(node);
+      if (!isInside && last !== entry && this.#flow.isVarying(last) && isSameType(this.#types.type(last), this.#types.type(branch)))
+        return `its branch is a sum with "${v.name}", which does not come from "${entry.name}"`;
+      if (isInside && node.isStandard && (node.opType === "Add" || node.opType === "Sum"))
+        terms.push(...node.inputs.filter((i) => i !== undefined));
+    }
+    return undefined;
   }
 
   /** Both operands have nodes of their own after the last value they share. */

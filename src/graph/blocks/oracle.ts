@@ -6,6 +6,7 @@ import { float, int } from "../attribute.js";
 import { Copies, cloneModel } from "../clone.js";
 import { type DType, wireOfDtype } from "../dtype.js";
 import { type Graph, type Model, type Node, Value } from "../graph.js";
+import { Tensor } from "../tensor.js";
 import type { Block } from "./find.js";
 
 /**
@@ -14,27 +15,34 @@ import type { Block } from "./find.js";
  * included, has no way in; nothing here knows what removal deletes.
  */
 export function blockOracle(model: Model, blocks: Iterable<Block>): Model {
-  return withOperands(model, new Set(blocks), (place, value) => zeros(place, value));
+  return withOperands(model, new Set(blocks), { operand: zeros, entry: (_, value) => value });
 }
 
-/** A model with a factor on what each branch gives, as scalar inputs in the order of `blocks`: 1 is the original, 0 is the oracle. */
+/**
+ * A model with a factor on what each branch gives (of a projection: on both operands, and the rest of 1 on the entry), as scalar
+ * inputs in the order of `blocks`: with 1 it is the original, with 0 the oracle, as long as all values are finite.
+ */
 export interface Gated {
   readonly model: Model;
   readonly gates: readonly string[];
 }
 
-/** Opset 7 or newer, where Mul broadcasts. Not for projections: these have no gate. */
+/** Opset 7 or newer, where Mul broadcasts. */
 export function gateBlocks(model: Model, blocks: readonly Block[]): Gated {
   const gates = new Map<Block, Value>();
-  const gated = withOperands(model, new Set(blocks), (place, value, block) => {
-    let gate = gates.get(block);
-    if (!gate) {
-      const main = place.model.graph;
-      gate = new Value(main.freshName(`${block.name}_gate`), { kind: "tensor", dtype: block.type.dtype, shape: [] });
-      main.addInput(gate);
-      gates.set(block, gate);
-    }
-    return place.insert("Mul", [value, gate], "gated");
+  const gateOf = ({ model: { graph }, dtype }: Place, block: Block): Value => {
+    const known = gates.get(block);
+    if (known) return known;
+    const gate = graph.addInput(new Value(graph.freshName(`${block.name}_gate`), { kind: "tensor", dtype, shape: [] }));
+    gates.set(block, gate);
+    return gate;
+  };
+  const gated = withOperands(model, new Set(blocks), {
+    operand: (place, value, block) => place.insert("Mul", [value, gateOf(place, block)], "gated"),
+    entry(place, value, block) {
+      const one = place.model.graph.addInitializer("one", Tensor.fromNumbers(place.dtype, [], [1]));
+      return place.insert("Mul", [value, place.insert("Sub", [one, gateOf(place, block)], "rest")], "gated");
+    },
   });
   return { model: gated, gates: blocks.map((b) => (gates.get(b) as Value).name) };
 }
@@ -47,8 +55,13 @@ interface Place {
   insert(opType: string, inputs: readonly Value[], suffix: string, attributes?: Node["attributes"]): Value;
 }
 
-/** A copy of `model` in which `change` makes new operands of those that the branches give. */
-function withOperands(model: Model, blocks: ReadonlySet<Block>, change: (place: Place, value: Value, block: Block) => Value): Model {
+/** What stands for an operand that a branch gives, and what a projection's entry adds to its sum. */
+interface Change {
+  operand(place: Place, value: Value, block: Block): Value;
+  entry(place: Place, value: Value, block: Block): Value;
+}
+
+function withOperands(model: Model, blocks: ReadonlySet<Block>, change: Change): Model {
   const copies = new Copies();
   const next = cloneModel(model, copies);
   for (const block of blocks) {
@@ -62,11 +75,12 @@ function withOperands(model: Model, blocks: ReadonlySet<Block>, change: (place: 
         return graph.insertNode(opType, inputs, { before: add, outputs, attributes: Object.fromEntries(attributes) }).outputs[0] as Value;
       },
     };
-    const operand = (index: number) => change(place, add.inputs[index] as Value, block);
-    const skip =
-      block.kind === "identity" ? undefined : place.insert("Add", [copies.value(block.entry), operand(block.skipIndex)], "alone");
+    const operand = (index: number) => change.operand(place, add.inputs[index] as Value, block);
     add.setInput(1 - block.skipIndex, operand(1 - block.skipIndex));
-    if (skip) add.setInput(block.skipIndex, skip);
+    if (block.kind === "projection") {
+      const entry = change.entry(place, copies.value(block.entry), block);
+      add.setInput(block.skipIndex, place.insert("Add", [entry, operand(block.skipIndex)], "alone"));
+    }
     // The bias of a fused sum is added with the branch, and leaves with it.
     const bias = add.isStandard ? undefined : add.opType === "SkipLayerNormalization" ? 4 : 3;
     if (bias !== undefined && add.inputs[bias]) add.setInput(bias, operand(bias));
