@@ -2,6 +2,7 @@
 import { dirname, join, resolve } from "node:path";
 import { DataError } from "../../errors.js";
 import { filesBelow, kindOf, list, readAll, readText } from "../file.js";
+import { listingFingerprint } from "../fingerprint.js";
 import { decodeImage } from "../pixels.js";
 import { foldersBeside } from "../preprocess.js";
 import type { PixelSource } from "../source.js";
@@ -25,15 +26,15 @@ export function isImageName(name: string): boolean {
 
 /** One image, without label. */
 export function openImage(file: string): PixelSource {
-  return source("image", [{ file, label: undefined }], foldersBeside(file, "file"));
+  return source("image", [{ file, label: undefined }], dirname(file), foldersBeside(file, "file"));
 }
 
 /**
  * The images of a folder. labels.csv decides when there is one, in the folder or (for its own images) above it; else
- * each sub-folder is a class, numbered from 0 in the order of names; else the folder is flat and has no labels.
+ * each sub-folder is a class, numbered from 0 in the order of names (of `classes`, where other splits have more); else the folder is flat and has no labels.
  * @throws DataError when there are no images.
  */
-export async function openImageFolder(folder: string, note: (text: string) => void): Promise<PixelSource> {
+export async function openImageFolder(folder: string, note: (text: string) => void, classes?: readonly string[]): Promise<PixelSource> {
   const here = await list(folder);
   if (here.files.includes("labels.csv")) return openLabelsCsv(join(folder, "labels.csv"));
   const images = here.files.filter(isImageName);
@@ -43,19 +44,24 @@ export async function openImageFolder(folder: string, note: (text: string) => vo
       const entries = (await readLabels(above)).filter((e) => resolve(dirname(e.file)) === resolve(folder));
       if (entries.length > 0) {
         note(`Labels are taken from ${above}.`);
-        return source("images of labels.csv", entries, [folder, join(folder, "..")]);
+        return source("images of labels.csv", entries, folder, [folder, join(folder, "..")]);
       }
     }
     note(`${folder} has neither class folders nor labels.csv: accuracy cannot be measured.`);
     return source(
       "image folder",
       images.map((name) => ({ file: join(folder, name), label: undefined })),
+      folder,
       foldersBeside(folder, "folder"),
     );
   }
   const entries: Entry[] = [];
   let others = 0;
-  for (const [label, name] of here.folders.entries()) {
+  for (const [label, name] of (classes ?? here.folders).entries()) {
+    if (!here.folders.includes(name)) {
+      note(`${folder} has no folder of class ${label}, "${name}", which another split has; the numbers of the others stay.`);
+      continue;
+    }
     const inside = await filesBelow(join(folder, name));
     const found = inside.filter(isImageName);
     others += inside.length - found.length;
@@ -69,12 +75,12 @@ export async function openImageFolder(folder: string, note: (text: string) => vo
     });
   }
   if (others > 0) note(`${others} files below ${folder} are no images and are left out.`);
-  return source("image folder", entries, foldersBeside(folder, "folder"));
+  return source("image folder", entries, folder, foldersBeside(folder, "folder"));
 }
 
 /** The images that a labels.csv lists, by paths relative to it. @throws DataError for a row without a class number. */
 export async function openLabelsCsv(csv: string): Promise<PixelSource> {
-  return source("images of labels.csv", await readLabels(csv), foldersBeside(csv, "file"));
+  return source("images of labels.csv", await readLabels(csv), dirname(csv), foldersBeside(csv, "file"));
 }
 
 /** Rows of comma-separated values (RFC 4180): quotes, doubled quotes, commas and line breaks inside quotes. */
@@ -134,7 +140,8 @@ async function readLabels(csv: string): Promise<Entry[]> {
   return entries;
 }
 
-function source(format: string, entries: readonly Entry[], beside: readonly string[]): PixelSource {
+/** `folder`: what the images' paths are relative to where they identify them. */
+function source(format: string, entries: readonly Entry[], folder: string, beside: readonly string[]): PixelSource {
   const labelled = entries.every((e) => e.label !== undefined);
   const nameOf = (i: number) => (entries[i] as Entry).file;
   return {
@@ -144,6 +151,8 @@ function source(format: string, entries: readonly Entry[], beside: readonly stri
     labels: labelled ? Int32Array.from(entries, (e) => e.label as number) : undefined,
     beside,
     nameOf,
+    fileOf: nameOf,
+    fingerprint: (indices) => listingFingerprint(folder, indices.map(nameOf)),
     read: async (i) => decodeImage(await readAll(nameOf(i)), nameOf(i)),
   };
 }

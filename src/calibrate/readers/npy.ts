@@ -2,6 +2,7 @@
  * numpy arrays: .npy read row by row from the file, .npz (stored or deflated) with one array per key.
  * @see https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  */
+import { crc32 } from "node:zlib";
 import { unzipSync } from "fflate";
 import { DataError } from "../../errors.js";
 import { byteLengthOf, type DType } from "../../graph/dtype.js";
@@ -86,9 +87,10 @@ export async function openNpy(bytes: Bytes): Promise<RowArray> {
  */
 export async function openNpz(bytes: Bytes, wanted: (key: string) => boolean): Promise<{ arrays: Map<string, RowArray>; keys: string[] }> {
   const keys: string[] = [];
+  const archive = await bytes.read(0, bytes.size);
   let files: Record<string, Uint8Array>;
   try {
-    files = unzipSync(await bytes.read(0, bytes.size), {
+    files = unzipSync(archive, {
       filter: ({ name }) => {
         if (!name.endsWith(".npy")) return false;
         keys.push(name.slice(0, -4));
@@ -102,10 +104,43 @@ export async function openNpz(bytes: Bytes, wanted: (key: string) => boolean): P
       cause: error,
     });
   }
+  // fflate checks lengths, not sums.
+  const sums = checksums(archive);
+  for (const [name, content] of Object.entries(files)) {
+    if (sums.get(name) === crc32(content)) continue;
+    throw new DataError("DATA_ZIP", `${bytes.file}: the content of ${name} does not have the checksum that the archive gives.`, {
+      at: { file: bytes.file },
+      hint: "The file is damaged; write or fetch it again (`unzip -t` checks it).",
+    });
+  }
   const arrays = new Map<string, RowArray>();
   for (const [name, content] of Object.entries(files))
     arrays.set(name.slice(0, -4), await openNpy(inMemory(`${bytes.file}/${name}`, content)));
   return { arrays, keys };
+}
+
+/**
+ * CRC-32 by name, from the central directory.
+ * @see PKWARE APPNOTE 4.3.12, 4.3.16
+ */
+function checksums(archive: Uint8Array): Map<string, number> {
+  const view = new DataView(archive.buffer, archive.byteOffset, archive.length);
+  const sums = new Map<string, number>();
+  let at = archive.length - 22;
+  while (at >= 0 && view.getUint32(at, true) !== 0x06054b50) at--;
+  if (at < 0) return sums;
+  const end = at;
+  // 0xffffffff: the offset is in the zip64 end record, which its locator, just before, points to.
+  let next = view.getUint32(end + 16, true);
+  if (next === 0xffffffff) next = Number(view.getBigUint64(Number(view.getBigUint64(end - 12, true)) + 48, true));
+  while (next + 46 <= end && view.getUint32(next, true) === 0x02014b50) {
+    const [name, extra, comment] = [28, 30, 32].map((o) => view.getUint16(next + o, true)) as [number, number, number];
+    // Bit 11 of the flags says UTF-8; without it fflate, too, takes bytes for characters.
+    const encoding = view.getUint16(next + 8, true) & 0x800 ? "utf8" : "latin1";
+    sums.set(Buffer.from(archive.subarray(next + 46, next + 46 + name)).toString(encoding), view.getUint32(next + 16, true));
+    next += 46 + name + extra + comment;
+  }
+  return sums;
 }
 
 /** Class numbers of a label array [N] or [N, 1]. @throws DataError for other shapes and for values that are no class numbers. */

@@ -6,7 +6,8 @@ import { basename, dirname } from "node:path";
 import { DataError, OnnxPruneError } from "../../errors.js";
 import { tensorOf } from "../../graph/codec-tensor.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { readAll } from "../file.js";
+import { openBytes, readAll } from "../file.js";
+import { contentFingerprint, digest } from "../fingerprint.js";
 import { foldersBeside } from "../preprocess.js";
 import type { InputShape, TensorSource } from "../source.js";
 
@@ -49,6 +50,13 @@ export async function openTestData(
     nameOf: (i) => {
       const { set, row } = samples[i] as Row;
       return row === undefined ? set : `${set} row ${row}`;
+    },
+    fileOf: (i) => samples[i]?.set,
+    fingerprint: async (indices) => {
+      const used = [...new Set(indices.map((i) => (samples[i] as Row).set))].sort();
+      const files = used.flatMap((set) => filesOf.get(set)?.files ?? []);
+      const rows = indices.map((i) => `${used.indexOf((samples[i] as Row).set)}/${(samples[i] as Row).row ?? "all"}`);
+      return digest([await contentFingerprint(await Promise.all(files.map(openBytes))), rows.join()]);
     },
     read: async (i) => {
       const { set, row } = samples[i] as Row;
