@@ -4,7 +4,8 @@
 export { z } from "zod";
 export { type ModelInputs, modelInputs } from "./calibrate/model-inputs.js";
 export type { PreprocessOptions } from "./calibrate/preprocess.js";
-export { openSamples, type SampleOptions, type Samples } from "./calibrate/samples.js";
+export { openRoles, type RoleOptions, type Roles } from "./calibrate/roles.js";
+export { type Bad, openSamples, type SampleOptions, type Samples } from "./calibrate/samples.js";
 export * from "./errors.js";
 export { type ReadOptions, readModel } from "./export/read.js";
 export { type WriteOptions, type Written, writeModel } from "./export/write.js";

@@ -52,6 +52,12 @@ export async function parseWhere(text: string): Promise<Where> {
   return { reader, path, split, columns, slice };
 }
 
+/** The spelling that `parseWhere` reads as `where`. */
+export function whereText({ reader, path, split, columns, slice }: Where): string {
+  const after = [...(split === undefined ? [] : [split]), ...Object.entries(columns).map(([key, column]) => `${key}=${column}`)];
+  return `${reader ? `${reader}:` : ""}${path}${after.length > 0 ? `#${after.join(",")}` : ""}${slice === undefined ? "" : `[${slice}]`}`;
+}
+
 /**
  * The indices that `slice` selects among `count`, as Python would: negative numbers count from the end, ranges are cut to size.
  * Several slices are joined by commas, in the order written.
