@@ -1,4 +1,5 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
+import type { Samples } from "./calibrate/samples.js";
 import { ConfigError } from "./errors.js";
 import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
@@ -37,6 +38,8 @@ export interface PruneOptions extends ProofOptions {
   readonly untie?: Untying;
   /** Groups or nodes left whole. */
   readonly exclude?: readonly string[];
+  /** Samples that statistics are taken from; never those of `data`. */
+  readonly calibration?: Samples | undefined;
 }
 
 export interface PruneResult {
