@@ -50,7 +50,7 @@ export function checkedFinite(t: Tensor, input: InputShape): Tensor {
   const values = t.numbers();
   for (let i = 0; i < values.length; i++) {
     if (Number.isFinite(values[i])) continue;
-    throw new DataError("DATA_NOT_FINITE", `Element ${i} of what is fed to "${input.name}" is ${values[i]}.`, {
+    throw new DataError("DATA_NOT_FINITE", `Element ${i} of what is fed to "${input.name}" (${input.dtype}) is ${values[i]}.`, {
       at: { value: input.name },
       hint: `Repair the sample, or leave such samples out with --skip-bad (skipBad). A number too large for ${input.dtype} becomes infinite.`,
     });

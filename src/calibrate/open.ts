@@ -51,10 +51,9 @@ async function openOneFile(file: string, where: Where, options: OpenOptions): Pr
   const head = await bytes.read(0, Math.min(16, bytes.size));
   if (reader === "parquet" || (reader === undefined && isParquet(head))) return openParquet([file], where.columns, options);
   refuseColumns(where);
-  if (reader === "onnx" || (reader === undefined && file.endsWith(".pb")))
-    return openTestData([{ name: file, files: [file] }], options.inputs);
+  if (reader === "onnx" || (reader === undefined && file.endsWith(".pb"))) return openTestData([{ name: file, files: [file] }], options);
   if (reader === "images" || reader === undefined) {
-    if (file.endsWith(".csv")) return openLabelsCsv(file);
+    if (file.endsWith(".csv")) return openLabelsCsv(file, options.skipBad);
     if (reader === "images") return openImage(file);
   }
   if (reader === "npy" || (reader === undefined && (isNpy(head) || isZip(head)))) {
@@ -79,7 +78,7 @@ async function openFolder(where: Where, options: OpenOptions): Promise<Source> {
   refuseColumns(where);
   switch (layout.reader) {
     case "onnx":
-      return openTestData(await testSets(files), options.inputs);
+      return openTestData(await testSets(files), options);
     case "mnist":
       return openIdx(await openBytes(files[0] as string), options);
     case "npy":
@@ -97,7 +96,7 @@ async function openFolder(where: Where, options: OpenOptions): Promise<Source> {
     }
     default: {
       const folder = files[0] as string;
-      return openImageFolder(folder, options.note, await classFolders(folder, path));
+      return openImageFolder(folder, options, await classFolders(folder, path));
     }
   }
 }
@@ -121,9 +120,9 @@ async function testSets(folders: readonly string[]): Promise<{ name: string; fil
   );
 }
 
-async function openArray(file: string, { inputs, note }: OpenOptions): Promise<TensorSource> {
+async function openArray(file: string, { inputs, skipBad, note }: OpenOptions): Promise<TensorSource> {
   const bytes = await openBytes(file);
-  const array = await openNpy(bytes);
+  const array = await openNpy(bytes, skipBad);
   const input = onlyInput(inputs, file);
   note(`${file} has no labels; an .npz with the key "labels", or a source named labels, has.`);
   return arrays(bytes, "npy", new Map([[input.name, array]]), inputs, undefined);
@@ -177,10 +176,13 @@ function arrays(
       hint: "Axis 0 counts the samples in every array.",
     });
   }
+  const cut = [...bound.values()].find((a) => a.cut)?.cut;
+  const bad = Array.from({ length: cut?.rows ?? 0 }, (_, k) => ({ sample: `${file} sample ${count + k}`, why: cut?.why ?? "" }));
   return {
     kind: "tensors",
     format,
     count,
+    bad,
     labels,
     beside: foldersBeside(file, "file"),
     nameOf: (i) => `${file} sample ${i}`,

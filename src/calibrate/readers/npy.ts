@@ -14,6 +14,8 @@ export interface RowArray {
   readonly file: string;
   readonly dtype: DType;
   readonly dims: readonly number[];
+  /** What to say of the rows that are declared and not there: `dims` counts those that are. Only when that was asked for. */
+  readonly cut?: { readonly rows: number; readonly why: string };
   /** Row `i` with dims [1, …]; of an array of rank 0, the element itself for every `i`. */
   row(i: number): Promise<Tensor>;
 }
@@ -41,8 +43,11 @@ export function isZip(head: Uint8Array): boolean {
   return head[0] === 0x50 && head[1] === 0x4b && (head[2] === 3 || head[2] === 5);
 }
 
-/** Reads the header of a .npy file. @throws DataError for pickled, structured or text arrays and for a wrong length. */
-export async function openNpy(bytes: Bytes): Promise<RowArray> {
+/**
+ * Reads the header of a .npy file. `skipBad`: of a file that is cut off, the whole rows are taken.
+ * @throws DataError for pickled, structured or text arrays and for a wrong length.
+ */
+export async function openNpy(bytes: Bytes, skipBad = false): Promise<RowArray> {
   const { text, offset } = await header(bytes);
   const descr = /'descr'\s*:\s*'([<>|=])(\w+)'/.exec(text);
   const order = /'fortran_order'\s*:\s*(True|False)/.exec(text)?.[1];
@@ -50,23 +55,20 @@ export async function openNpy(bytes: Bytes): Promise<RowArray> {
   if (shape === undefined || order === undefined) throw badNpy(bytes.file, `its header reads ${text.trim()}`);
   const dtype = descr ? DTYPES[descr[2] as string] : undefined;
   if (dtype === undefined) throw badNpy(bytes.file, `its elements are not plain numbers (${text.trim()})`);
-  const dims = shape
+  const declared = shape
     .split(",")
     .map((t) => t.trim())
     .filter((t) => t !== "")
     .map(Number);
   const width = byteLengthOf(dtype, 1);
+  const needed = offset + declared.reduce((a, b) => a * b, width);
+  const cut = needed === bytes.size ? undefined : truncated(bytes, `${dtype} [${declared}]`, needed);
+  const rowBytes = declared.slice(1).reduce((a, b) => a * b, width);
+  const whole = Math.floor((bytes.size - offset) / rowBytes);
+  // In Fortran order what is cut off is the end of every row.
+  if (cut && (!skipBad || order === "True" || declared.length === 0 || whole < 1 || bytes.size > needed)) throw cut;
+  const dims = cut ? [whole, ...declared.slice(1)] : declared;
   const size = dims.reduce((a, b) => a * b, 1);
-  if (offset + size * width !== bytes.size) {
-    throw new DataError(
-      "DATA_TRUNCATED",
-      `${bytes.file} declares ${dtype} [${dims}], ${offset + size * width} bytes, but has ${bytes.size}.`,
-      {
-        at: { file: bytes.file },
-        hint: "The file is cut off or damaged; write it again with numpy.save.",
-      },
-    );
-  }
   const count = dims[0] ?? 1;
   const rest = dims.length === 0 ? [] : [1, ...dims.slice(1)];
   const rowSize = count === 0 ? 0 : size / count;
@@ -78,7 +80,15 @@ export async function openNpy(bytes: Bytes): Promise<RowArray> {
     const content = gather ? gather(at) : await bytes.read(offset + at * rowSize * width, rowSize * width);
     return Tensor.ofBytes(dtype, rest, big ? swapped(content, width) : content);
   };
-  return { file: bytes.file, dtype, dims, row };
+  const missing = cut && { cut: { rows: (declared[0] as number) - whole, why: cut.message } };
+  return { file: bytes.file, dtype, dims, row, ...missing };
+}
+
+function truncated({ file, size }: Bytes, what: string, needed: number): DataError {
+  return new DataError("DATA_TRUNCATED", `${file} declares ${what}, ${needed} bytes, but has ${size}.`, {
+    at: { file },
+    hint: "The file is cut off or damaged; write it again with numpy.save.",
+  });
 }
 
 /**
