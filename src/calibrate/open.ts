@@ -13,7 +13,7 @@ import { openRandom } from "./readers/random.js";
 import { openTestData } from "./readers/test-data.js";
 import type { InputShape, Source, TensorSource } from "./source.js";
 import { classFolders, layoutOf, pickSplit } from "./splits.js";
-import type { Where } from "./where.js";
+import type { ReaderName, Where } from "./where.js";
 
 export interface OpenOptions {
   /** The inputs this source has to fill. */
@@ -23,6 +23,8 @@ export interface OpenOptions {
   /** Leave out what cannot be opened, where the rest can. */
   readonly skipBad: boolean;
   readonly note: (text: string) => void;
+  /** Told that a source has no labels; silent where they come from a source of their own. */
+  readonly noteUnlabelled: (text: string) => void;
 }
 
 /** Opens what `where` names. @throws DataError when nothing is there or it is of no known format. */
@@ -70,20 +72,26 @@ async function openOneFile(file: string, where: Where, options: OpenOptions): Pr
 }
 
 async function openFolder(where: Where, options: OpenOptions): Promise<Source> {
-  const { path, reader, split } = where;
+  const { path, split } = where;
   const layout = await layoutOf(where);
   const chosen = pickSplit(path, split, [...layout.splits.keys()], options.note);
   const files = layout.splits.get(chosen) as readonly string[];
-  if (layout.reader === "parquet") return openParquet(files, where.columns, options);
+  const source = await openSplit(where, layout.reader, chosen, files, options);
+  return layout.splits.size > 1 ? { ...source, split: chosen } : source;
+}
+
+async function openSplit(where: Where, kind: ReaderName, split: string, files: readonly string[], options: OpenOptions): Promise<Source> {
+  const { path, reader } = where;
+  if (kind === "parquet") return openParquet(files, where.columns, options);
   refuseColumns(where);
-  switch (layout.reader) {
+  switch (kind) {
     case "onnx":
       return openTestData(await testSets(files), options);
     case "mnist":
       return openIdx(await openBytes(files[0] as string), options);
     case "npy":
       if (files.length === 1) return openOneFile(files[0] as string, where, options);
-      throw new ConfigError("DATA_SPLIT", `${path} holds ${files.length} arrays of the split "${chosen}": ${files.join(", ")}.`, {
+      throw new ConfigError("DATA_SPLIT", `${path} holds ${files.length} arrays of the split "${split}": ${files.join(", ")}.`, {
         at: { file: path },
         hint: "Name one file, or give one source per input by name.",
       });
@@ -120,15 +128,15 @@ async function testSets(folders: readonly string[]): Promise<{ name: string; fil
   );
 }
 
-async function openArray(file: string, { inputs, skipBad, note }: OpenOptions): Promise<TensorSource> {
+async function openArray(file: string, { inputs, skipBad, noteUnlabelled }: OpenOptions): Promise<TensorSource> {
   const bytes = await openBytes(file);
   const array = await openNpy(bytes, skipBad);
   const input = onlyInput(inputs, file);
-  note(`${file} has no labels; an .npz with the key "labels", or a source named labels, has.`);
+  noteUnlabelled(`${file} has no labels; an .npz with the key "labels", or a source named labels, has.`);
   return arrays(bytes, "npy", new Map([[input.name, array]]), inputs, undefined);
 }
 
-async function openArchive(file: string, { inputs, note }: OpenOptions): Promise<TensorSource> {
+async function openArchive(file: string, { inputs, note, noteUnlabelled }: OpenOptions): Promise<TensorSource> {
   const names = inputs.map((i) => i.name);
   const bytes = await openBytes(file);
   const { arrays: found, keys } = await openNpz(bytes, () => true);
@@ -147,7 +155,7 @@ async function openArchive(file: string, { inputs, note }: OpenOptions): Promise
     if (key !== name) note(`${file}: the array "${key}" is fed to the input "${name}".`);
     bound.set(name, found.get(key) as RowArray);
   }
-  if (labelKey === undefined) note(`${file} has no array "labels" or "y": accuracy cannot be measured.`);
+  if (labelKey === undefined) noteUnlabelled(`${file} has no array "labels" or "y": accuracy cannot be measured.`);
   return arrays(bytes, "npz", bound, inputs, labels);
 }
 

@@ -2,13 +2,15 @@
 import { DataError } from "../errors.js";
 import type { Tensor } from "../graph/tensor.js";
 import { castTo, checkedFinite, checkedShape, fitImage, pixelsOf } from "./fit.js";
-import { openSource } from "./open.js";
+import { type OpenOptions, openSource } from "./open.js";
 import { applyPreprocess, findPreprocess, type Preprocess, readPreprocess } from "./preprocess.js";
 import type { SampleOptions } from "./samples.js";
 import type { InputShape, PixelSource, Source } from "./source.js";
-import { parseWhere, selectIndices } from "./where.js";
+import { parseWhere, selectIndices, whereText } from "./where.js";
 
 export interface Part {
+  /** The `where`, with the split that was taken. */
+  readonly text: string;
   readonly source: Source;
   readonly inputs: readonly InputShape[];
   /** Sample k of the selection is sample `indices[k]` of the source. */
@@ -22,15 +24,16 @@ export async function openPart(
   text: string,
   inputs: readonly InputShape[],
   options: SampleOptions,
-  note: (text: string) => void,
+  { note, noteUnlabelled }: Pick<OpenOptions, "note" | "noteUnlabelled">,
 ): Promise<Part> {
   const where = await parseWhere(text);
   const { seed = 0, symbols = {}, skipBad = false } = options;
-  const source = await openSource(where, { inputs, seed, symbols, skipBad, note });
+  const source = await openSource(where, { inputs, seed, symbols, skipBad, note, noteUnlabelled });
   const indices = where.slice === undefined ? Array.from({ length: source.count }, (_, i) => i) : selectIndices(where.slice, source.count);
   const { preprocess, convert } = await conversion(source, inputs, options, note);
   const prepare = (i: number) => inSample(source.nameOf(i), () => convert(i));
-  return { source, inputs, indices, preprocess, prepare };
+  const split = where.split ?? source.split;
+  return { text: whereText(split === undefined ? where : { ...where, split }), source, inputs, indices, preprocess, prepare };
 }
 
 interface Conversion {

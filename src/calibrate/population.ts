@@ -35,8 +35,10 @@ export type WhereOf = string | Readonly<Record<string, string>>;
 export async function openPopulation(where: WhereOf, options: SampleOptions, note: (text: string) => void): Promise<Population> {
   const named = typeof where === "string" ? undefined : checkNames(where, options.inputs);
   const parts: Part[] = [];
-  if (typeof where === "string") parts.push(await openPart(where, options.inputs, options, note));
-  else for (const input of options.inputs) parts.push(await openPart(where[input.name] as string, [input], options, note));
+  // With one source per input, labels may come with any of them: that one has none says nothing.
+  const tell = { note, noteUnlabelled: named && (named.labels !== undefined || options.inputs.length > 1) ? () => undefined : note };
+  if (typeof where === "string") parts.push(await openPart(where, options.inputs, options, tell));
+  else for (const input of options.inputs) parts.push(await openPart(where[input.name] as string, [input], options, tell));
 
   const count = sameCount(parts);
   if (count === 0) {
@@ -45,6 +47,7 @@ export async function openPopulation(where: WhereOf, options: SampleOptions, not
     });
   }
   const labels = named?.labels === undefined ? labelsOfParts(parts) : await labelsAt(named.labels, count);
+  if (named && !labels) note(`${textOf(where)} has no labels: accuracy cannot be measured. Give them as labels=<file.npy>.`);
   const nameOf = (k: number) => parts.map((p) => p.source.nameOf(p.indices[k] as number)).join(" and ");
   const classes = Math.min(options.classes ?? Infinity, ...parts.map((p) => p.source.classes ?? Infinity));
   const real = new Map<string, Promise<string>>();
@@ -52,7 +55,7 @@ export async function openPopulation(where: WhereOf, options: SampleOptions, not
     parts,
     count,
     labels,
-    text: textOf(where),
+    text: named ? textOf(where) : (parts[0] as Part).text,
     format: [...new Set(parts.map((p) => p.source.format))].join(", "),
     bad: parts.flatMap((p) => p.source.bad ?? []),
     nameOf,

@@ -33,6 +33,8 @@ interface Common {
   fileOf(i: number): string | undefined;
   /** A hash of what is read for the samples `indices`, the same wherever the files are. What it covers: fingerprint.ts. */
   fingerprint(indices: readonly number[]): Promise<string>;
+  /** The split of a folder these samples are, where it has several. */
+  readonly split?: string;
   /** What could not be opened at all and is left out of `count`; only when that was asked for. */
   readonly bad?: readonly Bad[];
   /** All samples are of one shape and any stored bytes are valid: if the first can be used, so can the others. */

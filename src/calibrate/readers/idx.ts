@@ -6,6 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { DataError } from "../../errors.js";
 import { type Bytes, kindOf, openBytes } from "../file.js";
 import { contentFingerprint, digest } from "../fingerprint.js";
+import type { OpenOptions } from "../open.js";
 import { foldersBeside } from "../preprocess.js";
 import type { PixelSource } from "../source.js";
 
@@ -17,7 +18,7 @@ export function isIdx(head: Uint8Array): boolean {
 /** The images of `bytes`, and the labels found beside them. @throws DataError when lengths or counts disagree. */
 export async function openIdx(
   bytes: Bytes,
-  { skipBad, note }: { readonly skipBad: boolean; readonly note: (text: string) => void },
+  { skipBad, noteUnlabelled }: Pick<OpenOptions, "skipBad" | "noteUnlabelled">,
 ): Promise<PixelSource> {
   const { dims, offset, cut } = await header(bytes);
   if (dims.length !== 3) {
@@ -29,7 +30,7 @@ export async function openIdx(
   const [declared, height, width] = dims as [number, number, number];
   const count = cut ? Math.max(0, Math.min(declared, Math.floor((bytes.size - offset) / (height * width)))) : declared;
   if (cut && (!skipBad || count === 0)) throw cut;
-  const labels = await labelsBeside(bytes.file, declared, note);
+  const labels = await labelsBeside(bytes.file, declared, noteUnlabelled);
   const missing = Array.from({ length: declared - count }, (_, k) => `${bytes.file} image ${count + k}`);
   return {
     kind: "pixels",

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { DataError } from "../../errors.js";
 import { filesBelow, kindOf, list, readAll, readText } from "../file.js";
 import { listingFingerprint } from "../fingerprint.js";
+import type { OpenOptions } from "../open.js";
 import { decodeImage } from "../pixels.js";
 import { foldersBeside } from "../preprocess.js";
 import type { Bad, PixelSource } from "../source.js";
@@ -37,7 +38,7 @@ export function openImage(file: string): PixelSource {
  */
 export async function openImageFolder(
   folder: string,
-  { skipBad, note }: { readonly skipBad: boolean; readonly note: (text: string) => void },
+  { skipBad, note, noteUnlabelled }: Pick<OpenOptions, "skipBad" | "note" | "noteUnlabelled">,
   classes?: readonly string[],
 ): Promise<PixelSource> {
   const here = await list(folder);
@@ -53,7 +54,7 @@ export async function openImageFolder(
         return source("images of labels.csv", entries, folder, [folder, join(folder, "..")], bad);
       }
     }
-    note(`${folder} has neither class folders nor labels.csv: accuracy cannot be measured.`);
+    noteUnlabelled(`${folder} has neither class folders nor labels.csv: accuracy cannot be measured.`);
     return source(
       "image folder",
       images.map((name) => ({ file: join(folder, name), label: undefined })),

@@ -3,6 +3,7 @@ import type { SchemaTree } from "hyparquet";
 import { ConfigError, DataError } from "../../errors.js";
 import type { DType } from "../../graph/dtype.js";
 import { closest } from "../../suggest.js";
+import type { OpenOptions } from "../open.js";
 import type { InputShape } from "../source.js";
 import type { ParquetFile } from "./parquet-file.js";
 
@@ -34,7 +35,7 @@ export function bindColumns(
   file: ParquetFile,
   inputs: readonly InputShape[],
   chosen: Readonly<Record<string, string>>,
-  note: (text: string) => void,
+  { note, noteUnlabelled }: Pick<OpenOptions, "note" | "noteUnlabelled">,
 ): Binding {
   const columns = file.columns.map(columnOf);
   const features = featuresOf(file);
@@ -89,7 +90,9 @@ export function bindColumns(
     const found = declared.length === 1 ? declared[0] : usual;
     if (found === undefined) {
       const several = declared.length > 1 ? ` (${declared.map((c) => c.name).join(", ")} could be)` : "";
-      note(`${file.file} has no column of labels${several}: accuracy cannot be measured. Choose one with ${file.file}#label=<column>.`);
+      noteUnlabelled(
+        `${file.file} has no column of labels${several}: accuracy cannot be measured. Choose one with ${file.file}#label=<column>.`,
+      );
     } else if (declared.length > 1)
       note(`${file.file}: labels are taken from "${found.name}" of ${declared.map((c) => c.name).join(", ")}.`);
     return found;

@@ -8,6 +8,7 @@ import { bitsOf, type DType, isFloat } from "../../graph/dtype.js";
 import { Tensor } from "../../graph/tensor.js";
 import { openBytes } from "../file.js";
 import { contentFingerprint, digest } from "../fingerprint.js";
+import type { OpenOptions } from "../open.js";
 import { decodeImage } from "../pixels.js";
 import { foldersBeside } from "../preprocess.js";
 import type { Bad, InputShape, Source } from "../source.js";
@@ -18,11 +19,7 @@ export function isParquet(head: Uint8Array): boolean {
   return Buffer.from(head.subarray(0, 4)).toString("latin1") === "PAR1";
 }
 
-interface Options {
-  readonly inputs: readonly InputShape[];
-  readonly skipBad: boolean;
-  readonly note: (text: string) => void;
-}
+type Options = Pick<OpenOptions, "inputs" | "skipBad" | "note" | "noteUnlabelled">;
 
 /**
  * The rows of `files`, one after the other, in the order of the files.
@@ -34,16 +31,16 @@ interface Options {
 export async function openParquet(
   files: readonly string[],
   chosen: Readonly<Record<string, string>>,
-  { inputs, skipBad, note }: Options,
+  { inputs, skipBad, note, noteUnlabelled }: Options,
 ): Promise<Source> {
   const { opened, bad } = await openAll(files, skipBad);
   const first = opened[0] as ParquetFile;
   noteMissingShards(files, note);
-  const binding = bindColumns(first, inputs, chosen, note);
+  const binding = bindColumns(first, inputs, chosen, { note, noteUnlabelled });
   const index = opened.flatMap((file) => Array.from({ length: file.rows }, (_, row) => ({ file, row })));
   const at = (i: number) => index[i] as (typeof index)[number];
   const nameOf = (i: number) => at(i).file.nameOf(at(i).row);
-  const { labels, classes } = await readLabels(opened, binding, skipBad, note);
+  const { labels, classes } = await readLabels(opened, binding, { skipBad, note, noteUnlabelled });
   const columns = [...new Set([...binding.inputs.values()].map((c) => c.name))];
   for (const file of opened) checkSameColumns(first, file, columns);
   const rowOf = cachedRows(columns);
@@ -132,8 +129,7 @@ function checkSameColumns(first: ParquetFile, file: ParquetFile, columns: readon
 async function readLabels(
   files: readonly ParquetFile[],
   { label, classNames }: Binding,
-  skipBad: boolean,
-  note: (text: string) => void,
+  { skipBad, note, noteUnlabelled }: Pick<Options, "skipBad" | "note" | "noteUnlabelled">,
 ): Promise<{ labels: Int32Array | undefined; classes: number | undefined }> {
   if (!label) return { labels: undefined, classes: undefined };
   const values: unknown[] = [];
@@ -171,7 +167,7 @@ async function readLabels(
     );
   });
   if (labels.length > 0 && labels.every((l) => l === -1)) {
-    note(`No row of "${label.name}" has a label: accuracy cannot be measured.`);
+    noteUnlabelled(`No row of "${label.name}" has a label: accuracy cannot be measured.`);
     return { labels: undefined, classes: undefined };
   }
   return { labels, classes: order?.length };
