@@ -63,7 +63,7 @@ export async function openPopulation(where: WhereOf, options: SampleOptions, not
       const keys = await Promise.all(parts.map((p) => keyIn(p, p.indices[k] as number, options.seed ?? 0, real)));
       return keys.join("\n");
     },
-    labelFault: (k) => (labels ? faultOf(labels[k] as number, classes, nameOf(k)) : undefined),
+    labelFault: (k) => (labels ? faultOf(labels[k] as number, classes, () => nameOf(k)) : undefined),
     prepare: async (k) => {
       const pieces = await Promise.all(parts.map((p) => p.prepare(p.indices[k] as number)));
       return Object.assign({}, ...pieces) as Record<string, Tensor>;
@@ -142,11 +142,11 @@ async function labelsAt(text: string, total: number): Promise<Int32Array> {
   });
 }
 
-function faultOf(label: number, classes: number, name: string): DataError | undefined {
+function faultOf(label: number, classes: number, name: () => string): DataError | undefined {
   if (label >= 0 && label < classes) return undefined;
   const expected = Number.isFinite(classes) ? `0..${classes - 1}` : "0 or more";
   const what = label === -1 ? `has no label (or -1), expected ${expected}` : `has label ${label}, expected ${expected}`;
-  return new DataError("DATA_LABELS", `${name} ${what}.`, {
+  return new DataError("DATA_LABELS", `${name()} ${what}.`, {
     hint: "Labels are the model's class numbers, counted from 0. Is this the data set of this model? --skip-bad (skipBad) leaves such samples out.",
   });
 }

@@ -57,7 +57,7 @@ export async function openParquetFile(bytes: Bytes): Promise<ParquetFile> {
     groups.push({ group, from: rows, to: rows + Number(num_rows) });
     rows += Number(num_rows);
   }
-  const groupOf = (i: number) => groups.find((g) => i >= g.from && i < g.to) as Block;
+  const groupOf = (i: number) => groups[lastAtMost(groups, i, (g) => g.from)] as Block;
   const chunksOf = (group: number, names: readonly string[]) =>
     metadata.row_groups[group]?.columns.filter((c) => names.includes(c.meta_data?.path_in_schema[0] ?? "")) ?? [];
   const bytesOf = (group: number, names: readonly string[]) =>
@@ -136,6 +136,18 @@ export function cachedRows(columns: readonly string[]): (file: ParquetFile, i: n
 }
 
 const CACHE_BYTES = 128 * 2 ** 20;
+
+/** The last of `sorted` whose `start` is at most `i`, by its place. Empty ones, which start where the next does, are passed over. */
+export function lastAtMost<T>(sorted: readonly T[], i: number, start: (item: T) => number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (start(sorted[middle] as T) <= i) low = middle;
+    else high = middle;
+  }
+  return low;
+}
 
 async function arrayBuffer(bytes: Bytes, from: number, to: number): Promise<ArrayBuffer> {
   const part = await bytes.read(from, to - from);

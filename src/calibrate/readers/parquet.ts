@@ -13,7 +13,7 @@ import { decodeImage } from "../pixels.js";
 import { foldersBeside } from "../preprocess.js";
 import type { Bad, InputShape, Source } from "../source.js";
 import { type Binding, bindColumns, type Column } from "./parquet-columns.js";
-import { cachedRows, openParquetFile, type ParquetFile, type Row } from "./parquet-file.js";
+import { cachedRows, lastAtMost, openParquetFile, type ParquetFile, type Row } from "./parquet-file.js";
 
 export function isParquet(head: Uint8Array): boolean {
   return Buffer.from(head.subarray(0, 4)).toString("latin1") === "PAR1";
@@ -37,8 +37,16 @@ export async function openParquet(
   const first = opened[0] as ParquetFile;
   noteMissingShards(files, note);
   const binding = bindColumns(first, inputs, chosen, { note, noteUnlabelled });
-  const index = opened.flatMap((file) => Array.from({ length: file.rows }, (_, row) => ({ file, row })));
-  const at = (i: number) => index[i] as (typeof index)[number];
+  const starts: number[] = [];
+  let count = 0;
+  for (const { rows } of opened) {
+    starts.push(count);
+    count += rows;
+  }
+  const at = (i: number) => {
+    const k = lastAtMost(starts, i, (start) => start);
+    return { file: opened[k] as ParquetFile, row: i - (starts[k] as number) };
+  };
   const nameOf = (i: number) => at(i).file.nameOf(at(i).row);
   const { labels, classes } = await readLabels(opened, binding, { skipBad, note, noteUnlabelled });
   const columns = [...new Set([...binding.inputs.values()].map((c) => c.name))];
@@ -46,7 +54,7 @@ export async function openParquet(
   const rowOf = cachedRows(columns);
   const common = {
     format: "Parquet",
-    count: index.length,
+    count,
     labels,
     ...(classes === undefined ? {} : { classes }),
     beside: [...foldersBeside(first.file, "file"), ...(/[/\\]data$/.test(dirname(first.file)) ? [dirname(dirname(first.file))] : [])],
