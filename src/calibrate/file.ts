@@ -155,7 +155,8 @@ function tooShort(file: string, size: number, offset: number, length: number): D
   });
 }
 
-function unreadable(path: string, error: unknown): DataError {
+/** What to say when the system refuses. */
+export function unreadable(path: string, error: unknown): DataError {
   const code = (error as NodeJS.ErrnoException).code;
   const why = code === "ENOENT" ? "there is no such file or folder" : (error as Error).message;
   return new DataError("DATA_UNREADABLE", `Cannot read ${path}: ${why}.`, {

@@ -44,6 +44,20 @@ export function castTo(t: Tensor, input: InputShape, note: (text: string) => voi
   });
 }
 
+/** @throws DataError for NaN and infinities, which would spread to every statistic and every comparison. */
+export function checkedFinite(t: Tensor, input: InputShape): Tensor {
+  if (!isFloat(t.dtype)) return t;
+  const values = t.numbers();
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i])) continue;
+    throw new DataError("DATA_NOT_FINITE", `Element ${i} of what is fed to "${input.name}" (${input.dtype}) is ${values[i]}.`, {
+      at: { value: input.name },
+      hint: `Repair the sample, or leave such samples out with --skip-bad (skipBad). A number too large for ${input.dtype} becomes infinite.`,
+    });
+  }
+  return t;
+}
+
 /** An image for an input of rank 4; gray for [N, H, W]; flattened for [N, K]. */
 export function fitImage(t: Tensor, input: InputShape): Tensor {
   const squeezed = t.dims.filter((d, axis) => axis === 0 || d !== 1);

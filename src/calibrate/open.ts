@@ -1,15 +1,18 @@
 /** From a `where` to its reader: told by content (magic numbers, sizes, folder layout), never by a model's or file's name alone. */
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { ConfigError, DataError } from "../errors.js";
-import { kindOf, type Listing, list, openBytes } from "./file.js";
+import { type Bytes, kindOf, list, openBytes } from "./file.js";
+import { contentFingerprint, digest } from "./fingerprint.js";
 import { foldersBeside } from "./preprocess.js";
 import { type CifarVariant, cifarVariant, openCifar } from "./readers/cifar.js";
 import { isIdx, openIdx } from "./readers/idx.js";
 import { isImage, openImage, openImageFolder, openLabelsCsv } from "./readers/images.js";
 import { isNpy, isZip, labelsOf, openNpy, openNpz, type RowArray } from "./readers/npy.js";
+import { isParquet, openParquet } from "./readers/parquet.js";
 import { openRandom } from "./readers/random.js";
 import { openTestData } from "./readers/test-data.js";
 import type { InputShape, Source, TensorSource } from "./source.js";
+import { classFolders, layoutOf, pickSplit } from "./splits.js";
 import type { ReaderName, Where } from "./where.js";
 
 export interface OpenOptions {
@@ -17,7 +20,11 @@ export interface OpenOptions {
   readonly inputs: readonly InputShape[];
   readonly seed: number;
   readonly symbols: Readonly<Record<string, number>>;
+  /** Leave out what cannot be opened, where the rest can. */
+  readonly skipBad: boolean;
   readonly note: (text: string) => void;
+  /** Told that a source has no labels; silent where they come from a source of their own. */
+  readonly noteUnlabelled: (text: string) => void;
 }
 
 /** Opens what `where` names. @throws DataError when nothing is there or it is of no known format. */
@@ -37,118 +44,81 @@ export async function openSource(where: Where, options: OpenOptions): Promise<So
       hint: "To select samples of a file write file[0:1000].",
     });
   }
-  return openOneFile(where.path, where.reader, options);
+  return openOneFile(where.path, where, options);
 }
 
-async function openOneFile(file: string, reader: ReaderName | undefined, options: OpenOptions): Promise<Source> {
-  if (reader === "onnx" || (reader === undefined && file.endsWith(".pb")))
-    return openTestData([{ name: file, files: [file] }], options.inputs);
-  if (reader === "images" || reader === undefined) {
-    if (file.endsWith(".csv")) return openLabelsCsv(file);
-    if (reader === "images") return openImage(file);
-  }
+async function openOneFile(file: string, where: Where, options: OpenOptions): Promise<Source> {
+  const { reader } = where;
   const bytes = await openBytes(file);
   const head = await bytes.read(0, Math.min(16, bytes.size));
+  if (reader === "parquet" || (reader === undefined && isParquet(head))) return openParquet([file], where.columns, options);
+  refuseColumns(where);
+  if (reader === "onnx" || (reader === undefined && file.endsWith(".pb"))) return openTestData([{ name: file, files: [file] }], options);
+  if (reader === "images" || reader === undefined) {
+    if (file.endsWith(".csv")) return openLabelsCsv(file, options.skipBad);
+    if (reader === "images") return openImage(file);
+  }
   if (reader === "npy" || (reader === undefined && (isNpy(head) || isZip(head)))) {
     return isZip(head) ? openArchive(file, options) : openArray(file, options);
   }
   if (reader === undefined && isImage(head)) return openImage(file);
   // A CIFAR record may begin 00 00 08 03 too (label 0, three dark pixels); an idx file must also have the length it declares.
   const variant = reader === undefined ? await cifarVariant(bytes) : undefined;
-  if (reader === "mnist" || (reader === undefined && isIdx(head) && variant === undefined)) return openIdx(bytes, options.note);
-  if (reader === "cifar10" || reader === "cifar100") return openCifar([bytes], reader);
-  if (variant !== undefined) return openCifar([bytes], variant);
-  if (/\.bin(\.gz)?$/.test(file)) return openCifar([bytes], "cifar10");
+  if (reader === "mnist" || (reader === undefined && isIdx(head) && variant === undefined)) return openIdx(bytes, options);
+  if (reader === "cifar10" || reader === "cifar100") return openCifar([bytes], reader, options.skipBad);
+  if (variant !== undefined) return openCifar([bytes], variant, options.skipBad);
+  if (/\.bin(\.gz)?$/.test(file)) return openCifar([bytes], "cifar10", options.skipBad);
   throw unknownFormat(file);
 }
 
 async function openFolder(where: Where, options: OpenOptions): Promise<Source> {
-  const { path, reader, split } = where;
-  const entries = await list(path);
-  const isReader = (name: ReaderName, looksLikeIt: boolean) => reader === name || (reader === undefined && looksLikeIt);
+  const { path, split } = where;
+  const layout = await layoutOf(where);
+  const chosen = pickSplit(path, split, [...layout.splits.keys()], options.note);
+  const files = layout.splits.get(chosen) as readonly string[];
+  const source = await openSplit(where, layout.reader, chosen, files, options);
+  return layout.splits.size > 1 ? { ...source, split: chosen } : source;
+}
 
-  const sets = entries.folders.filter((f) => /^test_data_set_\d+$/.test(f)).sort((a, b) => Number(a.slice(14)) - Number(b.slice(14)));
-  if (isReader("onnx", sets.length > 0 || entries.files.includes("input_0.pb"))) {
-    return openTestData(await testSets(path, sets), options.inputs);
+async function openSplit(where: Where, kind: ReaderName, split: string, files: readonly string[], options: OpenOptions): Promise<Source> {
+  const { path, reader } = where;
+  if (kind === "parquet") return openParquet(files, where.columns, options);
+  refuseColumns(where);
+  switch (kind) {
+    case "onnx":
+      return openTestData(await testSets(files), options);
+    case "mnist":
+      return openIdx(await openBytes(files[0] as string), options);
+    case "npy":
+      if (files.length === 1) return openOneFile(files[0] as string, where, options);
+      throw new ConfigError("DATA_SPLIT", `${path} holds ${files.length} arrays of the split "${split}": ${files.join(", ")}.`, {
+        at: { file: path },
+        hint: "Name one file, or give one source per input by name.",
+      });
+    case "cifar10":
+    case "cifar100": {
+      const opened = await Promise.all(files.map(openBytes));
+      const first = opened[0];
+      const variant: CifarVariant = reader === "cifar100" ? reader : ((first && (await cifarVariant(first))) ?? "cifar10");
+      return openCifar(opened, variant, options.skipBad);
+    }
+    default: {
+      const folder = files[0] as string;
+      return openImageFolder(folder, options, await classFolders(folder, path));
+    }
   }
-  const idx = entries.files.filter((f) => /images.*idx3|images.*ubyte/i.test(f));
-  const hasList = entries.files.includes("labels.csv");
-  if (isReader("mnist", idx.length > 0 && !hasList)) {
-    const files = chooseSplit(where, idx, options.note);
-    return openIdx(await openBytes(files[0] as string), options.note);
-  }
-  const bins = entries.files.filter((f) => /\.bin(\.gz)?$/i.test(f));
-  if (isReader("cifar10", bins.length > 0 && !hasList) || reader === "cifar100") {
-    const opened = await Promise.all(chooseSplit(where, bins, options.note).map(openBytes));
-    const first = opened[0];
-    const variant: CifarVariant = reader === "cifar100" ? reader : ((first && (await cifarVariant(first))) ?? "cifar10");
-    return openCifar(opened, variant);
-  }
-  if (isReader("images", true)) return openImageFolder(imageFolder(where, entries, options.note), options.note);
-  throw new ConfigError("DATA_READER", `The reader "${reader}" reads a file, but ${path} is a folder${split ? ` (split ${split})` : ""}.`, {
+}
+
+function refuseColumns({ path, columns }: Where): void {
+  const [name] = Object.keys(columns);
+  if (name === undefined) return;
+  throw new ConfigError("DATA_COLUMNS", `${path} is no table: there is no column to take as "${name}".`, {
     at: { file: path },
-    hint: "Name the file.",
+    hint: "Columns are chosen in Parquet files only; leave out what stands after the #.",
   });
 }
 
-/** The files of the asked split, or of the test split (then val, then the only one), with a note when there was a choice. */
-function chooseSplit({ path, split }: Where, names: readonly string[], note: (text: string) => void): string[] {
-  const groups = new Map<string, string[]>();
-  for (const name of names) groups.set(splitOf(name), [...(groups.get(splitOf(name)) ?? []), join(path, name)]);
-  const chosen = pickSplit(path, split, [...groups.keys()], note);
-  return groups.get(chosen) as string[];
-}
-
-function pickSplit(path: string, split: string | undefined, splits: readonly string[], note: (text: string) => void): string {
-  if (split !== undefined && splits.includes(split)) return split;
-  const several = splits.length > 1;
-  const chosen = ["test", "val"].find((s) => splits.includes(s)) ?? (several ? undefined : splits[0]);
-  if (split !== undefined || chosen === undefined) {
-    throw new ConfigError(
-      "DATA_SPLIT",
-      `${path} has ${splits.length === 0 ? "no splits" : `the splits ${splits.join(", ")}`}${split ? `, not "${split}"` : ", none of them test or val"}.`,
-      {
-        at: { file: path },
-        hint: splits.length === 0 ? "Leave out the # and what follows it." : `Write for example ${path}#${splits[0]}.`,
-      },
-    );
-  }
-  if (several) note(`${path}: using the split "${chosen}" of ${splits.join(", ")}; write ${path}#<split> to choose.`);
-  return chosen;
-}
-
-function splitOf(name: string): string {
-  if (/t10k|(^|[^a-z])test/i.test(name)) return "test";
-  if (/data_batch|(^|[^a-z])train/i.test(name)) return "train";
-  if (/(^|[^a-z])val/i.test(name)) return "val";
-  return basename(name).replace(/\..*$/, "");
-}
-
-const SPLIT_FOLDERS = new Map([
-  ["train", "train"],
-  ["val", "val"],
-  ["valid", "val"],
-  ["validation", "val"],
-  ["test", "test"],
-]);
-
-/** Folders train/ and val/ are splits, not two classes. */
-function imageFolder({ path, split }: Where, entries: Listing, note: (text: string) => void): string {
-  const areSplits = entries.folders.length > 0 && entries.folders.every((f) => SPLIT_FOLDERS.has(f.toLowerCase()));
-  if (split !== undefined && entries.folders.includes(split)) return join(path, split);
-  if (!areSplits && split === undefined) return path;
-  const names = areSplits ? entries.folders : [];
-  const chosen = pickSplit(
-    path,
-    split,
-    names.map((f) => SPLIT_FOLDERS.get(f.toLowerCase()) as string),
-    note,
-  );
-  return join(path, names.find((f) => SPLIT_FOLDERS.get(f.toLowerCase()) === chosen) as string);
-}
-
-async function testSets(path: string, sets: readonly string[]): Promise<{ name: string; files: string[] }[]> {
-  const folders = sets.length > 0 ? sets.map((s) => join(path, s)) : [path];
+async function testSets(folders: readonly string[]): Promise<{ name: string; files: string[] }[]> {
   return Promise.all(
     folders.map(async (folder) => {
       const inputs = (await list(folder)).files.filter((f) => /^input_\d+\.pb$/.test(f));
@@ -158,16 +128,18 @@ async function testSets(path: string, sets: readonly string[]): Promise<{ name: 
   );
 }
 
-async function openArray(file: string, { inputs, note }: OpenOptions): Promise<TensorSource> {
-  const array = await openNpy(await openBytes(file));
+async function openArray(file: string, { inputs, skipBad, noteUnlabelled }: OpenOptions): Promise<TensorSource> {
+  const bytes = await openBytes(file);
+  const array = await openNpy(bytes, skipBad);
   const input = onlyInput(inputs, file);
-  note(`${file} has no labels; an .npz with the key "labels", or a source named labels, has.`);
-  return arrays(file, "npy", new Map([[input.name, array]]), inputs, undefined);
+  noteUnlabelled(`${file} has no labels; an .npz with the key "labels", or a source named labels, has.`);
+  return arrays(bytes, "npy", new Map([[input.name, array]]), inputs, undefined);
 }
 
-async function openArchive(file: string, { inputs, note }: OpenOptions): Promise<TensorSource> {
+async function openArchive(file: string, { inputs, note, noteUnlabelled }: OpenOptions): Promise<TensorSource> {
   const names = inputs.map((i) => i.name);
-  const { arrays: found, keys } = await openNpz(await openBytes(file), () => true);
+  const bytes = await openBytes(file);
+  const { arrays: found, keys } = await openNpz(bytes, () => true);
   const labelKey = ["labels", "y"].find((k) => found.has(k) && !names.includes(k));
   const labels = labelKey === undefined ? undefined : await labelsOf(found.get(labelKey) as RowArray);
   const bound = new Map<string, RowArray>();
@@ -183,8 +155,8 @@ async function openArchive(file: string, { inputs, note }: OpenOptions): Promise
     if (key !== name) note(`${file}: the array "${key}" is fed to the input "${name}".`);
     bound.set(name, found.get(key) as RowArray);
   }
-  if (labelKey === undefined) note(`${file} has no array "labels" or "y": accuracy cannot be measured.`);
-  return arrays(file, "npz", bound, inputs, labels);
+  if (labelKey === undefined) noteUnlabelled(`${file} has no array "labels" or "y": accuracy cannot be measured.`);
+  return arrays(bytes, "npz", bound, inputs, labels);
 }
 
 /** Class numbers in a .npy, for the source named "labels". */
@@ -194,12 +166,13 @@ export async function openLabels(file: string): Promise<Int32Array> {
 
 /** Samples are the rows along axis 0, of which all arrays have the same number; inputs of rank 0 are the same for all. */
 function arrays(
-  file: string,
+  bytes: Bytes,
   format: string,
   bound: ReadonlyMap<string, RowArray>,
   inputs: readonly InputShape[],
   labels: Int32Array | undefined,
 ): TensorSource {
+  const { file } = bytes;
   const scalars = new Set(inputs.filter((i) => i.shape.length === 0).map((i) => i.name));
   const counted = [...bound].filter(([name]) => !scalars.has(name));
   const count = counted[0]?.[1].dims[0] ?? 1;
@@ -211,13 +184,18 @@ function arrays(
       hint: "Axis 0 counts the samples in every array.",
     });
   }
+  const cut = [...bound.values()].find((a) => a.cut)?.cut;
+  const bad = Array.from({ length: cut?.rows ?? 0 }, (_, k) => ({ sample: `${file} sample ${count + k}`, why: cut?.why ?? "" }));
   return {
     kind: "tensors",
     format,
     count,
+    bad,
     labels,
     beside: foldersBeside(file, "file"),
     nameOf: (i) => `${file} sample ${i}`,
+    fileOf: () => file,
+    fingerprint: async (indices) => digest([await contentFingerprint([bytes]), indices.join()]),
     read: async (i) => {
       const entries = [...bound].map(async ([name, array]) => [name, await array.row(i)] as const);
       return Object.fromEntries(await Promise.all(entries));
@@ -241,6 +219,6 @@ function onlyInput(inputs: readonly InputShape[], file: string): InputShape {
 function unknownFormat(file: string): DataError {
   return new DataError("DATA_FORMAT", `${file} is of no format that is known here.`, {
     at: { file },
-    hint: "Known: image files and folders, CIFAR .bin, MNIST idx, .npy, .npz, ONNX test data (.pb); .gz too. Force one with cifar10:, cifar100:, mnist:, npy:, images: or onnx: before the path.",
+    hint: "Known: image files and folders, CIFAR .bin, MNIST idx, .npy, .npz, ONNX test data (.pb), Parquet; .gz too. Force one with cifar10:, cifar100:, mnist:, npy:, images:, onnx: or parquet: before the path.",
   });
 }

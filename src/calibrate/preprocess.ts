@@ -40,7 +40,7 @@ export const preprocessSchema = z.strictObject({
 
 /** What preprocess.json holds: see the fields of `preprocessSchema`. */
 export type PreprocessOptions = z.input<typeof preprocessSchema>;
-type Preprocess = z.output<typeof preprocessSchema>;
+export type Preprocess = z.output<typeof preprocessSchema>;
 
 /** The free-text spellings of a model card (`<model>.json`), exactly as documented. */
 const cardSchema = preprocessSchema.extend({

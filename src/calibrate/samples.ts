@@ -1,29 +1,37 @@
 /** Samples for a model: where they come from, which are taken, and batches of them as the model's input tensors. */
 import { ConfigError, DataError } from "../errors.js";
-import { random } from "../graph/random.js";
+import type { Note } from "../graph/note.js";
 import type { Tensor } from "../graph/tensor.js";
-import { castTo, checkedShape, fitImage, pixelsOf, stack } from "./fit.js";
-import { openLabels, openSource } from "./open.js";
-import { applyPreprocess, findPreprocess, type PreprocessOptions, readPreprocess } from "./preprocess.js";
-import type { InputShape, Source } from "./source.js";
-import { parseWhere, selectIndices } from "./where.js";
+import { digest } from "./fingerprint.js";
+import { stack } from "./fit.js";
+import { openPopulation, type Population } from "./population.js";
+import type { PreprocessOptions } from "./preprocess.js";
+import { balanced, checkCount, shuffled, subset } from "./select.js";
+import type { Bad, InputShape } from "./source.js";
 
 export type { PreprocessOptions } from "./preprocess.js";
-export type { InputShape } from "./source.js";
+export type { Bad, InputShape } from "./source.js";
 
 export interface SampleOptions {
   /** The inputs of the model that must be fed, in its order. */
   readonly inputs: readonly InputShape[];
   /**
    * Options, their JSON text, or a path to preprocess.json or a model card. Replaces a preprocess.json beside the data wholly.
-   * Arrays (.npy, .npz, .pb) are preprocessed only when this is given and the model has one input.
+   * Arrays (.npy, .npz, .pb, lists of Parquet) are preprocessed only when this is given and the model has one input.
    */
   readonly preprocess?: string | PreprocessOptions | undefined;
   /** Take at most so many: a random subset by `seed`, in the order of the source, so that class-sorted folders stay represented. */
   readonly limit?: number | undefined;
-  /** Seed of `limit` and of random data. Default 0. */
+  /** Take equally many samples of every class, at most `limit` in all, else as many as the smallest class has. Needs labels. */
+  readonly balanced?: boolean | undefined;
+  /** Put what is taken in random order by `seed`, so that batches mix classes. Default: the order of the source. */
+  readonly shuffle?: boolean | undefined;
+  /** Seed of `limit`, `balanced`, `shuffle` and of random data: with the same source and options, the same samples. Default 0. */
   readonly seed?: number | undefined;
-  /** Leave out samples that cannot be used. All are decoded once when opening, so that count and labels hold from the start. */
+  /**
+   * Leave out samples that cannot be used, and list them in `bad`. What is taken is decoded once when opening, a few samples at
+   * a time, so that count, labels and fingerprint hold from the start; formats in which any bytes are an image (CIFAR, idx) are not.
+   */
   readonly skipBad?: boolean | undefined;
   /** Extents of symbolic axes, for random data. */
   readonly symbols?: Readonly<Record<string, number>> | undefined;
@@ -39,8 +47,16 @@ export interface Samples {
   readonly labels: Int32Array | undefined;
   /** What was opened, for reports. */
   readonly source: string;
-  /** Samples that were left out (only with `skipBad`). */
-  readonly bad: readonly { readonly sample: string; readonly why: string }[];
+  /** Samples, or files of the source, that were left out (only with `skipBad`). */
+  readonly bad: readonly Bad[];
+  /** What a reader of results should know of the selection: how it was divided, which classes are short, what was left out. */
+  readonly notes: readonly Note[];
+  /**
+   * 64 hexadecimal digits that are equal for equal samples on any machine: a hash of the files' content (fingerprint.ts says of how
+   * much), the selection and its order, the labels, the preprocessing, and names, dtypes and shapes of the inputs. Paths of
+   * folders, file times and whether a file was gzipped do not count.
+   */
+  readonly fingerprint: string;
   /**
    * Samples [from, to) stacked along axis 0, by input name, in the dtype of the model's inputs. Inputs of rank 0 are not stacked.
    * @throws DataError naming the sample that cannot be read, does not fit the model, or cannot be stacked with the others.
@@ -48,255 +64,145 @@ export interface Samples {
   batch(from: number, to: number): Promise<Readonly<Record<string, Tensor>>>;
 }
 
-/** A source bound to inputs of the model. */
-interface Part {
-  readonly source: Source;
-  readonly inputs: readonly InputShape[];
-  /** Sample k of the selection is sample `indices[k]` of the source. */
-  readonly indices: readonly number[];
-  prepare(i: number): Promise<Readonly<Record<string, Tensor>>>;
-}
-
 /**
  * Opens the data at `where`: a path, `random:N`, or one source per input by name (plus, as `labels`, a .npy of class numbers).
  *
- * `[reader:]path[#split][[slice]]`: the reader is told by content unless forced (cifar10:, cifar100:, mnist:, npy:,
- * images:, onnx:), `#train` picks a split of a folder, `[0:2000]` or `[::4]` picks samples as Python does.
- * The first sample is prepared here, so that data that do not fit the model are refused at once.
+ * `[reader:]path[#split,key=column][[slice]]`: the reader is told by content unless forced (cifar10:, cifar100:, mnist:, npy:,
+ * images:, onnx:, parquet:), `#train` picks a split of a folder, `#label=fine` a column of a table, `[0:2000]` or `[::4]` picks
+ * samples as Python does. The first sample is prepared here, so that data that do not fit the model are refused at once.
  *
  * @throws DataError when the data cannot be read or do not fit; ConfigError for a wrong `where`, slice or preprocessing.
  */
 export async function openSamples(where: string | Readonly<Record<string, string>>, options: SampleOptions): Promise<Samples> {
-  const notes = new Set<string>();
-  const note = (text: string) => {
-    if (!notes.has(text)) options.onNote?.(text);
-    notes.add(text);
-  };
-  const named = typeof where === "string" ? undefined : checkNames(where, options.inputs);
-  const parts: Part[] = [];
-  if (typeof where === "string") parts.push(await openPart(where, options.inputs, options, note));
-  else for (const input of options.inputs) parts.push(await openPart(where[input.name] as string, [input], options, note));
+  const population = await openPopulation(where, options, onceEach(options.onNote));
+  const all = Array.from({ length: population.count }, (_, k) => k);
+  const { taken, notes } = choose(population, all, options);
+  return samplesOf(population, taken, options, notes);
+}
 
-  const total = sameCount(parts);
-  const labels = named?.labels === undefined ? labelsOfParts(parts) : await labelsAt(named.labels, total);
-  let taken = limited(total, options.limit, options.seed ?? 0);
-  const nameOf = (k: number) => parts.map((p) => p.source.nameOf(p.indices[k] as number)).join(" and ");
-  const prepare = async (k: number): Promise<Readonly<Record<string, Tensor>>> => {
-    const pieces = await Promise.all(parts.map((p) => p.prepare(p.indices[k] as number)));
-    return Object.assign({}, ...pieces) as Record<string, Tensor>;
+/** A sink that says each text once. */
+export function onceEach(onNote: ((text: string) => void) | undefined): (text: string) => void {
+  const said = new Set<string>();
+  return (text) => {
+    if (!said.has(text)) onNote?.(text);
+    said.add(text);
   };
-  const classes = Math.min(options.classes ?? Infinity, ...parts.map((p) => p.source.classes ?? Infinity));
-  const checkLabel = (k: number): void => {
-    if (labels) checkClass(labels[k] as number, classes, nameOf(k));
-  };
+}
 
-  if (taken.length === 0) throw empty(where);
-  const bad: { sample: string; why: string }[] = [];
-  if (options.skipBad) {
-    const verdicts = await inParallel(taken, async (k) => {
-      try {
-        checkLabel(k);
-        await prepare(k);
-        return undefined;
-      } catch (error) {
-        if (error instanceof DataError) return error;
-        throw error;
-      }
-    });
-    const good = taken.filter((_, j) => verdicts[j] === undefined);
-    for (const [j, error] of verdicts.entries()) if (error) bad.push({ sample: nameOf(taken[j] as number), why: error.message });
-    if (good.length === 0) throw verdicts[0] as DataError;
-    if (bad.length > 0) note(`${bad.length} of ${taken.length} samples cannot be used and are left out; the first: ${bad[0]?.why}`);
-    taken = good;
-  } else {
-    for (const k of taken) checkLabel(k);
-    await prepare(taken[0] as number);
+type Choice = Pick<SampleOptions, "limit" | "balanced" | "shuffle" | "seed" | "skipBad">;
+
+/**
+ * Which of `positions` are taken, and in what order.
+ * @throws ConfigError DATA_BALANCED when classes are to be balanced and there are no labels.
+ */
+export function choose(
+  population: Population,
+  positions: readonly number[],
+  { limit, balanced: even = false, shuffle = false, seed = 0, skipBad = false }: Choice,
+  most?: (has: number) => number,
+): { readonly taken: readonly number[]; readonly notes: readonly Note[] } {
+  const notes: Note[] = [];
+  if (limit !== undefined) checkCount(limit);
+  let taken: readonly number[];
+  if (even) {
+    const { labels, text } = population;
+    if (labels === undefined) {
+      throw new ConfigError("DATA_BALANCED", `Classes of ${text} cannot be balanced: it has no labels.`, {
+        hint: "Give labels (docs/data.md says where each reader finds them), or take samples without balance.",
+      });
+    }
+    const usable = skipBad ? positions.filter((k) => !population.labelFault(k)) : positions;
+    const found = balanced(usable, labels, limit, seed, most);
+    if (found.short.length > 0) {
+      const list = found.short.slice(0, 5).map(({ label, has }) => `class ${label} has ${has}`);
+      if (found.short.length > list.length) list.push(`${found.short.length - list.length} more classes`);
+      notes.push({
+        code: "CLASSES_SHORT",
+        about: text,
+        why: `${found.perClass} samples per class were wanted, but fewer can be taken of some: ${list.join(", ")}`,
+      });
+    }
+    taken = found.taken;
+  } else taken = limit === undefined ? positions : subset(positions, limit, seed);
+  return { taken: shuffle ? shuffled(taken, seed) : taken, notes };
+}
+
+/**
+ * The samples at `positions` of `population`, checked: the first, or with skipBad all, are prepared.
+ * @throws DataError when one cannot be used, or with skipBad when none can.
+ */
+export async function samplesOf(
+  population: Population,
+  positions: readonly number[],
+  { inputs, skipBad = false, onNote }: Pick<SampleOptions, "inputs" | "skipBad" | "onNote">,
+  notes: readonly Note[] = [],
+): Promise<Samples> {
+  const { parts, labels, text, format } = population;
+  const { good: taken, bad } = skipBad ? await withoutBad(population, positions) : await checked(population, positions);
+  const all = [...notes];
+  if (bad.length > 0) {
+    const why = `${bad.length} of ${taken.length + bad.length} samples cannot be used and are left out; the first: ${bad[0]?.why}`;
+    all.push({ code: "SAMPLES_BAD", about: text, why });
   }
-
+  for (const { why } of all) onNote?.(why);
+  const chosen = labels && Int32Array.from(taken, (k) => labels[k] as number);
   return {
     count: taken.length,
-    labels: labels && Int32Array.from(taken, (k) => labels[k] as number),
-    source: `${
-      typeof where === "string"
-        ? where
-        : Object.entries(where)
-            .map(([k, v]) => `${k}=${v}`)
-            .join(" ")
-    } (${[...new Set(parts.map((p) => p.source.format))].join(", ")}, ${taken.length} samples)`,
+    labels: chosen,
+    source: `${text} (${format}, ${taken.length} samples${bad.length > 0 ? `, ${bad.length} bad ones left out` : ""})`,
     bad,
+    notes: all,
+    fingerprint: await fingerprintOf(population, taken, chosen),
     batch: async (from, to) => {
       if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to > taken.length || from >= to) {
         throw new ConfigError("SAMPLES_RANGE", `Samples ${from} to ${to} were asked for, but there are ${taken.length}.`);
       }
       const range = taken.slice(from, to);
       if (range.length > 1) refuseWhole(parts);
-      const rows = await inParallel(range, prepare);
-      return Object.fromEntries(
-        options.inputs.map((input) => [
-          input.name,
-          stack(
-            rows.map((r) => r[input.name] as Tensor),
-            input,
-            range.map(nameOf),
-          ),
-        ]),
-      );
+      const rows = await prepareAll(population, range);
+      const names = range.map(population.nameOf);
+      const stacked = inputs.map((input) => {
+        const tensors = rows.map((r) => r[input.name] as Tensor);
+        return [input.name, stack(tensors, input, names)] as const;
+      });
+      return Object.fromEntries(stacked);
     },
   };
 }
 
-async function openPart(text: string, inputs: readonly InputShape[], options: SampleOptions, note: (text: string) => void): Promise<Part> {
-  const where = await parseWhere(text);
-  const source = await openSource(where, { inputs, seed: options.seed ?? 0, symbols: options.symbols ?? {}, note });
-  const indices = where.slice === undefined ? Array.from({ length: source.count }, (_, i) => i) : selectIndices(where.slice, source.count);
-  const convert = await conversion(source, inputs, options, note);
-  const prepare = (i: number) => inSample(source.nameOf(i), () => convert(i));
-  return { source, inputs, indices, prepare };
+/** Labels of all, and the first sample, which tells whether data and model fit at all. */
+async function checked(population: Population, positions: readonly number[]): Promise<{ good: readonly number[]; bad: readonly Bad[] }> {
+  for (const k of positions) {
+    const fault = population.labelFault(k);
+    if (fault) throw fault;
+  }
+  await population.prepare(positions[0] as number);
+  return { good: positions, bad: [] };
 }
 
-/** How sample `i` of `source` becomes tensors that fit `inputs`, each with a leading axis. */
-async function conversion(
-  source: Source,
-  inputs: readonly InputShape[],
-  options: SampleOptions,
-  note: (text: string) => void,
-): Promise<Part["prepare"]> {
-  const explicit = options.preprocess === undefined ? undefined : await readPreprocess(options.preprocess);
-  const [input] = inputs;
-  if (input === undefined) throw new DataError("DATA_INPUTS", "The model has no inputs to feed.");
-  if (source.kind === "pixels") {
-    if (inputs.length > 1) {
-      throw new DataError(
-        "DATA_INPUTS",
-        `Images fill one input, but the model has ${inputs.length}: ${inputs.map((i) => i.name).join(", ")}.`,
-        {
-          hint: "Give one source per input by name.",
-        },
-      );
-    }
-    const preprocess = explicit ?? (await preprocessBeside(source, input, note));
-    return async (i) => ({ [input.name]: fitImage(applyPreprocess(await source.read(i), preprocess, input.dtype), input) });
-  }
-  if (explicit && options.inputs.length === 1 && source.format !== "random") {
-    return async (i) => {
-      const stored = pixelsOf((await source.read(i))[input.name] as Tensor);
-      return { [input.name]: fitImage(applyPreprocess(stored, explicit, input.dtype), input) };
-    };
-  }
-  const beside = source.format === "random" ? undefined : await findPreprocess(source.beside);
-  if (beside && !explicit) note(`${beside.file} is not applied to ${source.format} data; pass it as --preprocess if it should be.`);
-  return async (i) => {
-    const tensors = await source.read(i);
-    return Object.fromEntries(inputs.map((input) => [input.name, checkedShape(castTo(tensors[input.name] as Tensor, input, note), input)]));
-  };
-}
-
-async function preprocessBeside(
-  source: Source,
-  input: InputShape,
-  note: (text: string) => void,
-): Promise<Awaited<ReturnType<typeof readPreprocess>>> {
-  const found = await findPreprocess(source.beside);
-  if (found) {
-    note(`Preprocessing is taken from ${found.file}.`);
-    return found.options;
-  }
-  if (input.dtype === "uint8") {
-    note(`No preprocessing is given: input "${input.name}" (uint8) is fed the stored pixels.`);
-    return {};
-  }
-  throw new DataError(
-    "PREPROCESS_MISSING",
-    `Nothing says how the pixels of ${source.nameOf(0)} become the ${input.dtype} input "${input.name}": a wrong guess would spoil every number.`,
-    {
-      at: { value: input.name },
-      hint: `Pass --preprocess with what the model was trained with, e.g. '{"scale": ${1 / 255}, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}' ('{}' for raw 0..255), or put it beside the data as preprocess.json.`,
-    },
-  );
-}
-
-/** Every input has a source and every source an input; `labels` is free when no input has that name. */
-function checkNames(where: Readonly<Record<string, string>>, inputs: readonly InputShape[]): { labels: string | undefined } {
-  const names = inputs.map((i) => i.name);
-  const missing = names.filter((n) => where[n] === undefined);
-  const unknown = Object.keys(where).filter((n) => !names.includes(n) && n !== "labels");
-  if (missing.length > 0 || unknown.length > 0) {
-    throw new ConfigError(
-      "DATA_INPUTS",
-      `The model takes ${names.join(", ")}; ${missing.length > 0 ? `no data for ${missing.join(", ")}` : `it has no input ${unknown.join(", ")}`}.`,
-      {
-        hint: "Give one source per input, by its exact name, and optionally labels.",
-      },
-    );
-  }
-  const { labels } = where;
-  return { labels: names.includes("labels") ? undefined : labels };
-}
-
-function sameCount(parts: readonly Part[]): number {
-  const counts = parts.map((p) => p.indices.length);
-  const total = counts[0] as number;
-  const odd = counts.findIndex((n) => n !== total);
-  if (odd < 0) return total;
-  throw new DataError(
-    "DATA_COUNT",
-    `Input "${parts[0]?.inputs[0]?.name}" has ${total} samples, but "${parts[odd]?.inputs[0]?.name}" has ${counts[odd]}.`,
-    {
-      hint: "All sources must have the same number of samples, in the same order; a slice such as [0:100] cuts one to size.",
-    },
-  );
-}
-
-function labelsOfParts(parts: readonly Part[]): Int32Array | undefined {
-  const all = parts.flatMap(({ source, indices }) =>
-    source.labels ? [Int32Array.from(indices, (i) => source.labels?.[i] as number)] : [],
-  );
-  const [first, ...others] = all;
-  if (first && others.some((l) => l.some((v, i) => v !== first[i]))) {
-    throw new DataError("DATA_LABELS", "The sources of two inputs have different labels.", {
-      hint: "Give them in the same order, or labels as a source of its own.",
+async function withoutBad(population: Population, positions: readonly number[]): Promise<{ good: number[]; bad: Bad[] }> {
+  const { parts, nameOf } = population;
+  const errors: (DataError | undefined)[] = positions.map((k) => population.labelFault(k));
+  const firstGood = errors.indexOf(undefined);
+  if (firstGood >= 0 && parts.every((p) => p.source.uniform)) await population.prepare(positions[firstGood] as number);
+  else {
+    const places = inFileOrder(population, positions).filter((place) => errors[place] === undefined);
+    await inParallel(places, async (place) => {
+      try {
+        await population.prepare(positions[place] as number);
+      } catch (error) {
+        if (!(error instanceof DataError)) throw error;
+        errors[place] = error;
+      }
     });
   }
-  return first;
+  const good = positions.filter((_, place) => errors[place] === undefined);
+  if (good.length === 0) throw errors[0] as DataError;
+  const bad = errors.flatMap((e, place) => (e ? [{ sample: nameOf(positions[place] as number), why: e.message }] : []));
+  return { good, bad: [...population.bad, ...bad] };
 }
 
-async function labelsAt(text: string, total: number): Promise<Int32Array> {
-  const { path, slice } = await parseWhere(text);
-  const all = await openLabels(path);
-  const labels = slice === undefined ? all : Int32Array.from(selectIndices(slice, all.length), (i) => all[i] as number);
-  if (labels.length === total) return labels;
-  throw new DataError("DATA_COUNT", `${text} has ${labels.length} labels, but there are ${total} samples.`, {
-    at: { file: path },
-    hint: "One label per sample.",
-  });
-}
-
-/** A uniform subset of `limit` positions, ascending (selection sampling: Knuth, TAOCP 2, algorithm 3.4.2 S). */
-function limited(total: number, limit: number | undefined, seed: number): number[] {
-  if (limit !== undefined && (!Number.isInteger(limit) || limit < 1)) {
-    throw new ConfigError("SAMPLES_LIMIT", `The number of samples to take must be a positive integer, got ${limit}.`);
-  }
-  const out: number[] = [];
-  const wanted = Math.min(limit ?? total, total);
-  const uniform = random(`limit/${seed}`);
-  for (let k = 0; k < total && out.length < wanted; k++) {
-    if (wanted === total || uniform() * (total - k) < wanted - out.length) out.push(k);
-  }
-  return out;
-}
-
-function checkClass(label: number, classes: number, name: string): void {
-  if (label >= 0 && label < classes) return;
-  throw new DataError(
-    "DATA_LABELS",
-    `${name} has label ${label}, expected ${Number.isFinite(classes) ? `0..${classes - 1}` : "0 or more"}.`,
-    {
-      hint: "Labels are the model's class numbers, counted from 0. Is this the data set of this model? skipBad leaves such samples out.",
-    },
-  );
-}
-
-function refuseWhole(parts: readonly Part[]): void {
+function refuseWhole(parts: Population["parts"]): void {
   const part = parts.find((p) => p.source.kind === "tensors" && p.source.whole);
   if (part === undefined) return;
   throw new DataError(
@@ -306,33 +212,42 @@ function refuseWhole(parts: readonly Part[]): void {
   );
 }
 
-/** Puts the sample's name before messages that lack it. */
-async function inSample<T>(name: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof DataError) || error.message.includes(name)) throw error;
-    throw new DataError(error.code, `${name}: ${error.message}`, {
-      ...(error.hint ? { hint: error.hint } : {}),
-      at: { ...error.at, file: name },
-      cause: error,
-    });
+async function fingerprintOf(population: Population, taken: readonly number[], labels: Int32Array | undefined): Promise<string> {
+  const list: (string | Uint8Array)[] = ["onnx-prune samples 1", labels ? labels.join() : "no labels"];
+  for (const { source, inputs, indices, preprocess } of population.parts) {
+    list.push(source.format, JSON.stringify(inputs), canonical(preprocess));
+    list.push(await source.fingerprint(taken.map((k) => indices[k] as number)));
   }
+  return digest(list);
 }
 
-/** Results in order; few at a time, so that memory holds few decoded images. */
-async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const out: R[] = new Array(items.length);
-  let next = 0;
-  const worker = async () => {
-    for (let i = next++; i < items.length; i = next++) out[i] = await work(items[i] as T);
-  };
-  await Promise.all(Array.from({ length: Math.min(8, items.length) }, worker));
+/** Keys in order, so that how a JSON was written does not count; a comment does not either. */
+function canonical(preprocess: object | undefined): string {
+  if (!preprocess) return "as stored";
+  const entries = Object.entries(preprocess).filter(([key, value]) => key !== "comment" && value !== undefined);
+  return JSON.stringify(Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1))));
+}
+
+/** The samples `range` in its order. They are read in the order of the source, which reads each block of a file once. */
+async function prepareAll(population: Population, range: readonly number[]): Promise<Readonly<Record<string, Tensor>>[]> {
+  const out: Readonly<Record<string, Tensor>>[] = new Array(range.length);
+  await inParallel(inFileOrder(population, range), async (place) => {
+    out[place] = await population.prepare(range[place] as number);
+  });
   return out;
 }
 
-function empty(where: string | Readonly<Record<string, string>>): DataError {
-  return new DataError("DATA_EMPTY", `${typeof where === "string" ? where : JSON.stringify(where)} selects no samples.`, {
-    hint: "Check the slice and that the source is not empty.",
-  });
+/** Places in `range`, such that its samples come as they lie in the (first) source. */
+function inFileOrder({ parts }: Population, range: readonly number[]): number[] {
+  const indices = parts[0]?.indices ?? [];
+  return range.map((_, place) => place).sort((a, b) => (indices[range[a] as number] ?? 0) - (indices[range[b] as number] ?? 0) || a - b);
+}
+
+/** Few at a time, so that memory holds few decoded images. */
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async () => {
+    for (let i = next++; i < items.length; i = next++) await work(items[i] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(8, items.length) }, worker));
 }

@@ -1,16 +1,17 @@
 /**
- * The spelling of a data source: `[reader:]path[#split][[slice]]`.
+ * The spelling of a data source: `[reader:]path[#split,key=column][[slice]]`.
  *
  *   val/                      a folder or file, told by its content
  *   cifar10:test.bin          a reader forced by name
  *   mnist#train               a split of a folder that holds several
+ *   faces.parquet#label=id    a column chosen by name: label, image, or an input of the model
  *   train.bin.gz[0:2000]      samples, in Python's slice notation; also [::4], [-100:], [7], [1::4,2::4,3::4]
  *   random:64                 made-up data
  */
 import { ConfigError } from "../errors.js";
 import { kindOf } from "./file.js";
 
-const READERS = ["cifar10", "cifar100", "mnist", "npy", "images", "onnx", "random"] as const;
+const READERS = ["cifar10", "cifar100", "mnist", "npy", "images", "onnx", "parquet", "random"] as const;
 /** A reader by name. `npy` reads .npz as well. */
 export type ReaderName = (typeof READERS)[number];
 
@@ -18,6 +19,8 @@ export interface Where {
   readonly reader: ReaderName | undefined;
   readonly path: string;
   readonly split: string | undefined;
+  /** Column names by what they are for: "label", "image" or the name of an input. Only tables (Parquet) have columns. */
+  readonly columns: Readonly<Record<string, string>>;
   /** Text between the brackets; see `selectIndices`. */
   readonly slice: string | undefined;
 }
@@ -29,16 +32,30 @@ export async function parseWhere(text: string): Promise<Where> {
   let path = reader ? (named?.[2] ?? "") : text;
   let slice: string | undefined;
   let split: string | undefined;
-  if (reader === "random") return { reader, path, split, slice };
+  const columns: Record<string, string> = {};
+  if (reader === "random") return { reader, path, split, columns, slice };
   if ((await kindOf(path)) === undefined) {
     const bracket = /^(.*)\[([^[\]]*)\]$/s.exec(path);
     if (bracket) [path, slice] = [bracket[1] as string, bracket[2] as string];
   }
   if ((await kindOf(path)) === undefined) {
     const hash = /^(.*)#([^#/\\]*)$/s.exec(path);
-    if (hash) [path, split] = [hash[1] as string, hash[2] as string];
+    if (hash) {
+      path = hash[1] as string;
+      for (const part of (hash[2] as string).split(",").map((t) => t.trim())) {
+        const equals = part.indexOf("=");
+        if (equals > 0) columns[part.slice(0, equals)] = part.slice(equals + 1);
+        else split = part;
+      }
+    }
   }
-  return { reader, path, split, slice };
+  return { reader, path, split, columns, slice };
+}
+
+/** The spelling that `parseWhere` reads as `where`. */
+export function whereText({ reader, path, split, columns, slice }: Where): string {
+  const after = [...(split === undefined ? [] : [split]), ...Object.entries(columns).map(([key, column]) => `${key}=${column}`)];
+  return `${reader ? `${reader}:` : ""}${path}${after.length > 0 ? `#${after.join(",")}` : ""}${slice === undefined ? "" : `[${slice}]`}`;
 }
 
 /**

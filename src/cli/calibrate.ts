@@ -1,21 +1,38 @@
 /** onnx-prune calibrate <in.onnx> <stats.npz>: statistics of activations alone, whole or a shard of them. */
+import { modelInputs } from "../calibrate/model-inputs.js";
+import { openRoles } from "../calibrate/roles.js";
+import { openSamples, type Samples } from "../calibrate/samples.js";
 import { chunksOf } from "../calibrate/statistics/summary.js";
 import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { CheckpointFile, writeStatisticsFile } from "../export/statistics.js";
+import type { Model } from "../graph/graph.js";
 import { gather } from "../pipeline.js";
-import { type Command, REPORTING } from "./command.js";
+import { type Command, REPORTING, type Run } from "./command.js";
 import { writeJson } from "./json.js";
 import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
-import { inputShapesOf, passRequests, samplesOf } from "./request.js";
+import { inputShapesOf, passRequests, whereOf } from "./request.js";
 import { summaryText } from "./statistics-text.js";
 
 export const calibrateCommand: Command = {
   name: "calibrate",
   takes: ["<in.onnx>", "<stats.npz>"],
   summary: "gathers what passes need to know of activations, to be used by --stats, or merged with other shards first",
-  flags: ["pass", "untie", "data", "preprocess", "limit", "shard", "input-shape", "ep", "threads", "batch", ...REPORTING],
+  flags: [
+    "pass",
+    "untie",
+    "data",
+    "preprocess",
+    "calibrate-samples",
+    "skip-bad",
+    "shard",
+    "input-shape",
+    "ep",
+    "threads",
+    "batch",
+    ...REPORTING,
+  ],
   examples: [
     ["onnx-prune calibrate in.onnx stats.npz --pass dominos --pass wmi --data train/", "one run over the data for both"],
     ["onnx-prune calibrate in.onnx part3.npz --pass wmi --data train/ --shard 3/8", "then: onnx-prune merge stats.npz part*.npz"],
@@ -40,8 +57,7 @@ export const calibrateCommand: Command = {
     try {
       const model = await readModel(input);
       const inputShapes = inputShapesOf(flags, model);
-      const calibration = await samplesOf(model, run, inputShapes);
-      if (!calibration) return;
+      const calibration = await calibrationSamples(model, run, inputShapes);
       const checkpoint = new CheckpointFile(output);
       const resume = await checkpoint.read();
       if (resume && !flags.quiet) {
@@ -82,4 +98,26 @@ function shardOf(text: string | undefined): { index: number; of: number } | unde
   const [part, of] = text.split("/").map(Number) as [number, number];
   if (part < 1 || part > of) throw new ConfigError("SHARD", `--shard ${text}: there is no part ${part} of ${of}; the first is 1/${of}.`);
   return { index: part - 1, of };
+}
+
+/** All samples of --data, or --calibrate-samples of them, balanced where there are labels. */
+async function calibrationSamples(
+  model: Model,
+  { flags, terminal }: Run,
+  inputShapes: Record<string, number[]> | undefined,
+): Promise<Samples> {
+  const { inputs, classes } = modelInputs(model, inputShapes);
+  const where = whereOf("data", flags.data, inputs) as string | Record<string, string>;
+  const options = {
+    inputs,
+    ...(classes === undefined ? {} : { classes }),
+    preprocess: flags.preprocess,
+    skipBad: flags["skip-bad"],
+    seed: flags.seed,
+    onNote: flags.quiet ? undefined : (text: string) => terminal.err.write(`${text}\n`),
+  };
+  const calibrateSamples = flags["calibrate-samples"];
+  if (calibrateSamples === undefined) return openSamples(where, options);
+  const { calibration } = await openRoles({ ...options, calibrate: where, calibrateSamples, needsCalibration: true });
+  return calibration as Samples;
 }

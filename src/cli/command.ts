@@ -25,12 +25,15 @@ export interface Run {
 }
 
 /** Flags of commands that decide what leaves. */
-export const DECIDING: readonly FlagName[] = ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "untie", "exclude", "stats"];
+export const DECIDING: readonly FlagName[] = ["pass", "macs", "params", "bytes", "ratio", "scope", "align", "untie", "exclude"];
+/** Flags of commands that look at activations. */
+export const CALIBRATING: readonly FlagName[] = ["calibrate", "calibrate-samples", "stats"];
 /** Flags of commands that prove and measure a result. */
 export const PROVING: readonly FlagName[] = [
   "data",
   "preprocess",
   "limit",
+  "skip-bad",
   "max-drop",
   "no-latency",
   "input-shape",

@@ -58,7 +58,19 @@ export const flags = {
     value: "[input=]where",
     schema: z
       .array(z.string())
-      .describe("held-out samples: image folder, CIFAR, MNIST idx, .npy, .npz, .pb, random:N; one per input by name"),
+      .describe("held-out samples: image folder, CIFAR, MNIST idx, .npy, .npz, .pb, Parquet, random:N; one per input by name"),
+  },
+  calibrate: {
+    group: "What to measure",
+    value: "[input=]where",
+    schema: z
+      .array(z.string())
+      .describe("samples that statistics are taken from, never those of --data; default: the train split of --data, or a part of it"),
+  },
+  "calibrate-samples": {
+    group: "What to measure",
+    value: "n",
+    schema: count.default(256).describe("how many samples calibrate: equally many of every class, by --seed"),
   },
   preprocess: {
     group: "What to measure",
@@ -67,7 +79,11 @@ export const flags = {
       .union([z.string(), z.record(z.string(), z.unknown())])
       .describe("how pixels become inputs; default: preprocess.json beside the data"),
   },
-  limit: { group: "What to measure", value: "n", schema: count.describe("take at most n samples, a random subset by --seed") },
+  limit: { group: "What to measure", value: "n", schema: count.describe("measure at most n samples, a random subset by --seed") },
+  "skip-bad": {
+    group: "What to measure",
+    schema: z.boolean().default(false).describe("leave out samples that cannot be read or do not fit, and report how many"),
+  },
   stats: {
     group: "What to measure",
     value: "stats.npz",

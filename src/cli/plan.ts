@@ -3,19 +3,19 @@ import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { type PassRequest, planOnly } from "../pipeline.js";
 import { printPlan } from "../score/plan.js";
-import { type Command, DECIDING, REPORTING } from "./command.js";
+import { CALIBRATING, type Command, DECIDING, REPORTING } from "./command.js";
 import { writeText } from "./files.js";
 import { writeJson } from "./json.js";
 import { checkOutputs } from "./outputs.js";
 import { notesText } from "./report-text.js";
-import { inputShapesOf, passRequests, targetOf } from "./request.js";
+import { inputShapesOf, needsCalibration, passRequests, rolesOf, statisticsOf, targetOf } from "./request.js";
 import { shortened, table, whole } from "./table.js";
 
 export const planCommand: Command = {
   name: "plan",
   takes: ["<in.onnx>", "<plan.json>"],
   summary: "decides what to remove, and writes that down",
-  flags: [...DECIDING, "input-shape", ...REPORTING],
+  flags: [...DECIDING, ...CALIBRATING, "data", "preprocess", "limit", "skip-bad", "input-shape", "ep", "threads", ...REPORTING],
   examples: [["onnx-prune plan in.onnx plan.json --pass l1 --macs 0.5", "then: onnx-prune apply in.onnx plan.json out.onnx"]],
 
   async run(run) {
@@ -37,8 +37,13 @@ export const planCommand: Command = {
     ]);
     const model = await readModel(input);
     const inputShapes = inputShapesOf(flags, model);
+    // Nothing is measured here, but a --data that is divided must be divided as a pruning run would.
+    const { calibration } = needsCalibration(passes, flags) ? await rolesOf(model, run, inputShapes, true) : {};
+    const statistics = await statisticsOf(flags);
     const { plan, coupling, declined, budget, notes } = await planOnly(model, passes[0] as PassRequest, {
       passes,
+      calibration,
+      statistics,
       target: targetOf(flags),
       signal,
       seed: flags.seed ?? 0,
@@ -47,6 +52,8 @@ export const planCommand: Command = {
       ...(flags.untie ? { untie: flags.untie } : {}),
       ...(flags.exclude ? { exclude: flags.exclude } : {}),
       ...(inputShapes ? { inputShapes } : {}),
+      ...(flags.ep ? { ep: flags.ep } : {}),
+      ...(flags.threads ? { threads: flags.threads } : {}),
     });
     await writeText(output, printPlan(plan));
     const groups = coupling.groups.map((g) => ({

@@ -1,16 +1,16 @@
 /** onnx-prune <in.onnx> <out.onnx> --pass …: the main job. */
 import { ConfigError } from "../errors.js";
 import { prune } from "../pipeline.js";
-import { type Command, DECIDING, PROVING, REPORTING } from "./command.js";
+import { CALIBRATING, type Command, DECIDING, PROVING, REPORTING } from "./command.js";
 import { checkOutputs } from "./outputs.js";
-import { passRequests } from "./request.js";
+import { needsCalibration, passRequests } from "./request.js";
 import { produce } from "./result.js";
 
 export const pruneCommand: Command = {
   name: "",
   takes: ["<in.onnx>", "<out.onnx>"],
   summary: "makes an ONNX file smaller and faster, and proves that the result is right",
-  flags: [...DECIDING, ...PROVING, "plan-out", ...REPORTING],
+  flags: [...DECIDING, ...CALIBRATING, ...PROVING, "plan-out", ...REPORTING],
   examples: [
     ["onnx-prune in.onnx out.onnx --pass similar --macs 0.7", "no data needed"],
     ["onnx-prune in.onnx out.onnx --pass l1 --macs 0.5 --data val/ --max-drop 1", "written only if accuracy holds"],
@@ -31,6 +31,6 @@ export const pruneCommand: Command = {
       { what: "--plan-out", path: flags["plan-out"] },
       { what: "--json", path: flags.json },
     ]);
-    await produce(input, output, run, (model, options) => prune(model, { ...options, passes }));
+    await produce(input, output, run, (model, options) => prune(model, { ...options, passes }), needsCalibration(passes, flags));
   },
 };

@@ -1,8 +1,8 @@
 /** Flags as what the library takes: passes with options, a target, shapes, samples. */
 import { readFile } from "node:fs/promises";
 import { modelInputs } from "../calibrate/model-inputs.js";
-import type { Samples } from "../calibrate/samples.js";
-import { openSamples } from "../calibrate/samples.js";
+import { openRoles, type Roles } from "../calibrate/roles.js";
+import type { Summary } from "../calibrate/statistics/summary.js";
 import { ConfigError, PlanError } from "../errors.js";
 import { readStatisticsFile } from "../export/statistics.js";
 import type { Model } from "../graph/graph.js";
@@ -129,20 +129,31 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
   );
 }
 
-/** Everything but the passes; opens --data. */
-export async function runOptions(model: Model, run: Run, progress: Progress): Promise<Omit<PruneOptions, "passes">> {
+/** Whether samples must be set aside: a criterion among the passes looks at more than weights, and no statistics say it already. */
+export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate }: Values): boolean {
+  return (
+    (stats === undefined || calibrate !== undefined) &&
+    passes.some(({ entry }) => entry.kind === "criterion" && entry.criterion.needs.some((need) => need !== "weights"))
+  );
+}
+
+/** Everything but the passes; opens --data and --calibrate. */
+export async function runOptions(model: Model, run: Run, progress: Progress, calibrates: boolean): Promise<Omit<PruneOptions, "passes">> {
   const { flags, signal } = run;
   if (flags["max-drop"] !== undefined && !flags.data) {
     throw new ConfigError("MAX_DROP_NEEDS_DATA", `--max-drop ${flags["max-drop"]} needs labelled samples, but no --data came.`);
   }
   const inputShapes = inputShapesOf(flags, model);
+  const { data, calibration } = await rolesOf(model, run, inputShapes, calibrates);
+  const statistics = await statisticsOf(flags);
   return {
     target: targetOf(flags),
     seed: flags.seed ?? 0,
     latency: !flags["no-latency"],
     signal,
-    data: await samplesOf(model, run, inputShapes),
-    ...(flags.stats === undefined ? {} : { statistics: await readStatisticsFile(flags.stats) }),
+    data,
+    calibration,
+    ...(statistics ? { statistics } : {}),
     verifyWith: flags["verify-with"],
     maxDrop: flags["max-drop"],
     ...(flags.scope ? { scope: flags.scope } : {}),
@@ -158,30 +169,49 @@ export async function runOptions(model: Model, run: Run, progress: Progress): Pr
   };
 }
 
-/** The samples of --data; undefined without. */
-export async function samplesOf(
+/** What --stats holds. */
+export async function statisticsOf({ stats }: Values): Promise<Summary | undefined> {
+  return stats === undefined ? undefined : readStatisticsFile(stats);
+}
+
+/** Samples that verify and samples that calibrate, as --data and --calibrate say. */
+export async function rolesOf(
   model: Model,
   { flags, terminal }: Run,
   inputShapes: Record<string, number[]> | undefined,
-): Promise<Samples | undefined> {
-  if (!flags.data) return undefined;
+  calibrates: boolean,
+): Promise<Roles> {
+  if (!flags.data && !flags.calibrate) return { notes: [] };
   const { inputs, classes } = modelInputs(model, inputShapes);
-  const names = new Set([...inputs.map((i) => i.name), "labels"]);
-  const named = flags.data.map((text) => [text.slice(0, Math.max(0, text.indexOf("="))), text] as const);
-  const isNamed = named.some(([name]) => names.has(name));
-  if (!isNamed && flags.data.length > 1) {
-    throw new ConfigError(
-      "DATA_SEVERAL",
-      `--data came ${flags.data.length} times; several are taken as input=where, one for each input: ${inputs.map((i) => i.name).join(", ")}.`,
-    );
-  }
-  const where = isNamed ? Object.fromEntries(named.map(([name, text]) => [name, text.slice(name.length + 1)])) : (flags.data[0] as string);
-  return openSamples(where, {
+  return openRoles({
     inputs,
+    data: whereOf("data", flags.data, inputs),
+    calibrate: whereOf("calibrate", flags.calibrate, inputs),
+    calibrateSamples: flags["calibrate-samples"],
+    needsCalibration: calibrates,
     ...(classes === undefined ? {} : { classes }),
     preprocess: flags.preprocess,
     limit: flags.limit,
+    skipBad: flags["skip-bad"],
     seed: flags.seed,
     onNote: flags.quiet ? undefined : (text) => terminal.err.write(`${text}\n`),
   });
+}
+
+/** One where for all inputs, or `input=where` for each. */
+export function whereOf(
+  flag: "data" | "calibrate",
+  texts: readonly string[] | undefined,
+  inputs: readonly { readonly name: string }[],
+): string | Record<string, string> | undefined {
+  if (!texts) return undefined;
+  const names = new Set([...inputs.map((i) => i.name), "labels"]);
+  const named = texts.map((text) => [text.slice(0, Math.max(0, text.indexOf("="))), text] as const);
+  const isNamed = named.some(([name]) => names.has(name));
+  if (isNamed) return Object.fromEntries(named.map(([name, text]) => [name, text.slice(name.length + 1)]));
+  if (texts.length === 1) return texts[0];
+  throw new ConfigError(
+    "DATA_SEVERAL",
+    `--${flag} came ${texts.length} times; several are taken as input=where, one for each input: ${inputs.map((i) => i.name).join(", ")}.`,
+  );
 }

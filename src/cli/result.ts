@@ -19,11 +19,12 @@ export async function produce(
   output: string,
   run: Run,
   make: (model: Model, options: Omit<PruneOptions, "passes">) => Promise<PruneResult>,
+  calibrates = false,
 ): Promise<void> {
   const progress = new Progress(run.terminal.err);
   try {
     const model = await readModel(input);
-    const result = await make(model, await runOptions(model, run, progress));
+    const result = await make(model, await runOptions(model, run, progress, calibrates));
     progress.clear();
     await writeResult(result, input, output, run);
   } catch (error) {

@@ -134,7 +134,7 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
 
 /** What the proof left out, or did in another way, and why. */
 function proofNotes(before: Model, after: Model, options: ProofOptions): Note[] {
-  const notes: Note[] = [];
+  const notes: Note[] = [...(options.data?.notes ?? [])];
   if (!options.data)
     notes.push({ code: "NO_DATA", about: "accuracy", why: "no --data was given: equality is proven, accuracy is not measured" });
   if (!isRunWhole(before)) {

@@ -32,11 +32,12 @@ describe("slices", () => {
 });
 
 describe("a where", () => {
-  it("has a reader, a path, a split and a slice", async () => {
+  it("has a reader, a path, a split, columns and a slice", async () => {
     expect(await parseWhere("cifar10:some/data#train[0:20]")).toEqual({
       reader: "cifar10",
       path: "some/data",
       split: "train",
+      columns: {},
       slice: "0:20",
     });
     expect(await parseWhere("random:64")).toMatchObject({ reader: "random", path: "64" });

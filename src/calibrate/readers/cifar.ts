@@ -4,8 +4,9 @@
  */
 import { DataError } from "../../errors.js";
 import type { Bytes } from "../file.js";
+import { contentFingerprint, digest } from "../fingerprint.js";
 import { foldersBeside } from "../preprocess.js";
-import type { PixelSource } from "../source.js";
+import type { Bad, PixelSource } from "../source.js";
 
 const IMAGE = 3 * 32 * 32;
 const VARIANTS = {
@@ -27,20 +28,30 @@ export async function cifarVariant(bytes: Bytes): Promise<CifarVariant | undefin
   return undefined;
 }
 
-/** The records of `files`, one after the other. @throws DataError when a file does not end at the end of a record. */
-export async function openCifar(files: readonly Bytes[], variant: CifarVariant): Promise<PixelSource> {
+/**
+ * The records of `files`, one after the other.
+ * @throws DataError when a file does not end at the end of a record; with `skipBad` the piece of a record is left out, when there are whole ones.
+ */
+export async function openCifar(files: readonly Bytes[], variant: CifarVariant, skipBad = false): Promise<PixelSource> {
   const { format, labelBytes, classes } = VARIANTS[variant];
   const record = labelBytes + IMAGE;
   const index: { readonly bytes: Bytes; readonly at: number }[] = [];
   const labels: number[] = [];
+  const bad: Bad[] = [];
   for (const bytes of files) {
     const extra = bytes.size % record;
     if (extra !== 0 || bytes.size === 0) {
       const whole = Math.floor(bytes.size / record);
-      throw new DataError("DATA_TRUNCATED", `${bytes.file} holds ${whole} ${format} records of ${record} bytes and ${extra} bytes more.`, {
-        at: { file: bytes.file },
-        hint: "The file is cut off or is not of this format; fetch it again, or name the format (cifar10:, cifar100:, mnist:, npy:, images:, onnx:).",
-      });
+      const error = new DataError(
+        "DATA_TRUNCATED",
+        `${bytes.file} holds ${whole} ${format} records of ${record} bytes and ${extra} bytes more.`,
+        {
+          at: { file: bytes.file },
+          hint: "The file is cut off or is not of this format; fetch it again, or name the format (cifar10:, cifar100:, mnist:, npy:, images:, onnx:, parquet:).",
+        },
+      );
+      if (!skipBad || whole === 0) throw error;
+      bad.push({ sample: `${bytes.file} record ${whole}`, why: error.message });
     }
     await eachBlock(bytes, record, (block, first) => {
       for (let r = 0; r * record < block.length; r++) {
@@ -56,7 +67,11 @@ export async function openCifar(files: readonly Bytes[], variant: CifarVariant):
     labels: Int32Array.from(labels),
     classes,
     beside: foldersBeside((files[0] as Bytes).file, "file"),
+    uniform: true,
+    bad,
     nameOf: (i) => `${index[i]?.bytes.file} record ${index[i]?.at}`,
+    fileOf: (i) => index[i]?.bytes.file,
+    fingerprint: async (indices) => digest([await contentFingerprint(files), indices.join()]),
     read: async (i) => {
       const { bytes, at } = index[i] as (typeof index)[number];
       return { channels: 3, height: 32, width: 32, planar: true, data: await bytes.read(at * record + labelBytes, IMAGE) };
@@ -67,7 +82,7 @@ export async function openCifar(files: readonly Bytes[], variant: CifarVariant):
 /** Runs over the file in blocks of whole records, about 1 MB each, so that memory stays bounded. */
 async function eachBlock(bytes: Bytes, record: number, visit: (block: Uint8Array, first: number) => void): Promise<void> {
   const step = 340;
-  const total = bytes.size / record;
+  const total = Math.floor(bytes.size / record);
   for (let first = 0; first < total; first += step) {
     const n = Math.min(step, total - first);
     visit(await bytes.read(first * record, n * record), first);

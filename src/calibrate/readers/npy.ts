@@ -2,6 +2,7 @@
  * numpy arrays: .npy read row by row from the file, .npz (stored or deflated) with one array per key.
  * @see https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  */
+import { crc32 } from "node:zlib";
 import { unzipSync } from "fflate";
 import { DataError } from "../../errors.js";
 import { byteLengthOf, type DType } from "../../graph/dtype.js";
@@ -13,6 +14,8 @@ export interface RowArray {
   readonly file: string;
   readonly dtype: DType;
   readonly dims: readonly number[];
+  /** What to say of the rows that are declared and not there: `dims` counts those that are. Only when that was asked for. */
+  readonly cut?: { readonly rows: number; readonly why: string };
   /** Row `i` with dims [1, …]; of an array of rank 0, the element itself for every `i`. */
   row(i: number): Promise<Tensor>;
 }
@@ -40,8 +43,11 @@ export function isZip(head: Uint8Array): boolean {
   return head[0] === 0x50 && head[1] === 0x4b && (head[2] === 3 || head[2] === 5);
 }
 
-/** Reads the header of a .npy file. @throws DataError for pickled, structured or text arrays and for a wrong length. */
-export async function openNpy(bytes: Bytes): Promise<RowArray> {
+/**
+ * Reads the header of a .npy file. `skipBad`: of a file that is cut off, the whole rows are taken.
+ * @throws DataError for pickled, structured or text arrays and for a wrong length.
+ */
+export async function openNpy(bytes: Bytes, skipBad = false): Promise<RowArray> {
   const { text, offset } = await header(bytes);
   const descr = /'descr'\s*:\s*'([<>|=])(\w+)'/.exec(text);
   const order = /'fortran_order'\s*:\s*(True|False)/.exec(text)?.[1];
@@ -49,23 +55,20 @@ export async function openNpy(bytes: Bytes): Promise<RowArray> {
   if (shape === undefined || order === undefined) throw badNpy(bytes.file, `its header reads ${text.trim()}`);
   const dtype = descr ? DTYPES[descr[2] as string] : undefined;
   if (dtype === undefined) throw badNpy(bytes.file, `its elements are not plain numbers (${text.trim()})`);
-  const dims = shape
+  const declared = shape
     .split(",")
     .map((t) => t.trim())
     .filter((t) => t !== "")
     .map(Number);
   const width = byteLengthOf(dtype, 1);
+  const needed = offset + declared.reduce((a, b) => a * b, width);
+  const cut = needed === bytes.size ? undefined : truncated(bytes, `${dtype} [${declared}]`, needed);
+  const rowBytes = declared.slice(1).reduce((a, b) => a * b, width);
+  const whole = Math.floor((bytes.size - offset) / rowBytes);
+  // In Fortran order what is cut off is the end of every row.
+  if (cut && (!skipBad || order === "True" || declared.length === 0 || whole < 1 || bytes.size > needed)) throw cut;
+  const dims = cut ? [whole, ...declared.slice(1)] : declared;
   const size = dims.reduce((a, b) => a * b, 1);
-  if (offset + size * width !== bytes.size) {
-    throw new DataError(
-      "DATA_TRUNCATED",
-      `${bytes.file} declares ${dtype} [${dims}], ${offset + size * width} bytes, but has ${bytes.size}.`,
-      {
-        at: { file: bytes.file },
-        hint: "The file is cut off or damaged; write it again with numpy.save.",
-      },
-    );
-  }
   const count = dims[0] ?? 1;
   const rest = dims.length === 0 ? [] : [1, ...dims.slice(1)];
   const rowSize = count === 0 ? 0 : size / count;
@@ -77,7 +80,15 @@ export async function openNpy(bytes: Bytes): Promise<RowArray> {
     const content = gather ? gather(at) : await bytes.read(offset + at * rowSize * width, rowSize * width);
     return Tensor.ofBytes(dtype, rest, big ? swapped(content, width) : content);
   };
-  return { file: bytes.file, dtype, dims, row };
+  const missing = cut && { cut: { rows: (declared[0] as number) - whole, why: cut.message } };
+  return { file: bytes.file, dtype, dims, row, ...missing };
+}
+
+function truncated({ file, size }: Bytes, what: string, needed: number): DataError {
+  return new DataError("DATA_TRUNCATED", `${file} declares ${what}, ${needed} bytes, but has ${size}.`, {
+    at: { file },
+    hint: "The file is cut off or damaged; write it again with numpy.save.",
+  });
 }
 
 /**
@@ -86,9 +97,10 @@ export async function openNpy(bytes: Bytes): Promise<RowArray> {
  */
 export async function openNpz(bytes: Bytes, wanted: (key: string) => boolean): Promise<{ arrays: Map<string, RowArray>; keys: string[] }> {
   const keys: string[] = [];
+  const archive = await bytes.read(0, bytes.size);
   let files: Record<string, Uint8Array>;
   try {
-    files = unzipSync(await bytes.read(0, bytes.size), {
+    files = unzipSync(archive, {
       filter: ({ name }) => {
         if (!name.endsWith(".npy")) return false;
         keys.push(name.slice(0, -4));
@@ -102,10 +114,43 @@ export async function openNpz(bytes: Bytes, wanted: (key: string) => boolean): P
       cause: error,
     });
   }
+  // fflate checks lengths, not sums.
+  const sums = checksums(archive);
+  for (const [name, content] of Object.entries(files)) {
+    if (sums.get(name) === crc32(content)) continue;
+    throw new DataError("DATA_ZIP", `${bytes.file}: the content of ${name} does not have the checksum that the archive gives.`, {
+      at: { file: bytes.file },
+      hint: "The file is damaged; write or fetch it again (`unzip -t` checks it).",
+    });
+  }
   const arrays = new Map<string, RowArray>();
   for (const [name, content] of Object.entries(files))
     arrays.set(name.slice(0, -4), await openNpy(inMemory(`${bytes.file}/${name}`, content)));
   return { arrays, keys };
+}
+
+/**
+ * CRC-32 by name, from the central directory.
+ * @see PKWARE APPNOTE 4.3.12, 4.3.16
+ */
+function checksums(archive: Uint8Array): Map<string, number> {
+  const view = new DataView(archive.buffer, archive.byteOffset, archive.length);
+  const sums = new Map<string, number>();
+  let at = archive.length - 22;
+  while (at >= 0 && view.getUint32(at, true) !== 0x06054b50) at--;
+  if (at < 0) return sums;
+  const end = at;
+  // 0xffffffff: the offset is in the zip64 end record, which its locator, just before, points to.
+  let next = view.getUint32(end + 16, true);
+  if (next === 0xffffffff) next = Number(view.getBigUint64(Number(view.getBigUint64(end - 12, true)) + 48, true));
+  while (next + 46 <= end && view.getUint32(next, true) === 0x02014b50) {
+    const [name, extra, comment] = [28, 30, 32].map((o) => view.getUint16(next + o, true)) as [number, number, number];
+    // Bit 11 of the flags says UTF-8; without it fflate, too, takes bytes for characters.
+    const encoding = view.getUint16(next + 8, true) & 0x800 ? "utf8" : "latin1";
+    sums.set(Buffer.from(archive.subarray(next + 46, next + 46 + name)).toString(encoding), view.getUint32(next + 16, true));
+    next += 46 + name + extra + comment;
+  }
+  return sums;
 }
 
 /** Class numbers of a label array [N] or [N, 1]. @throws DataError for other shapes and for values that are no class numbers. */

@@ -7,6 +7,7 @@ import { type Dim, evaluate } from "../../graph/dim.js";
 import { isFloat } from "../../graph/dtype.js";
 import { normal, random } from "../../graph/random.js";
 import { Tensor } from "../../graph/tensor.js";
+import { digest } from "../fingerprint.js";
 import type { InputShape, TensorSource } from "../source.js";
 
 /**
@@ -33,6 +34,8 @@ export function openRandom(
     labels: undefined,
     beside: [],
     nameOf: (i) => `random sample ${i}`,
+    fileOf: () => undefined,
+    fingerprint: async (indices) => digest([JSON.stringify({ seed: options.seed, dims }), indices.join()]),
     read: async (i) =>
       Object.fromEntries(
         inputs.map((input, k) => [input.name, made(input, dims[k] as number[], random(`${options.seed}/${i}/${input.name}`))]),

@@ -6,9 +6,10 @@ import { basename, dirname } from "node:path";
 import { DataError, OnnxPruneError } from "../../errors.js";
 import { tensorOf } from "../../graph/codec-tensor.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { readAll } from "../file.js";
+import { openBytes, readAll } from "../file.js";
+import { contentFingerprint, digest } from "../fingerprint.js";
 import { foldersBeside } from "../preprocess.js";
-import type { InputShape, TensorSource } from "../source.js";
+import type { Bad, InputShape, TensorSource } from "../source.js";
 
 interface Row {
   readonly set: string;
@@ -21,23 +22,36 @@ interface Row {
  * set is one sample that cannot be stacked with others.
  *
  * Tensors are bound by name when all names are inputs of the model, else in the order of the files.
- * @throws DataError for files that are no TensorProto and for a count that differs from the model's inputs.
+ * @throws DataError for files that are no TensorProto (with `skipBad` their set is left out) and for a count that differs from the model's inputs.
  */
 export async function openTestData(
   sets: readonly { readonly name: string; readonly files: readonly string[] }[],
-  inputs: readonly InputShape[],
+  { inputs, skipBad }: { readonly inputs: readonly InputShape[]; readonly skipBad: boolean },
 ): Promise<TensorSource> {
   const rows: Row[] = [];
+  const readable: string[] = [];
+  const bad: Bad[] = [];
+  let first: DataError | undefined;
   let whole = false;
   for (const set of sets) {
-    const tensors = Object.values(await readSet(set, inputs)).filter((t) => t.dims.length > 0);
+    let tensors: Tensor[];
+    try {
+      tensors = Object.values(await readSet(set, inputs)).filter((t) => t.dims.length > 0);
+    } catch (error) {
+      if (!(error instanceof DataError) || !skipBad) throw error;
+      first ??= error;
+      bad.push({ sample: set.name, why: error.message });
+      continue;
+    }
+    readable.push(set.name);
     const batch = tensors[0]?.dims[0] ?? 1;
     const sameBatch = tensors.every((t) => t.dims[0] === batch);
     whole ||= !sameBatch;
     for (let row = 0; row < (sameBatch ? batch : 1); row++) rows.push({ set: set.name, row: sameBatch && batch > 1 ? row : undefined });
   }
+  if (readable.length === 0 && first) throw first;
   // One set without a batch axis means that axis 0 is none in the others either.
-  const samples = whole ? sets.map((s): Row => ({ set: s.name, row: undefined })) : rows;
+  const samples = whole ? readable.map((set): Row => ({ set, row: undefined })) : rows;
   const filesOf = new Map(sets.map((s) => [s.name, s]));
   return {
     kind: "tensors",
@@ -46,9 +60,17 @@ export async function openTestData(
     labels: undefined,
     beside: foldersBeside((sets[0] as { name: string }).name, "folder"),
     whole,
+    bad,
     nameOf: (i) => {
       const { set, row } = samples[i] as Row;
       return row === undefined ? set : `${set} row ${row}`;
+    },
+    fileOf: (i) => samples[i]?.set,
+    fingerprint: async (indices) => {
+      const used = [...new Set(indices.map((i) => (samples[i] as Row).set))].sort();
+      const files = used.flatMap((set) => filesOf.get(set)?.files ?? []);
+      const rows = indices.map((i) => `${used.indexOf((samples[i] as Row).set)}/${(samples[i] as Row).row ?? "all"}`);
+      return digest([await contentFingerprint(await Promise.all(files.map(openBytes))), rows.join()]);
     },
     read: async (i) => {
       const { set, row } = samples[i] as Row;

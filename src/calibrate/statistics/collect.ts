@@ -1,5 +1,4 @@
 /** Runs a model over samples and gathers statistics of its activations. */
-import { createHash } from "node:crypto";
 import { ConfigError, DataError } from "../../errors.js";
 import type { Model, Value } from "../../graph/graph.js";
 import { infer, type Types } from "../../graph/infer.js";
@@ -57,7 +56,7 @@ export async function collect(
   const wanted = [...new Map(requests.map((r) => [keyOf(r), r])).values()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   const axis0 = batchOf(model);
   const types = infer(model, options.inputShapes ? { bind: withBatch(options.inputShapes, axis0) } : {});
-  const identity = await identityOf(model, samples, axis0, options);
+  const identity = identityOf(model, samples, axis0, options);
   const frames = await framesOf(runner, model, types, wanted, samples, identity, axis0);
   const start = wanted.map((request): Gathered => ({ request, frame: frames.get(request) as Frame, trees: [] }));
   const gathered = resumed(start, identity, options.resume);
@@ -242,7 +241,7 @@ function perSample(data: ArrayLike<number>, n: number, per: number, C: number, r
   return out;
 }
 
-async function identityOf(model: Model, samples: Samples, axis0: string | number, options: CollectOptions): Promise<Identity> {
+function identityOf(model: Model, samples: Samples, axis0: string | number, options: CollectOptions): Identity {
   const asked = options.batch ?? 8;
   if (!Number.isInteger(asked) || asked < 1)
     throw new ConfigError("STATISTICS_BATCH", `The batch must be a positive integer, got ${asked}.`);
@@ -256,15 +255,9 @@ async function identityOf(model: Model, samples: Samples, axis0: string | number
   }
   const batches = Math.ceil(count / batch);
   const chunk = 2 ** Math.max(0, Math.ceil(Math.log2(batches / MOST_CHUNKS)));
-  const hash = createHash("sha256");
-  const first = await samples.batch(0, Math.min(batch, count));
-  for (const name of Object.keys(first).sort())
-    hash.update(`${name} ${first[name]?.dtype} ${first[name]?.dims}`).update(first[name]?.bytes ?? "");
-  hash.update(`${count}`);
-  if (samples.labels) hash.update(new Uint8Array(Int32Array.from(samples.labels.subarray(0, count)).buffer));
   return {
     model: options.sha256 ?? model.sha256 ?? "",
-    data: hash.digest("hex"),
+    data: samples.fingerprint,
     samples: count,
     classes: samples.labels ? samples.labels.subarray(0, count).reduce((a, b) => Math.max(a, b), -1) + 1 : 0,
     batch,

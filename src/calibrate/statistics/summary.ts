@@ -9,7 +9,7 @@ import { statisticsOf } from "./statistics.js";
 export interface Identity {
   /** Sha-256 of the model file; "" for a model that came from no file. */
   readonly model: string;
-  /** Hash of the first batch as the model is fed it, the number of samples and their classes. */
+  /** Fingerprint of the samples (Samples.fingerprint). */
   readonly data: string;
   /** Samples of all shards together. */
   readonly samples: number;
