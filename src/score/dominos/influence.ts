@@ -53,8 +53,8 @@ export function edgesOf(network: Network, coupling: Coupling): readonly (readonl
 /** Each channel keeps its total: of H·W columns behind a Flatten, channel c of the map gets the sum. Undefined when they share none. */
 function byKey(from: FeatureMap["keys"], to: FeatureMap["keys"]): Edge["back"] | undefined {
   const ids = new Map<string, number>();
-  for (const key of to) if (key !== undefined && !ids.has(key)) ids.set(key, ids.size);
-  const idsOf = (keys: FeatureMap["keys"]) => Int32Array.from(keys, (k) => (k === undefined ? -1 : (ids.get(k) ?? -1)));
+  for (const key of to) if (key.length > 0 && !ids.has(key.join())) ids.set(key.join(), ids.size);
+  const idsOf = (keys: FeatureMap["keys"]) => Int32Array.from(keys, (k) => ids.get(k.join()) ?? -1);
   const [sources, targets] = [idsOf(from), idsOf(to)];
   if (!sources.some((id) => id >= 0)) return undefined;
   const times = new Float64Array(ids.size);

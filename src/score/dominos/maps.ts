@@ -34,8 +34,8 @@ export interface FeatureMap {
   readonly axes: readonly number[];
   /** Positions of these axes, all combinations: its *cells*. */
   readonly cells: number;
-  /** Choices that a cell leaves with; undefined: it is not known which it is. Equal keys are the same channel. */
-  readonly keys: readonly (string | undefined)[];
+  /** Choices that each cell leaves with, ascending; none: it cannot leave. Cells with the same choices are the same channel. */
+  readonly keys: readonly (readonly number[])[];
   readonly members: ReadonlyMap<Value, Member>;
   /** The value by which the rest of the network knows the map: F, the last that everything goes through. */
   readonly seen: Member;
@@ -146,7 +146,7 @@ function seenOf(map: Draft): Member {
 interface Channels {
   readonly axes: readonly number[];
   readonly cells: number;
-  readonly keys: readonly (string | undefined)[];
+  readonly keys: readonly (readonly number[])[];
 }
 
 /** The axes on which the coupling sees channels; of a linear layer its output axis, known or not. */
@@ -157,13 +157,13 @@ function channelsOf(value: Value, layer: LinearLayer | undefined, coupling: Coup
     return keys ? [{ axis, keys }] : [];
   });
   if (found.length === 0) {
-    return layer && { axes: [layer.outputAxis], cells: layer.outputs, keys: new Array<undefined>(layer.outputs).fill(undefined) };
+    return layer && { axes: [layer.outputAxis], cells: layer.outputs, keys: Array.from({ length: layer.outputs }, () => []) };
   }
   const cells = found.reduce((n, f) => n * f.keys.length, 1);
   if (cells > MOST_CELLS) return undefined;
-  let sets: readonly (readonly number[] | undefined)[] = [[]];
-  for (const { keys } of found) sets = sets.flatMap((s) => keys.map((k) => s && k && [...s, ...k]));
-  const keys = sets.map((s) => (s && s.length > 0 ? [...new Set(s)].sort((a, b) => a - b).join(",") : undefined));
+  let sets: readonly (readonly number[])[] = [[]];
+  for (const { keys } of found) sets = sets.flatMap((s) => keys.map((k) => [...s, ...k]));
+  const keys = sets.map((s) => [...new Set(s)].sort((a, b) => a - b));
   return { axes: found.map((f) => f.axis), cells, keys };
 }
 
