@@ -99,8 +99,8 @@ function instrument(model: Model, ablations: readonly Ablation[], ranks: readonl
     return maskBehind(graph, made, axis, means, ranks[i] as number, readers);
   });
   graph.setOutputs([...moved.values()].map((name) => graph.value(name) as Value));
-  removeDeadFrom(graph);
   graph.sort();
+  removeDeadFrom(graph);
   copy.sha256 = undefined;
   return { model: copy, masks, moved };
 }
