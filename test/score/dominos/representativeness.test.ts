@@ -110,19 +110,22 @@ test.each(["nearest", "conditional"] as const)("%s: both twins are at 0, and the
   expect(u.values[4]).toBeGreaterThan(0.3);
 });
 
-test.each(["nearest", "mean", "conditional"] as const)("%s: a channel without variance is like no other, and divides nothing by 0", (kind) => {
-  const { covariance } = maps(4, 20, "z", (rows) => {
-    rows[2] = new Float64Array(20);
-  });
-  const u = uniqueness(kind, covariance, 4);
-  expect(u.values[2]).toBeCloseTo(1, 9);
-  const before = u.values[0] as number;
-  u.remove(2);
-  expect(Number.isFinite(u.values[0])).toBe(true);
-  if (kind !== "mean") expect(u.values[0]).toBeCloseTo(before, 6);
-  const nothing = uniqueness(kind, new Float64Array(9), 3);
-  expect([...nothing.values]).toEqual([1, 1, 1]);
-});
+test.each(["nearest", "mean", "conditional"] as const)(
+  "%s: a channel without variance is like no other, and divides nothing by 0",
+  (kind) => {
+    const { covariance } = maps(4, 20, "z", (rows) => {
+      rows[2] = new Float64Array(20);
+    });
+    const u = uniqueness(kind, covariance, 4);
+    expect(u.values[2]).toBeCloseTo(1, 9);
+    const before = u.values[0] as number;
+    u.remove(2);
+    expect(Number.isFinite(u.values[0])).toBe(true);
+    if (kind !== "mean") expect(u.values[0]).toBeCloseTo(before, 6);
+    const nothing = uniqueness(kind, new Float64Array(9), 3);
+    expect([...nothing.values]).toEqual([1, 1, 1]);
+  },
+);
 
 test("2048 channels are taken one by one in the time of one look at the matrix", () => {
   const count = 2048;
