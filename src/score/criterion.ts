@@ -3,7 +3,7 @@ import type { z } from "zod";
 import type { Samples } from "../calibrate/samples.js";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
-import type { Model } from "../graph/graph.js";
+import type { Model, Node } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import type { Runner } from "../runtime/runner.js";
 
@@ -58,6 +58,16 @@ export interface Bench {
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
+/** Scores group by group and, where the criterion has a say in it, block by block. */
+export interface Scorer {
+  (group: Group): Ranking;
+  /**
+   * The score of a residual block whose branch ends in these linear nodes of the model, on the scale of channels: the block leaves when
+   * channels of a higher score do. undefined: it stays.
+   */
+  block?(last: readonly Node[]): number | undefined;
+}
+
 /** One way to score channels. `prepare` may look at the whole model once; the result scores group by group. */
 export interface Criterion<O = unknown> {
   /** As typed after --pass. */
@@ -80,7 +90,7 @@ export interface Criterion<O = unknown> {
    * result in `context.measured`. Absent: none.
    */
   measure?(options: O, context: ScoringContext, bench: Bench): Promise<unknown>;
-  prepare(options: O, context: ScoringContext): (group: Group) => Ranking;
+  prepare(options: O, context: ScoringContext): Scorer;
 }
 
 /** Identity that gives the literal its option type. */

@@ -75,7 +75,7 @@ export const dominos = defineCriterion<DominosOptions>({
 
   prepare(options, context) {
     const scores = new DominosScores(options, context);
-    return (group) => scores.rank(group);
+    return Object.assign((group: Group) => scores.rank(group), { block: (last: readonly Node[]) => scores.blockAt(last) });
   },
 });
 
@@ -140,7 +140,7 @@ export class DominosScores {
 
 /** Layers whose maps are compared: those that make channels which may leave, and those that may end a block. */
 function shownLayers(study: Study, { coupling }: ScoringContext, { linked }: DominosOptions): ReadonlySet<Layer> {
-  const ends = new Set(study.sums.flatMap((s) => s.operands.map((m) => m.index)));
+  const ends = study.ends();
   const free = coupling.groups.filter((g) => linked === "prune" || !linkOf(g, study));
   const makers = new Set(free.flatMap((g) => study.makersOf(g)));
   return new Set(study.layers.filter((l) => ends.has(l.index) || makers.has(l)));

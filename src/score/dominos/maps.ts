@@ -192,12 +192,14 @@ const NORMALISES: ReadonlySet<string> = new Set([
   "LpNormalization",
   "LRN",
   "MeanVarianceNormalization",
+  "com.microsoft.SkipLayerNormalization",
+  "com.microsoft.SkipSimplifiedLayerNormalization",
 ]);
 
 /** Whether output and input of `node` of the same shape are the same channels position by position. */
 export function keepsPositions(node: Node, { typing }: Coupling): boolean {
   const spec = typing.types.spec(node);
-  return spec?.axes === elementwise || spec?.axes === passThrough || (node.isStandard && NORMALISES.has(node.opType));
+  return spec?.axes === elementwise || spec?.axes === passThrough || NORMALISES.has(node.qualifiedType);
 }
 
 /** Channels that cannot leave have no choices: they are those of an operand of the same shape. */

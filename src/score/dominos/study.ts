@@ -2,11 +2,12 @@
 import { ablate } from "../../calibrate/ablation.js";
 import { batchOf, tapped } from "../../calibrate/statistics/instrument.js";
 import type { Gram, Moments, StatisticRequest, Statistics, Tap } from "../../calibrate/statistics/request.js";
-import { internal, UnsupportedError } from "../../errors.js";
+import { UnsupportedError } from "../../errors.js";
 import type { Group } from "../../graph/coupling/groups.js";
 import type { Node } from "../../graph/graph.js";
 import type { Note } from "../../graph/note.js";
 import type { Bench, ScoringContext } from "../criterion.js";
+import { distinct, measuredFor } from "../measured.js";
 import { dominoInfluence, relativeInfluence, type SurvivalOptions } from "./importance.js";
 import { curvesOf, type Edge, type Effect, edgesOf, type Reach, ratio, reachOf } from "./influence.js";
 import { type FeatureMap, type Member, type Network, networkOf } from "./maps.js";
@@ -21,6 +22,14 @@ export type Layer = Network["layers"][number];
 /** What ablation.ts measured: by F of the layer and of the target, per filter. */
 export type Ablations = Awaited<ReturnType<typeof ablate>>;
 
+/** Operators that bring the channels of two or more maps together in a sum. */
+const SUMS: ReadonlySet<string> = new Set([
+  "Add",
+  "Sum",
+  "com.microsoft.SkipLayerNormalization",
+  "com.microsoft.SkipSimplifiedLayerNormalization",
+]);
+
 export class Study {
   readonly network: Network;
   /** Layers with a layer downstream, in graph order: those that have an influence. */
@@ -31,12 +40,14 @@ export class Study {
   readonly notes: Note[] = [];
   readonly #edges: readonly (readonly Edge[])[];
   readonly #context: ScoringContext;
+  readonly #statistics: Statistics;
   readonly #measurable = new Map<string, boolean>();
   readonly #targets: ReadonlyMap<Layer, readonly Layer[]>;
   readonly #makers = new Map<number, Set<Layer>>();
 
   constructor(context: ScoringContext) {
     this.#context = context;
+    this.#statistics = measuredFor("dominos", context);
     this.network = networkOf(context.coupling);
     this.#edges = edgesOf(this.network, context.coupling);
     const measured = this.network.layers.filter((l) => this.#canTap(l.seen));
@@ -59,7 +70,7 @@ export class Study {
     this.#noteEnds();
     this.sums = this.network.maps.flatMap((map) => {
       const node = map.source.producer;
-      if (!node?.isStandard || (node.opType !== "Add" && node.opType !== "Sum")) return [];
+      if (!node || !SUMS.has(node.qualifiedType)) return [];
       const operands = [...new Set((this.#edges[map.index] as readonly Edge[]).map((e) => e.to.map))];
       return operands.length > 1 ? [{ node, operands }] : [];
     });
@@ -79,6 +90,13 @@ export class Study {
       const why = barrier ?? "it is not known which channels it reads";
       this.notes.push({ code: "INFLUENCE_ENDS", about: node.label, why: `influence is not followed past it: ${why}` });
     }
+  }
+
+  /** Layers that reach a sum through no other layer: the last ones of branches, and those that a stream begins with. */
+  ends(): ReadonlySet<number> {
+    const found = new Set(this.sums.flatMap((s) => s.operands.map((m) => m.index)));
+    for (const index of found) for (const { to, depth } of this.#edges[index] as readonly Edge[]) if (depth === 0) found.add(to.map.index);
+    return found;
   }
 
   /** Layers downstream of `layer` on which its influence is followed, in graph order. */
@@ -118,11 +136,11 @@ export class Study {
     }
     for (const m of bent) if (this.#hasShare(m)) out.push({ kind: "active", ...tapOf(m) });
     for (const l of shown) out.push(gramOf(l, pool));
-    return out;
+    return distinct(out);
   }
 
   gram(layer: Layer, pool: number): Gram {
-    return this.#statistics().of(gramOf(layer, pool));
+    return this.#statistics.of(gramOf(layer, pool));
   }
 
   /** D/mean D of each filter of each layer that has an influence, 1 where the layer is not known to have one. */
@@ -149,7 +167,7 @@ export class Study {
    */
   effects(ablations?: Ablations): ReadonlyMap<Layer, readonly Effect[]> {
     const out = new Map<Layer, Effect[]>(this.layers.map((l) => [l, []]));
-    const share = (m: Member) => (this.#hasShare(m) ? this.#statistics().of({ kind: "active", ...tapOf(m) }).positive : undefined);
+    const share = (m: Member) => (this.#hasShare(m) ? this.#statistics.of({ kind: "active", ...tapOf(m) }).positive : undefined);
     const downstream = new Map<Layer, Layer[]>();
     for (const l of this.layers) for (const t of this.targetsOf(l)) downstream.set(t, [...(downstream.get(t) ?? []), l]);
     for (const [target, from] of downstream) {
@@ -191,13 +209,7 @@ export class Study {
   }
 
   #moments(l: Layer): Moments {
-    return this.#statistics().of({ kind: "moments", variable: "pixels", byClass: false, ...tapOf(l.seen) });
-  }
-
-  #statistics(): Statistics {
-    const { statistics } = this.#context;
-    if (!statistics) throw internal("dominos was asked for scores before its statistics were measured.");
-    return statistics;
+    return this.#statistics.of({ kind: "moments", variable: "pixels", byClass: false, ...tapOf(l.seen) });
   }
 
   /** Indices of the maps that some maps are made from, their own included. */

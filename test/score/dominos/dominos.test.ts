@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { collect } from "../../../src/calibrate/statistics/collect.js";
 import { statisticsFrom } from "../../../src/calibrate/statistics/summary.js";
 import { readModel } from "../../../src/export/read.js";
+import { findBlocks } from "../../../src/graph/blocks/find.js";
 import { findGroups } from "../../../src/graph/coupling/groups.js";
 import type { Model } from "../../../src/graph/graph.js";
 import { openNodeRunner } from "../../../src/runtime/node.js";
@@ -212,6 +213,33 @@ test("each survival and fit ranks all channels of a real network", async () => {
       });
     }
   }
+});
+
+test("every block of a real network has a threshold, on the scale of channels", async () => {
+  const model = await readModel("models/cifar10_resnet20.onnx");
+  const { scores } = await studied(runner, model, {}, "random:8");
+  const { blocks } = findBlocks(model);
+  expect(blocks.length).toBeGreaterThanOrEqual(7);
+  for (const { last } of blocks) {
+    const at = scores.blockAt(last) as number;
+    const values = last.flatMap((node) => [...(scores.filters(node) as Float64Array)]);
+    // Half of the filters of the last convolution: 8, 16 or 32.
+    expect(values.filter((v) => v < at).length).toBeLessThan(values.length / 2);
+    expect(values.filter((v) => v <= at).length).toBeGreaterThanOrEqual(values.length / 2);
+    expect(at).toBeGreaterThan(0);
+  }
+});
+
+test("a gate or a scale on the branch does not hide which layer it ends with", async () => {
+  const model = modelOf(`g (float[N, 4, 6, 6] x) => (float[N, 3, 6, 6] y)
+    <float[8, 4, 1, 1] w0 = {...}, float[8, 8, 3, 3] w1 = {...}, float[2, 8, 1, 1] g1 = {...}, float[8, 2, 1, 1] g2 = {...}, float[3, 8, 1, 1] w2 = {...}> {
+    s0 = Conv (x, w0) a = Conv <pads = [1, 1, 1, 1]> (s0, w1)
+    p = GlobalAveragePool (a) h = Conv (p, g1) hr = Relu (h) q = Conv (hr, g2) z = Sigmoid (q) m = Mul (a, z)
+    s = Add (s0, m) y = Conv (s, w2) }`);
+  const { scores } = await studied(runner, model);
+  const [block] = findBlocks(model).blocks;
+  expect(block?.last.map((n) => n.outputs[0]?.name)).toContain("a");
+  expect(scores.blockAt(block?.last ?? [])).toBeGreaterThan(0);
 });
 
 test("a budget of everything removes nothing", async () => {
