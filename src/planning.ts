@@ -19,6 +19,7 @@ import { retie, type Untying } from "./passes/untie.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
+import type { Bench } from "./score/criterion.js";
 import type { Measure, Target } from "./score/target.js";
 import { costOptions, type ProofOptions } from "./verify/prove.js";
 
@@ -74,11 +75,14 @@ export async function planOnly(
   const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
   const wanted = criterion.statistics?.(checked, context) ?? [];
   const measuredOf = wanted.length > 0 ? await evidence(prepared.model, criterion.name, wanted, options, model === original) : undefined;
+  const runs = criterion.measure?.(checked, { ...context, statistics: measuredOf?.statistics });
+  const ownRuns = runs ? await onBench(runs, criterion.name, options) : undefined;
   const result = makePlan(prepared.model, {
     criterion,
     options: checked,
     coupling,
     statistics: measuredOf?.statistics,
+    measured: ownRuns,
     target: options.target,
     scope: options.scope ?? "global",
     align: options.align ?? "auto",
@@ -145,6 +149,29 @@ async function collected(
   }
 }
 
+/** What a criterion finds out by runs of its own. @throws ConfigError CALIBRATION_MISSING without samples. */
+async function onBench(runs: (bench: Bench) => Promise<unknown>, criterion: string, options: PruneOptions): Promise<unknown> {
+  const { calibration, ep, threads, signal, onProgress } = options;
+  if (!calibration) throw missing(criterion, "no samples came");
+  const runner = await openRunner(ep ?? "auto", threads === undefined ? {} : { threads });
+  try {
+    return await runs({
+      runner,
+      samples: calibration,
+      signal,
+      onProgress: (done, total) => onProgress?.({ phase: criterion, done, total }),
+    });
+  } finally {
+    await runner.close();
+  }
+}
+
+function missing(criterion: string, why: string): ConfigError {
+  return new ConfigError("CALIBRATION_MISSING", `"${criterion}" looks at activations, but ${why}.`, {
+    hint: "Give --calibrate samples (or --data, of which a part is then set aside), or --stats of `onnx-prune calibrate`. Criteria that need no data: `onnx-prune passes`.",
+  });
+}
+
 /** Statistics for a criterion: those given, where they have all it needs, else measured. */
 async function evidence(
   model: Model,
@@ -157,19 +184,16 @@ async function evidence(
   const started = performance.now();
   if (given && isOriginal) {
     const statistics = statisticsFrom(given);
-    const missing = wanted.find((r) => !statistics.has(r));
-    if (!missing) return { statistics, calibration: figures(given, wanted, "statistics gathered before", 0) };
+    const lacking = wanted.find((r) => !statistics.has(r));
+    if (!lacking) return { statistics, calibration: figures(given, wanted, "statistics gathered before", 0) };
     if (!calibration) {
-      throw new ConfigError("STATISTICS_LACKING", `The statistics do not have the ${keyOf(missing)}, which ${criterion} needs.`, {
+      throw new ConfigError("STATISTICS_LACKING", `The statistics do not have the ${keyOf(lacking)}, which ${criterion} needs.`, {
         hint: "Calibrate with the same --pass and options, and the same --untie; or give --calibrate samples.",
       });
     }
   }
   if (!calibration) {
-    const why = given ? "the statistics at hand are of the model before other passes" : "no samples came";
-    throw new ConfigError("CALIBRATION_MISSING", `"${criterion}" looks at activations, but ${why}.`, {
-      hint: "Give --calibrate samples (or --data, of which a part is then set aside), or --stats of `onnx-prune calibrate`. Criteria that need no data: `onnx-prune passes`.",
-    });
+    throw missing(criterion, given ? "the statistics at hand are of the model before other passes" : "no samples came");
   }
   // A batch for measuring accuracy is larger than what statistics are best taken in.
   const { batch: _batch, ...rest } = options;

@@ -135,7 +135,7 @@ export function chainOf(linear: Linear, channels: number, shapeOf: ShapeOf): Cha
 }
 
 /** `node` as a per-channel affine map of its input `index`, and the inputs that hold its parameters. */
-function mapOf(
+export function mapOf(
   node: Node,
   index: number,
   where: { readonly rank: number; readonly axis: number },

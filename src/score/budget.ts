@@ -27,6 +27,8 @@ export interface PlanRequest {
   readonly seed: number;
   /** What the criterion asked to be measured (Criterion.statistics). */
   readonly statistics?: Statistics | undefined;
+  /** What its own runs gave (Criterion.measure). */
+  readonly measured?: unknown;
   /** Group names or node names left whole. */
   readonly exclude?: readonly string[];
   /** The model that fractions of cost refer to, where other passes ran before; default: the model itself. */
@@ -62,6 +64,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
       coupling,
       seed: request.seed,
       statistics: request.statistics,
+      measured: request.measured,
       note: (n) => request.note(n),
     }),
   );

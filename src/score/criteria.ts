@@ -1,6 +1,7 @@
 /** The criteria that can stand after --pass, in the order in which help lists them. */
 import { bnScale } from "./bn-scale.js";
 import type { Criterion } from "./criterion.js";
+import { dominos } from "./dominos/dominos.js";
 import { entropy, entropyGauss } from "./entropy.js";
 import { fpgm } from "./fpgm.js";
 import { mi } from "./mi.js";
@@ -22,5 +23,6 @@ export const criteria: readonly Criterion[] = [
   entropyGauss,
   mi,
   wmi,
+  dominos,
   random,
 ] as readonly Criterion[];

@@ -1,10 +1,12 @@
 /** Criteria score channels; they never decide, never look at the budget. */
 import type { z } from "zod";
+import type { Samples } from "../calibrate/samples.js";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
 import type { Block } from "../graph/blocks/find.js";
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
+import type { Runner } from "../runtime/runner.js";
 
 /** What a criterion may need besides weights; `weights` alone makes it data-free. */
 export type Evidence = "weights" | "activations" | "gradients" | "labels";
@@ -52,7 +54,21 @@ export interface ScoringContext {
   readonly seed: number;
   /** What `statistics` asked for, once it is measured. Undefined only where the criterion asks for nothing. */
   readonly statistics?: Statistics | undefined;
+  /** What `measure` resolved to. */
+  readonly measured?: unknown;
   note(note: Note): void;
+}
+
+/** What a criterion that runs the model itself may use. */
+export interface Bench {
+  readonly runner: Runner;
+  /** Those of calibration. */
+  readonly samples: Samples;
+  /** Samples per run that the user asked for. */
+  readonly batch?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Work done of all that is to be done, in units of the criterion's own. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 /** One way to score channels. `prepare` may look at the whole model once; the result scores group by group. */
@@ -72,6 +88,11 @@ export interface Criterion<O = unknown> {
   readonly sequential?: boolean;
   /** What must be known of activations to score with these options; nothing else is measured. Absent: nothing. */
   statistics?(options: O, context: ScoringContext): readonly StatisticRequest[];
+  /**
+   * Runs of its own, for what no statistic says: what is returned is awaited when the statistics are in `context`, before `prepare`,
+   * which finds the result in `context.measured`. Absent or undefined: none with these options.
+   */
+  measure?(options: O, context: ScoringContext): ((bench: Bench) => Promise<unknown>) | undefined;
   prepare(options: O, context: ScoringContext): ((group: Group) => Ranking) | Judgement;
 }
 

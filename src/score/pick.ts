@@ -38,7 +38,14 @@ export function pickInSequence(model: Model, states: readonly PoolState[], level
   for (const s of states) {
     if (levels[s.index] === s.scores.length) continue;
     const coupling = findGroups(working);
-    const context = { model: working, coupling, seed: request.seed, statistics: request.statistics, note: () => undefined };
+    const context = {
+      model: working,
+      coupling,
+      seed: request.seed,
+      statistics: request.statistics,
+      measured: request.measured,
+      note: () => undefined,
+    };
     const { rank } = judgementOf(request.criterion.prepare(request.options, context));
     const twins = s.pool.groups.map((g) => coupling.groups.find((t) => t.name === g.name && t.choices.length === g.choices.length));
     const ranked = new Map<Group, Ranking>();

@@ -85,6 +85,20 @@ function resultOf(
         });
       return { low, width, samples, counts: counts(() => true), byClass: byClass(request.byClass, counts) };
     }
+    case "active": {
+      const all = variables("pixels").map((maps) => maps.flat());
+      const share = (is: (x: number) => boolean) => Float64Array.from(all, (x) => x.filter(is).length / x.length);
+      return { positive: share((x) => x > 0), zero: share((x) => x === 0) };
+    }
+    case "gram": {
+      if (request.pool !== undefined && request.pool ** 2 < positions) throw new Error("No made-up pooling.");
+      const all = variables("pixels").map((maps) => maps.flat());
+      const means = all.map(mean);
+      const covariance = all.flatMap((a, k) =>
+        all.map((b, j) => mean(a.map((x, i) => (x - (means[k] as number)) * ((b[i] as number) - (means[j] as number))))),
+      );
+      return { count: all[0]?.length ?? 0, mean: Float64Array.from(means), covariance: Float64Array.from(covariance) };
+    }
     default:
       throw new Error(`No made-up ${request.kind}.`);
   }

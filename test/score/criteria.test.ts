@@ -101,7 +101,9 @@ describe.each(criteria.map((c) => [c.name, c] as const))("%s", (_, criterion) =>
       f = Flatten (k)
       y = MatMul (f, u)
     }`);
-    const options = criterion.options.parse({});
+    // What a criterion may keep whole by default is scored, too.
+    const { success, data } = criterion.options.safeParse({ linked: "prune" });
+    const options = success ? data : criterion.options.parse({});
     const normal = activations(60, ({ value }, k, n, p) => gauss(`${value} ${k} ${n} ${p}`) + (k % 3) * (n % 4), 4);
     const first = score(criterion, model, options, undefined, 0, normal);
     for (const g of first.coupling.groups) {
