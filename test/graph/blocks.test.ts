@@ -362,6 +362,7 @@ describe("sums that are no blocks", () => {
 
   it("because they act on each element by itself, as in a GELU, are passed over", () => {
     nothing(conv("p = Mul (x, x) q = Mul (p, x) r = Mul (q, k) s = Add (x, r) h = Tanh (s) y = Conv (h, w)"));
+    nothing(conv("h = Conv (x, w) p = Mul (h, h) q = Mul (p, h) r = Mul (q, k) y = Add (h, r)"));
     nothing(conv("p = Transpose <perm = [0, 1, 3, 2]> (x) y = Add (x, p)"));
   });
 });

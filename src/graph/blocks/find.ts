@@ -66,7 +66,7 @@ export interface BlockOptions {
  * (x + 0.0447·x³ of a GELU), sums with a constant, and sums of integers are passed over in silence.
  */
 export function findBlocks(model: Model, types: Types = infer(model), options: BlockOptions = {}): Blocks {
-  const found: Omit<Block, "name">[] = [];
+  const found: Unnamed[] = [];
   const declined: DeclinedBlock[] = [];
   for (const graph of everyGraph(model.graph)) {
     const finder = new Finder(model, graph, types, options);
@@ -78,6 +78,11 @@ export function findBlocks(model: Model, types: Types = infer(model), options: B
   }
   return { blocks: placed(named(model, found)), declined };
 }
+
+type Unnamed = Omit<Block, "name">;
+
+/** A block; or no block, with the reason where it is worth telling: a branch that does no work of its own is none. */
+type Verdict = { readonly block: Unnamed } | { readonly why: string | undefined };
 
 /** Operators with an input that holds their weights. */
 const WEIGHTED: ReadonlySet<string> = new Set([
@@ -114,27 +119,39 @@ class Finder {
   }
 
   /** The block whose sum is `node`; a sentence where it is none for a reason; undefined where it is no such sum at all. */
-  examine(node: Node): Omit<Block, "name"> | string | undefined {
+  examine(node: Node): Unnamed | string | undefined {
     const operands = this.#operands(node);
     if (!operands) return undefined;
-    let why: string | undefined;
+    const whys: (string | undefined)[] = [];
     for (const skipIndex of operands.keys()) {
       for (const branchIndex of operands.keys()) {
-        const [skip, branch] = [operands[skipIndex] as Value, operands[branchIndex] as Value];
-        if (skip === branch) continue;
-        const before = this.#flow.before(branch, { extents: true });
-        for (const entry of this.#aliases(skip)) {
-          const between = this.#flow.dependents(entry, before);
-          if (!isMadeBy(branch, between) || !between.some((n) => this.#computes(n))) continue;
-          const obstacle = operands.length > 2 ? `it is a sum of ${operands.length} terms` : this.#obstacle(node, [skip, branch]);
-          const dead = this.#flow.unneeded(before, node, [branchIndex], entry);
-          const problem = obstacle ?? this.#leak(node, between, before, dead) ?? this.#otherTerm(entry, branch, between);
-          if (problem === undefined) return this.#block("identity", node, skipIndex as 0 | 1, entry, dead);
-          why ??= problem;
-        }
+        if (operands[skipIndex] === operands[branchIndex]) continue;
+        const found = this.#identity(node, operands, skipIndex, branchIndex);
+        if (found && "block" in found) return found.block;
+        if (found) whys.push(found.why);
       }
     }
-    return why ?? (operands.length === 2 ? this.#projection(node, operands as [Value, Value]) : undefined);
+    if (whys.length > 0) return whys.find((why) => why !== undefined);
+    return operands.length === 2 ? this.#projection(node, operands as [Value, Value]) : undefined;
+  }
+
+  /** What comes of one operand as skip and another as branch; undefined where the branch does not depend on the skip. */
+  #identity(node: Node, operands: readonly Value[], skipIndex: number, branchIndex: number): Verdict | undefined {
+    const [skip, branch] = [operands[skipIndex] as Value, operands[branchIndex] as Value];
+    let why: string | undefined;
+    let depends = false;
+    for (const entry of this.#aliases(skip)) {
+      const between = this.#flow.between(entry, branch, { extents: true });
+      if (!isMadeBy(branch, between)) continue;
+      depends = true;
+      if (!between.some((n) => this.#computes(n))) continue;
+      const obstacle = operands.length > 2 ? `it is a sum of ${operands.length} terms` : this.#obstacle(node, [skip, branch]);
+      const dead = this.#flow.unneeded(node, [branchIndex], entry);
+      const problem = obstacle ?? this.#leak(node, between, dead) ?? this.#otherTerm(entry, branch, between);
+      if (problem === undefined) return { block: this.#block("identity", node, skipIndex as 0 | 1, entry, dead) };
+      why ??= problem;
+    }
+    return depends ? { why } : undefined;
   }
 
   /** The terms of a sum of floats that all change from run to run. */
@@ -186,14 +203,14 @@ class Finder {
     return statistic && `its output "${statistic.name}" is read, which no normalisation without the sum gives`;
   }
 
-  /** What of the nodes `between` entry and sum is needed elsewhere than `before` the sum. */
-  #leak(sum: Node, between: readonly Node[], before: readonly Node[], dead: ReadonlySet<Node>): string | undefined {
+  /** What of the nodes `between` entry and sum is needed elsewhere. */
+  #leak(sum: Node, between: readonly Node[], dead: ReadonlySet<Node>): string | undefined {
     const leaking = between.filter((n) => !dead.has(n));
-    const inside = new Set(before);
+    const inside = new Set([sum, ...between, ...dead]);
     for (const o of leaking.flatMap((n) => n.outputs)) {
       if (!o) continue;
       if (o.isOutput) return `"${o.name}", which the branch computes, is an output of the graph`;
-      const reader = this.#flow.readers(o).find((r) => !inside.has(r) && r !== sum);
+      const reader = this.#flow.readers(o).find((r) => !inside.has(r));
       if (reader) return `"${o.name}", which the branch computes, is also read outside it, by ${said(reader)}`;
     }
     return leaking[0] && `${said(leaking[0])} is needed outside the branch`;
@@ -215,12 +232,11 @@ class Finder {
   }
 
   /** Both operands have nodes of their own after the last value they share. */
-  #projection(node: Node, operands: readonly [Value, Value]): Omit<Block, "name"> | string | undefined {
+  #projection(node: Node, operands: readonly [Value, Value]): Unnamed | string | undefined {
     if (operands[0] === operands[1]) return undefined;
-    const cones = operands.map((v) => this.#flow.before(v, { extents: false }));
-    const entry = this.#meeting(cones);
+    const entry = this.#flow.meeting(...operands);
     if (!entry) return undefined;
-    const sides = cones.map((cone) => this.#flow.dependents(entry, cone));
+    const sides = operands.map((v) => this.#flow.between(entry, v, { extents: false }));
     const weighted = sides.map((side) => side.filter((n) => this.#isWeighted(n)));
     if (weighted.every((w) => w.length === 0)) return undefined;
     const more = (of: readonly (readonly Node[])[]) => (of[0] as Node[]).length - (of[1] as Node[]).length;
@@ -230,19 +246,9 @@ class Finder {
     const way = own.slice(0, LABELS_SHOWN).map(said).join(", ");
     const why = `a projection: from "${entry.name}" even the shorter way to the sum leads through ${way}${others}`;
     if (!this.#options.projections) return why;
-    const before = this.#flow.inOrder(new Set(operands.flatMap((v) => this.#flow.before(v, { extents: true }))));
-    const dead = this.#flow.unneeded(before, node, [0, 1], entry);
-    const problem = this.#obstacle(node, [entry, ...operands]) ?? this.#leak(node, this.#flow.inOrder(new Set(sides.flat())), before, dead);
+    const dead = this.#flow.unneeded(node, [0, 1], entry);
+    const problem = this.#obstacle(node, [entry, ...operands]) ?? this.#leak(node, this.#flow.inOrder(new Set(sides.flat())), dead);
     return problem === undefined ? this.#block("projection", node, skipIndex, entry, dead) : `${why}; ${problem}`;
-  }
-
-  /** The last value that both cones read. */
-  #meeting(cones: readonly (readonly Node[])[]): Value | undefined {
-    const [a, b] = cones.map((cone) => new Set(cone.flatMap((n) => this.#flow.dataReads(n))));
-    let last: Value | undefined;
-    for (const v of a as Set<Value>)
-      if (b?.has(v) && this.#flow.isVarying(v) && (!last || this.#flow.position(v) > this.#flow.position(last))) last = v;
-    return last;
   }
 
   #isWeighted(node: Node): boolean {
@@ -251,7 +257,7 @@ class Finder {
     return WEIGHTED.has(node.qualifiedType) && (isConstant(W) || (node.opType === "MatMul" && isConstant(A)));
   }
 
-  #block(kind: Block["kind"], add: Node, skipIndex: 0 | 1, entry: Value, dead: ReadonlySet<Node>): Omit<Block, "name"> {
+  #block(kind: Block["kind"], add: Node, skipIndex: 0 | 1, entry: Value, dead: ReadonlySet<Node>): Unnamed {
     const [skip, branch] = [add.inputs[skipIndex] as Value, add.inputs[1 - skipIndex] as Value];
     return {
       add,
@@ -269,7 +275,7 @@ class Finder {
 
   /** Gates and the like, whose outputs are smaller than the branch, are left out where there are others. */
   #last(branch: Value, entry: Value): readonly Node[] {
-    const between = new Set(this.#flow.dependents(entry, this.#flow.before(branch, { extents: false })));
+    const between = new Set(this.#flow.between(entry, branch, { extents: false }));
     const found = new Set<Node>();
     const seen = new Set<Value>();
     const pending: Value[] = [branch];
@@ -307,7 +313,7 @@ function said(node: Node): string {
 }
 
 /** Labels, where several nodes have the same the name of what they make, and a number where bodies repeat that too. */
-function named(model: Model, blocks: readonly Omit<Block, "name">[]): Block[] {
+function named(model: Model, blocks: readonly Unnamed[]): Block[] {
   const labels = new Map<string, number>();
   for (const graph of everyGraph(model.graph)) for (const n of graph.nodes) labels.set(n.label, (labels.get(n.label) ?? 0) + 1);
   const taken = new Set<string>();
