@@ -87,7 +87,7 @@ async function runStep(
         ...report,
         options: planned.plan.why["options"],
         notes: planned.notes,
-        budget: planned.budget,
+        ...(planned.budget ? { budget: planned.budget } : {}),
         declined,
         ...(planned.calibration ? { calibration: planned.calibration } : {}),
       },

@@ -64,13 +64,13 @@ export async function planOnly(
     });
   }
   const { criterion } = request.entry;
-  if (!options.target)
+  const checked = parseOptions(criterion, request.options);
+  if (!options.target && !criterion.decidesAmount?.(checked))
     throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, {
       hint: "Give one of --ratio, --macs, --params, --bytes.",
     });
   const notes: Note[] = [];
   const prepared = prepare(model, options.untie ?? "auto");
-  const checked = parseOptions(criterion, request.options);
   const coupling = findGroups(prepared.model);
   const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
   const wanted = criterion.statistics?.(checked, context) ?? [];
@@ -83,7 +83,7 @@ export async function planOnly(
     coupling,
     statistics: measuredOf?.statistics,
     measured: ownRuns,
-    target: options.target,
+    target: options.target ?? {},
     scope: options.scope ?? "global",
     align: options.align ?? "auto",
     seed: options.seed ?? 0,

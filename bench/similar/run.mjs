@@ -53,7 +53,11 @@ for (const [name, where] of [
   }
   for (const macs of [0.75, 0.5]) {
     for (const options of variants) {
-      const { plan, budget } = planOnly(model, { entry: similar, options }, { passes: [], target: { macs }, scope: "local", align: 1 });
+      const { plan, budget } = await planOnly(
+        model,
+        { entry: similar, options },
+        { passes: [], target: { macs }, scope: "local", align: 1 },
+      );
       const removal = applyPlan(model, plan);
       const { maxRel } = await checkEquality(runner, { what: "similar", reference: removal.oracle(), candidate: removal.result, feeds });
       const after = await accuracyOf(removal.result);

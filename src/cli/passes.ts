@@ -1,5 +1,7 @@
 /** onnx-prune passes: what can stand after --pass. */
 import { type Entry, entries, findEntry, nameOf } from "../passes/registry.js";
+import { parseOptions } from "../passes/run-pass.js";
+import { needsOf } from "../score/criterion.js";
 import type { Command } from "./command.js";
 import { writeJson } from "./json.js";
 import { type OptionRow, optionRows } from "./options.js";
@@ -50,7 +52,9 @@ export function factsOf(entry: Entry): EntryFacts {
     const { name, summary, effect, options } = entry.pass;
     return { kind: "pass", name, summary, effect, options: optionRows(options) };
   }
-  const { name, summary, source, needs, options } = entry.criterion;
+  const { criterion } = entry;
+  const { name, summary, source, options } = criterion;
+  const needs = needsOf(criterion, parseOptions(criterion, {}));
   return { kind: "criterion", name, summary, source, needs, options: optionRows(options) };
 }
 

@@ -84,9 +84,10 @@ export const planCommand: Command = {
         groups.map((g) => [shortened(g.name, 60), whole(g.of), whole(g.kept)]),
       ),
     );
-    out.write(
-      `  ${budget.measure}: asked ${budget.asked}, reached ${budget.reached.toFixed(4)}${plan.merges.length > 0 ? `; ${plan.merges.length} channels are merged into others first` : ""}\n`,
-    );
+    const reached = budget ? `  ${budget.measure}: asked ${budget.asked}, reached ${budget.reached.toFixed(4)}` : "  no budget";
+    const merged = plan.merges.length > 0 ? `; ${plan.merges.length} channels are merged into others first` : "";
+    const bypassed = plan.blocks.length > 0 ? `; bypassed blocks: ${plan.blocks.join(", ")}` : "";
+    out.write(`${reached}${bypassed}${merged}\n`);
     out.write(notesText([...notes, ...declined.map((d) => ({ code: "DECLINED", about: d.group.name, why: d.why }))], out));
   },
 };

@@ -9,6 +9,7 @@ import type { Model } from "../graph/graph.js";
 import { findEntry } from "../passes/registry.js";
 import { parseOptions } from "../passes/run-pass.js";
 import type { PassRequest, PruneOptions } from "../pipeline.js";
+import { type Criterion, needsOf } from "../score/criterion.js";
 import { type PruningPlan, parsePlan } from "../score/plan.js";
 import { measureOf, type Target } from "../score/target.js";
 import type { Run } from "./command.js";
@@ -31,14 +32,19 @@ export async function passRequests(
   const requests = await Promise.all(flags.pass.map((given) => passRequest(typeof given === "string" ? splitPass(given) : given)));
   if (!budget) return requests;
   const target = targetOf(flags);
-  if (requests.some((r) => r.entry.kind === "criterion")) measureOf(target);
+  const isBudgeted = requests.some(({ entry, options }) => entry.kind === "criterion" && !decidesAmount(entry.criterion, options));
+  if (isBudgeted) measureOf(target);
   const unused = (Object.keys(target) as (keyof Target)[]).find((t) => typed.has(t));
-  if (unused && !requests.some((r) => r.entry.kind === "criterion")) {
+  if (unused && !isBudgeted) {
     throw new ConfigError("TARGET_UNUSED", `--${unused} came, but no pass here looks at a budget.`, {
       hint: "Add a criterion, e.g. --pass l1, or leave the budget out.",
     });
   }
   return requests;
+}
+
+function decidesAmount(criterion: Criterion, options: unknown): boolean {
+  return criterion.decidesAmount?.(parseOptions(criterion, options)) ?? false;
 }
 
 async function passRequest({
@@ -131,10 +137,9 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
 
 /** Whether samples must be set aside: a criterion among the passes looks at more than weights, and no statistics say it already. */
 export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate }: Values): boolean {
-  return (
-    (stats === undefined || calibrate !== undefined) &&
-    passes.some(({ entry }) => entry.kind === "criterion" && entry.criterion.needs.some((need) => need !== "weights"))
-  );
+  const looks = ({ entry, options }: PassRequest) =>
+    entry.kind === "criterion" && needsOf(entry.criterion, parseOptions(entry.criterion, options)).some((need) => need !== "weights");
+  return (stats === undefined || calibrate !== undefined) && passes.some(looks);
 }
 
 /** Everything but the passes; opens --data and --calibrate. */

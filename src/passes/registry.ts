@@ -12,7 +12,6 @@ import { inlineBranches } from "./inline-branches.js";
 import { inlineFunctions } from "./inline-functions.js";
 import { mergeChannels } from "./merge-channels.js";
 import type { Pass } from "./pass.js";
-import { removeBlocksPass } from "./remove-blocks.js";
 import { removeDead } from "./remove-dead.js";
 import { removeFilters } from "./remove-filters.js";
 import { removeIdentity } from "./remove-identity.js";
@@ -30,7 +29,6 @@ export const passes: readonly Pass[] = [
   untie,
   removeIdentity,
   removeDead,
-  removeBlocksPass,
   removeFilters,
   mergeChannels,
 ] as readonly Pass[];

@@ -1,11 +1,10 @@
 /** remove-blocks: takes residual blocks out, by name. */
 import { z } from "zod";
-import { PlanError } from "../errors.js";
-import { type Block, type BlockOptions, findBlocks } from "../graph/blocks/find.js";
+import type { Block, BlockOptions } from "../graph/blocks/find.js";
+import { blocksNamed } from "../graph/blocks/named.js";
 import { blockOracle } from "../graph/blocks/oracle.js";
 import { removeBlocks } from "../graph/blocks/remove.js";
 import type { Model } from "../graph/graph.js";
-import { closest } from "../suggest.js";
 import { definePass } from "./pass.js";
 
 /**
@@ -47,26 +46,4 @@ export interface Bypass {
 export function bypassBlocks(model: Model, names: readonly string[], options: BlockOptions = {}): Bypass {
   const blocks = blocksNamed(model, names, options);
   return { blocks, before: model, model: removeBlocks(model, blocks), oracle: () => blockOracle(model, blocks) };
-}
-
-/**
- * The blocks of these names, each once, in graph order.
- * @throws PlanError PLAN_UNKNOWN_BLOCK when there is none, with the nearest name; PLAN_BLOCK_DECLINED, with the reason, for a sum that
- *   is no block that can leave.
- */
-export function blocksNamed(model: Model, names: readonly string[], options: BlockOptions = {}): Block[] {
-  if (names.length === 0) return [];
-  const { blocks, declined } = findBlocks(model, undefined, options);
-  const known = new Set(blocks.map((b) => b.name));
-  for (const name of names) {
-    if (known.has(name)) continue;
-    const refused = declined.find((d) => d.at === name);
-    if (refused) throw new PlanError("PLAN_BLOCK_DECLINED", `The block "${name}" stays: ${refused.why}.`, { at: { node: name } });
-    const near = closest(name, [...known]);
-    throw new PlanError("PLAN_UNKNOWN_BLOCK", `There is no residual block "${name}" in this model; it has ${known.size}.`, {
-      hint: `${near ? `Did you mean "${near}"? ` : ""}\`onnx-prune inspect\` lists the blocks.`,
-    });
-  }
-  const asked = new Set(names);
-  return blocks.filter((b) => asked.has(b.name));
 }

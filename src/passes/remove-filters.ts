@@ -35,7 +35,7 @@ export function applyPlan(model: Model, plan: PruningPlan): Removal {
   // First: merges of another model's plan would fail on its channels, which tells the user less.
   requireSameModel(plan, model.sha256);
   const prepared = prepare(model, plan.untied);
-  const bypass = plan.blocks.length > 0 ? bypassBlocks(prepared.model, plan.blocks) : undefined;
+  const bypass = plan.blocks.length > 0 ? bypassBlocks(prepared.model, plan.blocks, { projections: true }) : undefined;
   const whole = bypass?.model ?? prepared.model;
   const before = findGroups(whole);
   const source = plan.merges.length > 0 ? applyMerges(whole, plan.merges, before) : whole;

@@ -42,8 +42,8 @@ export interface PlanResult {
   readonly plan: PruningPlan;
   readonly coupling: Coupling;
   readonly declined: readonly Declined[];
-  /** What was asked and what the plan reaches, both as the fraction kept. */
-  readonly budget: { readonly measure: Measure; readonly asked: number; readonly reached: number };
+  /** What was asked and what the plan reaches, both as the fraction kept; undefined where the criterion decided the amount. */
+  readonly budget?: { readonly measure: Measure; readonly asked: number; readonly reached: number };
   readonly scores: ReadonlyMap<Group, Ranking>;
 }
 
@@ -104,7 +104,13 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
       seed: request.seed,
     },
   };
-  return { plan, coupling: stage.coupling, declined: stage.declined, scores, budget: { measure, asked: keep, reached } };
+  return {
+    plan,
+    coupling: stage.coupling,
+    declined: stage.declined,
+    scores,
+    ...(judgement.exactly === undefined ? { budget: { measure, asked: keep, reached } } : {}),
+  };
 }
 
 /** Criteria come from users too: NaN would be neither more nor less than any other score, and what leaves would be chance. */

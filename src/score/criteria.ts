@@ -8,6 +8,7 @@ import { mi } from "./mi.js";
 import { l1, l2 } from "./norm.js";
 import { outputL1 } from "./output-l1.js";
 import { random } from "./random.js";
+import { removeBlocks } from "./remove-blocks.js";
 import { similar } from "./similar.js";
 import { wmi } from "./wmi.js";
 
@@ -24,5 +25,6 @@ export const criteria: readonly Criterion[] = [
   mi,
   wmi,
   dominos,
+  removeBlocks,
   random,
 ] as readonly Criterion[];

@@ -46,6 +46,8 @@ export interface Judgement {
   block?(block: Block): number | undefined;
   /** So many blocks leave, whatever the budget, and no channels. */
   readonly exactly?: number;
+  /** Whether blocks whose skip is a projection are judged too (graph/blocks/find.ts). Default: no. */
+  readonly projections?: boolean;
 }
 
 export interface ScoringContext {
@@ -81,7 +83,9 @@ export interface Criterion<O = unknown> {
   readonly source: string;
   /** Schema of the JSON after `--pass name=`; flags, help and docs come from it. */
   readonly options: z.ZodType<O>;
-  readonly needs: readonly Evidence[];
+  readonly needs: readonly Evidence[] | ((options: O) => readonly Evidence[]);
+  /** Whether these options say by themselves how much leaves, so that no budget is asked for. Absent: never. */
+  decidesAmount?(options: O): boolean;
   /** True when raw scores of different groups may be ranked together; else each group is divided by its mean score. */
   readonly comparable: boolean;
   /** True when a layer's ranking should see what left the layers before it (local scope, front to back). */
@@ -104,4 +108,9 @@ export function defineCriterion<O>(criterion: Criterion<O>): Criterion<O> {
 /** What `prepare` returned, in its long form. */
 export function judgementOf(prepared: ((group: Group) => Ranking) | Judgement): Judgement {
   return typeof prepared === "function" ? { rank: prepared } : prepared;
+}
+
+/** What a criterion needs with these options, already checked. */
+export function needsOf<O>({ needs }: Criterion<O>, options: O): readonly Evidence[] {
+  return typeof needs === "function" ? needs(options) : needs;
 }

@@ -22,7 +22,7 @@ interface Judged {
  * searched as ever, so that the budget is met as finely as channels allow. Where the last block alone goes past the budget, it stays and
  * more channels leave; where no channels can (a criterion of blocks only), what is reached may be less than what was asked.
  *
- * @throws BudgetError as Search.find.
+ * @throws BudgetError as Search.find; BUDGET_NOTHING_TO_PRUNE where there are no blocks, or fewer than the criterion decided on.
  */
 export function findWithBlocks(
   whole: Stage,
@@ -42,8 +42,10 @@ export function findWithBlocks(
     return made;
   };
   const { exactly } = judgement;
+  if (judged.length === 0 && whole.states.length === 0) throw nothing("No residual block of this model can leave.");
   if (exactly !== undefined) {
-    const stage = stageWithout(Math.min(exactly, judged.length));
+    if (exactly > judged.length) throw nothing(`${exactly} residual blocks should leave, but only ${judged.length} can.`);
+    const stage = stageWithout(exactly);
     return { stage, levels: stage.search.after(0) };
   }
 
@@ -75,7 +77,7 @@ export function findWithBlocks(
 
 /** The blocks that may leave, first to leave first. */
 function judgedBlocks({ model, coupling }: Stage, judgement: Judgement, { exclude }: StageRequest): Judged[] {
-  const { blocks } = findBlocks(model, coupling.typing.types);
+  const { blocks } = findBlocks(model, coupling.typing.types, { projections: judgement.projections ?? false });
   return blocks
     .flatMap((block): Judged[] => {
       const threshold = block.add.graph === model.graph ? judgement.block?.(block) : undefined;
@@ -99,4 +101,8 @@ function withoutBlocks(whole: Stage, gone: readonly Block[], judgement: Judgemen
   };
   const names = gone.map((b) => b.name);
   return stageOf(model, coupling, rank, { ...request, original: request.original ?? whole.model }, measure, names, whole.search.channels);
+}
+
+function nothing(why: string): BudgetError {
+  return new BudgetError("BUDGET_NOTHING_TO_PRUNE", why, { hint: "`onnx-prune inspect` lists the blocks, and why others stay." });
 }

@@ -132,8 +132,15 @@ describe("a plan with blocks", () => {
   it("is refused for blocks the model has not, for those that stay, and for channels that left with a block", () => {
     const applying = (over: Partial<PruningPlan>) => () => applyPlan(model(), planOf(over));
     expect(applying({ blocks: ["frist"] })).toThrow(expect.objectContaining({ code: "PLAN_UNKNOWN_BLOCK" }));
-    expect(applying({ blocks: ["projected"] })).toThrow(expect.objectContaining({ code: "PLAN_BLOCK_DECLINED" }));
+    const wider = TEXT.replace("float[8, 8, 1, 1] ws", "float[9, 8, 1, 1] ws").replace("float[8, 8, 1, 1] w5", "float[9, 8, 1, 1] w5");
+    const gated = () => applyPlan(modelOf(wider.replace("float[8, 5] wf", "float[9, 5] wf")), planOf({ blocks: ["projected"] }));
+    expect(gated).toThrow(expect.objectContaining({ code: "PLAN_BLOCK_DECLINED" }));
     expect(applying({ blocks: ["first"], remove: { "w1:0": [0] } })).toThrow(expect.objectContaining({ code: "PLAN_UNKNOWN_GROUP" }));
+  });
+
+  it("may name a block whose skip is a projection, which nothing else takes", () => {
+    const { source } = applyPlan(model(), planOf({ blocks: ["projected"] }));
+    expect(ops(source)).toBe("Conv Relu Conv Relu Conv Add Relu Conv Relu Conv Add Relu GlobalAveragePool Flatten MatMul");
   });
 
   it("is read and written, and may leave them out", () => {

@@ -112,6 +112,13 @@ describe("a threshold over blocks and channels", () => {
     expect(without.plan.blocks).toEqual([blocks[1]?.name, blocks[2]?.name]);
   });
 
+  test("refuses more blocks than there are, and a model without any", async () => {
+    const nothing = expect.objectContaining({ code: "BUDGET_NOTHING_TO_PRUNE", exitCode: 3 });
+    expect(() => makePlan(model, request(judge([0, 1], { channels: false, exactly: 3 }), { target: {} }))).toThrow(nothing);
+    const lenet = await readModel("models/mnist_lenet5.onnx");
+    expect(() => makePlan(lenet, request(judge([], { channels: false })))).toThrow(nothing);
+  });
+
   test("counts a share of channels from the whole model", () => {
     const thresholds = blocks.map((_, i) => (i < 3 ? 0 : undefined));
     const { plan, budget } = makePlan(model, request(judge([...thresholds, ...never]), { target: { ratio: 0.5 } }));
