@@ -95,7 +95,7 @@ export async function planOnly(
   return {
     ...result,
     plan: { ...result.plan, untied: [...prepared.untied] },
-    notes: [...prepared.notes, ...notes],
+    notes: [...prepared.notes, ...(measuredOf ? (options.calibration?.notes ?? []) : []), ...notes],
     ...(measuredOf ? { calibration: measuredOf.calibration } : {}),
   };
 }

@@ -1,5 +1,5 @@
 /** What is in a folder: which reader it is for, and its splits (train, val, test, or whatever its files are called). */
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { ConfigError } from "../errors.js";
 import { type Listing, list } from "./file.js";
 import type { ReaderName, Where } from "./where.js";
@@ -80,7 +80,7 @@ export function pickSplit(path: string, asked: string | undefined, splits: reado
 function bySplit(path: string, files: readonly string[]): Map<string, string[]> {
   const groups = new Map<string, string[]>();
   for (const file of files) {
-    const split = splitOf(file.slice(path.length));
+    const split = splitOf(relative(path, file));
     groups.set(split, [...(groups.get(split) ?? []), file]);
   }
   return groups;

@@ -136,6 +136,20 @@ describe("--calibrate", () => {
     expect(report.notes).toContainEqual(expect.objectContaining({ code: "DATA_DIVIDED" }));
   }, 30_000);
 
+  it("leaves out what cannot be used, and the step says so", async () => {
+    const cwd = await withModel(TWO, "two.onnx");
+    file(cwd, "train.bin", cifar(Array.from({ length: 30 }, (_, i) => [i === 7 ? 200 : i % 10])));
+    file(cwd, "test.bin", cifar(Array.from({ length: 10 }, (_, i) => [i])));
+    const model = join(root, "models/cifar10_resnet20.onnx");
+    const args = [model, "out.onnx", "--pass", "output-l1", "--ratio", "0.9", "--preprocess", "{}", "--data", ".", "--skip-bad"];
+    const { code, stderr } = await run([...args, ...FAST], cwd);
+    expect(code, stderr).toBe(0);
+    const report = JSON.parse(readFileSync(join(cwd, "report.json"), "utf8")) as RunReport;
+    expect(report.notes).toMatchObject([{ code: "DATA_SPLITS", why: '. has splits: "train" calibrates, "test" verifies' }]);
+    expect(report.steps[0]?.calibration).toMatchObject({ samples: 29, classes: 10 });
+    expect(report.steps[0]?.notes).toContainEqual(expect.objectContaining({ code: "SAMPLES_BAD" }));
+  }, 30_000);
+
   it("may not share samples with --data, and is not opened where nothing needs it", async () => {
     const cwd = await withModel(TWO, "two.onnx");
     file(cwd, "a.bin", cifar(Array.from({ length: 30 }, (_, i) => [i % 10])));
