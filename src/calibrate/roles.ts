@@ -96,8 +96,9 @@ async function divided(where: WhereOf, options: RoleOptions): Promise<Roles> {
   const kept = choose(whole, rest, options);
   const why = `${whole.text} is one split, so it is divided by --seed: ${calibrates.size} samples${even ? ", balanced by class," : ""} calibrate, the other ${rest.length} verify; --calibrate chooses`;
   const notes: Note[] = [{ code: "DATA_DIVIDED", about: "--data", why }];
-  const calibration = await samplesOf(whole, chosen.taken, options, chosen.notes);
-  const data = await samplesOf(whole, kept.taken, options, [...notes, ...kept.notes]);
+  // Samples whose labels cannot be used are among the rest, which reports them.
+  const calibration = await samplesOf(whole, { ...chosen, bad: [] }, options);
+  const data = await samplesOf(whole, { ...kept, notes: [...notes, ...kept.notes] }, options);
   return result(calibration, data, notes, options.onNote);
 }
 
@@ -120,13 +121,13 @@ async function calibrating(from: Population, options: RoleOptions, notes: readon
   const { seed = 0, calibrateSamples = CALIBRATE_SAMPLES, skipBad = false, shuffle = false } = options;
   const all = Array.from({ length: from.count }, (_, k) => k);
   const chosen = choose(from, all, { limit: calibrateSamples, balanced: from.labels !== undefined, seed, skipBad, shuffle });
-  return samplesOf(from, chosen.taken, options, [...notes, ...chosen.notes]);
+  return samplesOf(from, { ...chosen, notes: [...notes, ...chosen.notes] }, options);
 }
 
 async function held(to: Population, options: SampleOptions, notes: readonly Note[] = []): Promise<Samples> {
   const all = Array.from({ length: to.count }, (_, k) => k);
   const chosen = choose(to, all, options);
-  return samplesOf(to, chosen.taken, options, [...notes, ...chosen.notes]);
+  return samplesOf(to, { ...chosen, notes: [...notes, ...chosen.notes] }, options);
 }
 
 /**

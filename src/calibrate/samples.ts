@@ -76,8 +76,7 @@ export interface Samples {
 export async function openSamples(where: string | Readonly<Record<string, string>>, options: SampleOptions): Promise<Samples> {
   const population = await openPopulation(where, options, onceEach(options.onNote));
   const all = Array.from({ length: population.count }, (_, k) => k);
-  const { taken, notes } = choose(population, all, options);
-  return samplesOf(population, taken, options, notes);
+  return samplesOf(population, choose(population, all, options), options);
 }
 
 /** A sink that says each text once. */
@@ -87,6 +86,13 @@ export function onceEach(onNote: ((text: string) => void) | undefined): (text: s
     if (!said.has(text)) onNote?.(text);
     said.add(text);
   };
+}
+
+export interface Chosen {
+  readonly taken: readonly number[];
+  readonly notes: readonly Note[];
+  /** With skipBad: samples that could not be chosen by class, because their labels cannot be used. */
+  readonly bad: readonly Bad[];
 }
 
 type Choice = Pick<SampleOptions, "limit" | "balanced" | "shuffle" | "seed" | "skipBad">;
@@ -100,8 +106,9 @@ export function choose(
   positions: readonly number[],
   { limit, balanced: even = false, shuffle = false, seed = 0, skipBad = false }: Choice,
   most?: (has: number) => number,
-): { readonly taken: readonly number[]; readonly notes: readonly Note[] } {
+): Chosen {
   const notes: Note[] = [];
+  let bad: readonly Bad[] = [];
   if (limit !== undefined) checkCount(limit);
   let taken: readonly number[];
   if (even) {
@@ -111,48 +118,55 @@ export function choose(
         hint: "Give labels (docs/data.md says where each reader finds them), or take samples without balance.",
       });
     }
-    const usable = skipBad ? positions.filter((k) => !population.labelFault(k)) : positions;
+    const faults = skipBad ? new Map(positions.flatMap((k) => faultAt(population, k))) : new Map<number, Bad>();
+    bad = [...faults.values()];
+    const usable = positions.filter((k) => !faults.has(k));
     const found = balanced(usable, labels, limit, seed, most);
     if (found.short.length > 0) {
-      const list = found.short.slice(0, 5).map(({ label, has }) => `class ${label} has ${has}`);
+      const list = found.short.slice(0, 5).map(({ label, has }) => `class ${label} only ${has}`);
       if (found.short.length > list.length) list.push(`${found.short.length - list.length} more classes`);
       notes.push({
         code: "CLASSES_SHORT",
         about: text,
-        why: `${found.perClass} samples per class were wanted, but fewer can be taken of some: ${list.join(", ")}`,
+        why: `classes are uneven: ${found.perClass} samples are taken of each, but some can give fewer: ${list.join(", ")}`,
       });
     }
     taken = found.taken;
   } else taken = limit === undefined ? positions : subset(positions, limit, seed);
-  return { taken: shuffle ? shuffled(taken, seed) : taken, notes };
+  return { taken: shuffle ? shuffled(taken, seed) : taken, notes, bad };
+}
+
+function faultAt(population: Population, k: number): [number, Bad][] {
+  const fault = population.labelFault(k);
+  return fault ? [[k, { sample: population.nameOf(k), why: fault.message }]] : [];
 }
 
 /**
- * The samples at `positions` of `population`, checked: the first, or with skipBad all, are prepared.
+ * What was chosen of `population`, checked: the first sample, or with skipBad all, are prepared.
  * @throws DataError when one cannot be used, or with skipBad when none can.
  */
 export async function samplesOf(
   population: Population,
-  positions: readonly number[],
+  chosen: Chosen,
   { inputs, skipBad = false, onNote }: Pick<SampleOptions, "inputs" | "skipBad" | "onNote">,
-  notes: readonly Note[] = [],
 ): Promise<Samples> {
   const { parts, labels, text, format } = population;
-  const { good: taken, bad } = skipBad ? await withoutBad(population, positions) : await checked(population, positions);
-  const all = [...notes];
+  const { good: taken, bad: found } = await (skipBad ? withoutBad : checked)(population, chosen.taken);
+  const bad = [...chosen.bad, ...found];
+  const notes = [...chosen.notes];
   if (bad.length > 0) {
     const why = `${bad.length} of ${taken.length + bad.length} samples cannot be used and are left out; the first: ${bad[0]?.why}`;
-    all.push({ code: "SAMPLES_BAD", about: text, why });
+    notes.push({ code: "SAMPLES_BAD", about: text, why });
   }
-  for (const { why } of all) onNote?.(why);
-  const chosen = labels && Int32Array.from(taken, (k) => labels[k] as number);
+  for (const { why } of notes) onNote?.(why);
+  const classes = labels && Int32Array.from(taken, (k) => labels[k] as number);
   return {
     count: taken.length,
-    labels: chosen,
+    labels: classes,
     source: `${text} (${format}, ${taken.length} samples${bad.length > 0 ? `, ${bad.length} bad ones left out` : ""})`,
     bad,
-    notes: all,
-    fingerprint: await fingerprintOf(population, taken, chosen),
+    notes,
+    fingerprint: await fingerprintOf(population, taken, classes),
     batch: async (from, to) => {
       if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to > taken.length || from >= to) {
         throw new ConfigError("SAMPLES_RANGE", `Samples ${from} to ${to} were asked for, but there are ${taken.length}.`);

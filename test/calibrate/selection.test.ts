@@ -38,7 +38,7 @@ describe("a selection", () => {
     const notes: string[] = [];
     const samples = await openSamples(uneven(), { ...CIFAR, balanced: true, limit: 30, onNote: (t) => notes.push(t) });
     expect(counts(samples.labels ?? [])).toEqual({ 0: 11, 1: 11, 2: 8 });
-    expect(notes).toEqual(["11 samples per class were wanted, but fewer can be taken of some: class 2 has 8"]);
+    expect(notes).toEqual(["classes are uneven: 11 samples are taken of each, but some can give fewer: class 2 only 8"]);
     expect(samples.notes).toMatchObject([{ code: "CLASSES_SHORT", why: notes[0] }]);
   });
 
