@@ -8,7 +8,7 @@ import { type CifarVariant, cifarVariant, openCifar } from "./readers/cifar.js";
 import { isIdx, openIdx } from "./readers/idx.js";
 import { isImage, openImage, openImageFolder, openLabelsCsv } from "./readers/images.js";
 import { isNpy, isZip, labelsOf, openNpy, openNpz, type RowArray } from "./readers/npy.js";
-import { isParquet, openParquet } from "./readers/parquet.js";
+import type { openParquet as OpenParquet } from "./readers/parquet.js";
 import { openRandom } from "./readers/random.js";
 import { openTestData } from "./readers/test-data.js";
 import type { InputShape, Source, TensorSource } from "./source.js";
@@ -107,6 +107,15 @@ async function openSplit(where: Where, kind: ReaderName, split: string, files: r
       return openImageFolder(folder, options, await classFolders(folder, path));
     }
   }
+}
+
+function isParquet(head: Uint8Array): boolean {
+  return Buffer.from(head.subarray(0, 4)).toString("latin1") === "PAR1";
+}
+
+/** Its decoders take a while to start, which runs without Parquet need not wait for. */
+async function openParquet(...options: Parameters<typeof OpenParquet>): Promise<Source> {
+  return (await import("./readers/parquet.js")).openParquet(...options);
 }
 
 function refuseColumns({ path, columns }: Where): void {

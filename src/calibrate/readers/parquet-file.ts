@@ -57,6 +57,9 @@ export async function openParquetFile(bytes: Bytes): Promise<ParquetFile> {
     groups.push({ group, from: rows, to: rows + Number(num_rows) });
     rows += Number(num_rows);
   }
+  if (!(rows >= 0 && rows < 2 ** 31) || groups.some((g) => !(g.to >= g.from))) {
+    throw damaged(file, "", new Error(`it declares ${rows} rows`));
+  }
   const groupOf = (i: number) => groups[lastAtMost(groups, i, (g) => g.from)] as Block;
   const chunksOf = (group: number, names: readonly string[]) =>
     metadata.row_groups[group]?.columns.filter((c) => names.includes(c.meta_data?.path_in_schema[0] ?? "")) ?? [];

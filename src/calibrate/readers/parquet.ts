@@ -15,10 +15,6 @@ import type { Bad, InputShape, Source } from "../source.js";
 import { type Binding, bindColumns, type Column } from "./parquet-columns.js";
 import { cachedRows, lastAtMost, openParquetFile, type ParquetFile, type Row } from "./parquet-file.js";
 
-export function isParquet(head: Uint8Array): boolean {
-  return Buffer.from(head.subarray(0, 4)).toString("latin1") === "PAR1";
-}
-
 type Options = Pick<OpenOptions, "inputs" | "skipBad" | "note" | "noteUnlabelled">;
 
 /**
