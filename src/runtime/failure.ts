@@ -154,7 +154,7 @@ const RULES: readonly Rule[] = [
     hint: OLDER,
   },
   {
-    when: /NOT_IMPLEMENTED|Could not find an implementation for|Failed to find kernel/,
+    when: /NOT_IMPLEMENTED|Provider type for \S+ node with name .* is not set|Could not find an implementation for|Failed to find kernel/,
     make: UnsupportedError,
     code: "RUNTIME_NO_KERNEL",
     says: "ONNX Runtime has no kernel for an op of the model with these types.",

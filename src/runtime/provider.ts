@@ -1,9 +1,9 @@
 /** Chooses an execution provider by trying it: what a runtime claims to support and what computes are two lists. */
 import { ConfigError, OnnxPruneError, RuntimeError } from "../errors.js";
-import { Tensor } from "../graph/tensor.js";
 import { cudaRemedy, cudnnHint } from "./cuda.js";
 import { INSTALL_NODE, openNodeRunner } from "./node.js";
-import type { Provider, Runner, Session } from "./runner.js";
+import { label, probe } from "./probe.js";
+import type { Provider, Runner } from "./runner.js";
 import { openWebRunner } from "./web.js";
 
 export interface OpenOptions {
@@ -75,10 +75,6 @@ function whyNot({ provider, error }: { readonly provider: Provider; readonly err
   return `${label(provider)} was not used: ${error.message}`;
 }
 
-function label(provider: Provider): string {
-  return { cpu: "CPU", cuda: "CUDA", webgpu: "WebGPU", wasm: "WebAssembly" }[provider];
-}
-
 async function tryOpen(provider: Provider, options: OpenOptions): Promise<{ runner: Runner; oddity: string | undefined }> {
   const { threads, device } = options;
   const runner = await (options.open ?? OPENERS)[provider]({ threads, device });
@@ -101,54 +97,3 @@ const REMEDY: Readonly<Record<Provider, string>> = {
   cpu: INSTALL_NODE,
   wasm: "Use --ep cpu.",
 };
-
-/** Relu(Conv(X, W, B)), X [1, 1, 3, 3], W [2, 1, 2, 2]; made by probeModel() in test/runtime/tiny-models.ts. */
-export const PROBE_MODEL: string =
-  "CAg6qQEKFAoBWAoBVwoBQhIBQyIEQ29udjoACg4KAUMSAVkiBFJlbHU6ABIEdGlueSotCgQCAQICEAFCAVdKIAAAgD8AAAAAAAAAAAAAgL8AAABAAACA" +
-  "vwAAgD8AAIA/KhIKAQIQAUIBQkoIAACgQAAAIMFaGwoBWBIWChQIARIQCgIIAQoCCAEKAggDCgIIA2IbCgFZEhYKFAgBEhAKAggBCgIIAgoCCAIKAggC" +
-  "QgQKABAR";
-
-/** Computed by hand from x[i,j] - x[i+1,j+1] + 5 and 2·x[i,j] - x[i,j+1] + x[i+1,j] + x[i+1,j+1] - 10, negative ones cut off. */
-const PROBE_X = [3, 1, 4, 1, 5, 9, 2, 6, 5];
-const PROBE_Y = [3, 0, 0, 5, 1, 2, 0, 2];
-/** The same for 4097·x: exact in float32, but 4097 = 2^12 + 1 does not fit the 11 bits of TF32 and float16. */
-const FINE = 4097;
-const FINE_Y = [0, 0, 0, 5, 45057, 49154, 20475, 49154];
-
-/**
- * Runs the small convolution on `runner`, first with small integers, where reduced precision is no excuse, then with numbers
- * that need all of float32.
- * @returns a sentence for the user if it computes in less than float32.
- * @throws RuntimeError RUNTIME_WRONG_NUMBERS if it computes something else.
- */
-export async function probe(runner: Runner): Promise<string | undefined> {
-  const session = await runner.load({ bytes: Buffer.from(PROBE_MODEL, "base64") });
-  const coarse = await convolve(session, 1);
-  if (!agree(coarse, PROBE_Y, 0)) throw wrongNumbers(runner, PROBE_Y, coarse);
-  const fine = await convolve(session, FINE);
-  await session.release();
-  if (agree(fine, FINE_Y, 0)) return undefined;
-  if (!agree(fine, FINE_Y, 0.02 * Math.max(...FINE_Y))) throw wrongNumbers(runner, FINE_Y, fine);
-  return `${label(runner.provider)} computes with less than float32 (TF32?): equality to 1e-5 may not be reached. Set NVIDIA_TF32_OVERRIDE=0.`;
-}
-
-async function convolve(session: Session, scale: number): Promise<readonly number[]> {
-  const X = Tensor.floats(
-    [1, 1, 3, 3],
-    PROBE_X.map((x) => scale * x),
-  );
-  const { Y } = await session.run({ X });
-  return Y ? [...Y.numbers()] : [];
-}
-
-function agree(got: readonly number[], wanted: readonly number[], tolerance: number): boolean {
-  return got.length === wanted.length && got.every((y, i) => Math.abs(y - (wanted[i] as number)) <= tolerance);
-}
-
-function wrongNumbers(runner: Runner, wanted: readonly number[], got: readonly number[]): RuntimeError {
-  return new RuntimeError(
-    "RUNTIME_WRONG_NUMBERS",
-    `${label(runner.provider)} (${runner.runtime}) computes wrong numbers: a 2x2 convolution should give ${wanted.join(" ")}, and gave ${got.join(" ")}.`,
-    { hint: "Update the driver of the device, or use --ep cpu." },
-  );
-}

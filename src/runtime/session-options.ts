@@ -53,8 +53,9 @@ function providerEntry({ provider, device }: SessionSettings): InferenceSession.
     case "cuda":
       return { name: "cuda", deviceId: device ?? 0 };
     case "webgpu":
-      // Convolutions have WebGPU kernels in both layouts; NHWC, the default, is the one they are tuned for.
-      return { name: "webgpu", preferredLayout: "NHWC" };
+      // In NHWC, the default, convolutions over 6, 9, 15, 18 … channels (multiples of 3 and not of 4, beyond 3) give wrong
+      // numbers where the output's are a multiple of 4 (onnxruntime 1.30; microsoft/onnxruntime issue 29651). Pruning makes such widths.
+      return { name: "webgpu", preferredLayout: "NCHW" };
     default:
       return provider;
   }

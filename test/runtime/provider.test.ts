@@ -9,13 +9,16 @@ import { RuntimeError } from "../../src/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { openHost } from "../../src/runtime/host.js";
 import { INSTALL_NODE } from "../../src/runtime/node.js";
-import { type Openers, openRunner, PROBE_MODEL, probe } from "../../src/runtime/provider.js";
+import { PROBE_MODEL, probe, probeY } from "../../src/runtime/probe.js";
+import { type Openers, openRunner } from "../../src/runtime/provider.js";
 import type { Provider, Runner } from "../../src/runtime/runner.js";
 import { standIn } from "./stand-in.js";
 import { probeModel } from "./tiny-models.js";
 
-const RIGHT = [3, 0, 0, 5, 1, 2, 0, 2];
-const FINE = [0, 0, 0, 5, 45057, 49154, 20475, 49154];
+const RIGHT = probeY(1);
+const FINE = probeY(4097);
+/** Inputs rounded to 11 bits, as TF32 does. */
+const ROUNDED = FINE.map((y) => Math.round(y * (1 - 2 ** -12)));
 
 /** A runner that gives `coarse` for the probe's small integers, and `fine` for its large ones. */
 function fake(provider: Provider, coarse: readonly number[], closed: Provider[] = [], fine: readonly number[] = FINE): Runner {
@@ -26,7 +29,7 @@ function fake(provider: Provider, coarse: readonly number[], closed: Provider[] 
       inputs: [],
       outputs: [],
       run: async ({ X }) => {
-        const y = (X?.numbers()[0] as number) > 3 ? fine : coarse;
+        const y = Math.max(...(X?.numbers() ?? [])) > 10 ? fine : coarse;
         return { Y: Tensor.floats([y.length], y) };
       },
       time: async () => new Float64Array(),
@@ -53,7 +56,7 @@ describe("the probe", () => {
   });
 
   it.each([
-    ["TF32, to 11 bits", [0, 0, 0, 5, 45046, 49142, 20470, 49142], "CUDA computes with less than float32"],
+    ["TF32, to 11 bits", ROUNDED, "CUDA computes with less than float32"],
     ["float32", FINE, undefined],
   ])("says what a provider that computes in %s lacks", async (_, fine, says) => {
     const said = await probe(fake("cuda", RIGHT, [], fine));
@@ -62,7 +65,7 @@ describe("the probe", () => {
   });
 
   it("refuses a provider that is right for small numbers only", async () => {
-    await expect(probe(fake("cuda", RIGHT, [], [0, 0, 0, 5, 45057, 49154, 20475, 0]))).rejects.toMatchObject({
+    await expect(probe(fake("cuda", RIGHT, [], [...FINE.slice(1), 0]))).rejects.toMatchObject({
       code: "RUNTIME_WRONG_NUMBERS",
     });
   });
@@ -71,14 +74,13 @@ describe("the probe", () => {
     const closed: Provider[] = [];
     const open: Openers = {
       cpu: missing,
-      cuda: async () => fake("cuda", [3, 0, 0, 5, 1, 2, 0, 9], closed),
+      cuda: async () => fake("cuda", [9, ...RIGHT.slice(1)], closed),
       webgpu: missing,
       wasm: missing,
     };
     await expect(openRunner("cuda", { open })).rejects.toMatchObject({
       code: "RUNTIME_WRONG_NUMBERS",
-      message:
-        "CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 3 0 0 5 1 2 0 9.",
+      message: `CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give ${RIGHT.join(" ")}, and gave 9 ${RIGHT.slice(1).join(" ")}.`,
     });
     expect(closed).toEqual(["cuda"]);
   });
@@ -101,7 +103,7 @@ describe("auto", () => {
     const runner = await openRunner("auto", { open, onNote: (n) => notes.push(n) });
     expect(runner.provider).toBe("cpu");
     expect(notes).toEqual([
-      "Running on CPU (onnxruntime-fake 1.0.0). CUDA was not used: CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 0.",
+      `Running on CPU (onnxruntime-fake 1.0.0). CUDA was not used: CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give ${RIGHT.join(" ")}, and gave 0.`,
     ]);
   });
 
@@ -126,7 +128,7 @@ describe("auto", () => {
 
   it("says when the provider it took computes in less than float32", async () => {
     const notes: string[] = [];
-    const cuda = async () => fake("cuda", RIGHT, [], [0, 0, 0, 5, 45046, 49142, 20470, 49142]);
+    const cuda = async () => fake("cuda", RIGHT, [], ROUNDED);
     const open: Openers = { cpu: missing, cuda, webgpu: missing, wasm: missing };
     await openRunner("auto", { open, onNote: (n) => notes.push(n) });
     await openRunner("cuda", { open, onNote: (n) => notes.push(n) });
@@ -230,11 +232,11 @@ describe("as plain JavaScript, in a process of its own", () => {
   ])("process.exit() in the middle of %s ends the process as it says", async (_, call) => {
     // The native call would abort the process when it comes back into a thread that is no more.
     const script = `
-      const { PROBE_MODEL } = await import(${JSON.stringify(pathToFileURL(join(out, "runtime/provider.js")).href)});
+      const { PROBE_MODEL } = await import(${JSON.stringify(pathToFileURL(join(out, "runtime/probe.js")).href)});
       const { Tensor } = await import(${JSON.stringify(pathToFileURL(join(out, "graph/tensor.js")).href)});
       const r = await openRunner("cpu");
       const s = await r.load({ bytes: Buffer.from(PROBE_MODEL, "base64") });
-      const X = Tensor.floats([1, 1, 3, 3], new Float32Array(9));
+      const X = Tensor.floats([1, 6, 3, 3], new Float32Array(54));
       ${call}.catch(() => {});
       setTimeout(() => process.exit(5), 10);`;
     await expect(run(script)).rejects.toMatchObject({ code: 5, signal: null, stderr: "" });

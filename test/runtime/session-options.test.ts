@@ -27,10 +27,10 @@ describe("options of a session", () => {
     expect(sessionOptions({ ...settings, provider: "cuda" }).executionProviders).toEqual([{ name: "cuda", deviceId: 0 }]);
   });
 
-  it("on WebGPU: the layout its convolutions are written for, and no device, which the binding refuses", () => {
+  it("on WebGPU: the layout in which convolutions are right, and no device, which the binding refuses", () => {
     expect(sessionOptions({ ...settings, provider: "webgpu" })).toEqual({
       ...common,
-      executionProviders: [{ name: "webgpu", preferredLayout: "NHWC" }],
+      executionProviders: [{ name: "webgpu", preferredLayout: "NCHW" }],
       enableMemPattern: false,
       extra: { session: still },
     });
