@@ -26,7 +26,7 @@ const OPENERS: Openers = {
 
 /**
  * WebGPU is not among them: a software driver (which any machine with a browser may have) is hundreds of times slower than the
- * CPU provider, shaders are compiled anew for each session, and float64 and most of int64 run on the CPU anyway. Whoever has
+ * CPU provider, shaders are compiled anew for each session, and float64 runs on the CPU anyway. Whoever has
  * the hardware asks for it.
  */
 const AUTO: readonly Provider[] = ["cuda", "cpu", "wasm"];
@@ -83,13 +83,15 @@ async function tryOpen(provider: Provider, options: OpenOptions): Promise<{ runn
   } catch (cause) {
     await runner.close();
     if (!(cause instanceof OnnxPruneError) || !STARTING.has(cause.code)) throw cause;
-    const hint = [cause.hint ?? REMEDY[provider], ...(provider === "cuda" ? [cudnnHint()] : [])].filter(Boolean).join(" ");
-    throw new RuntimeError(cause.code, cause.message, { hint, cause });
+    const known = cause.hint ?? (cause.code === "RUNTIME_PROVIDER" ? REMEDY[provider] : undefined);
+    const cudnn = provider === "cuda" && cause.code !== "RUNTIME_PROVIDER" ? cudnnHint() : undefined;
+    const hint = [cudnn, known].filter((h) => h !== undefined).join(" ");
+    throw new RuntimeError(cause.code, cause.message, { ...(hint === "" ? {} : { hint }), cause });
   }
 }
 
-/** Codes of failures that have to do with how a provider is installed. */
-const STARTING: ReadonlySet<string> = new Set(["RUNTIME_PROVIDER", "RUNTIME_CUDA"]);
+/** Codes of failures that may have to do with how a provider is installed. */
+const STARTING: ReadonlySet<string> = new Set(["RUNTIME_PROVIDER", "RUNTIME_CUDA", "RUNTIME_FAILED"]);
 
 const REMEDY: Readonly<Record<Provider, string>> = {
   cuda: cudaRemedy(),

@@ -124,6 +124,16 @@ describe("a GPU that cannot be used", () => {
   });
 });
 
+it("that breaks off without a reason is asked whether cuDNN is there", async () => {
+  // What the linker says here: no machine of the tests has cuDNN, unless it has a GPU.
+  const expected = cudnnHint() ?? "Check `nvidia-smi`";
+  const openers = { cuda: () => open("cuda", { create: throwing("CUDNN_STATUS_NOT_INITIALIZED") }) } as unknown as Openers;
+  await expect(openRunner("cuda", { open: openers })).rejects.toMatchObject({
+    code: "RUNTIME_CUDA",
+    hint: expect.stringContaining(expected),
+  });
+});
+
 describe("a device", () => {
   const none = {} as unknown as Openers;
 
