@@ -151,9 +151,9 @@ async function collected(
 
 /** What a criterion finds out by runs of its own. @throws ConfigError CALIBRATION_MISSING without samples. */
 async function onBench(runs: (bench: Bench) => Promise<unknown>, criterion: string, options: PruneOptions): Promise<unknown> {
-  const { calibration, ep, threads, signal, onProgress } = options;
+  const { calibration, ep, device, threads, signal, onProgress } = options;
   if (!calibration) throw missing(criterion, "no samples came");
-  const runner = await openRunner(ep ?? "auto", threads === undefined ? {} : { threads });
+  const runner = await openRunner(ep ?? "auto", { threads, device });
   try {
     return await runs({
       runner,
