@@ -102,7 +102,7 @@ export async function planOnly(
 
 /** What `gather` runs on, and how. */
 export interface GatherOptions
-  extends Pick<PruneOptions, "seed" | "untie" | "ep" | "threads" | "batch" | "inputShapes" | "signal" | "onProgress">,
+  extends Pick<PruneOptions, "seed" | "untie" | "ep" | "device" | "threads" | "batch" | "inputShapes" | "signal" | "onProgress">,
     Pick<CollectOptions, "shard" | "resume" | "checkpoint" | "memory"> {
   /** What statistics are taken from. */
   readonly calibration: Samples;
@@ -136,9 +136,9 @@ async function collected(
   wanted: readonly StatisticRequest[],
   options: GatherOptions & { readonly sha256?: string | undefined },
 ): Promise<Summary> {
-  const runner = await openRunner(options.ep ?? "auto", options.threads === undefined ? {} : { threads: options.threads });
+  const runner = await openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
   try {
-    const { calibration, onProgress, batch, ep: _ep, threads: _threads, ...rest } = options;
+    const { calibration, onProgress, batch, ep: _ep, device: _device, threads: _threads, ...rest } = options;
     return await collect(runner, model, wanted, calibration, {
       ...rest,
       ...(batch === undefined ? {} : { batch }),
@@ -151,9 +151,9 @@ async function collected(
 
 /** What a criterion finds out by runs of its own. @throws ConfigError CALIBRATION_MISSING without samples. */
 async function onBench(runs: (bench: Bench) => Promise<unknown>, criterion: string, options: PruneOptions): Promise<unknown> {
-  const { calibration, ep, threads, signal, onProgress } = options;
+  const { calibration, ep, device, threads, signal, onProgress } = options;
   if (!calibration) throw missing(criterion, "no samples came");
-  const runner = await openRunner(ep ?? "auto", threads === undefined ? {} : { threads });
+  const runner = await openRunner(ep ?? "auto", { threads, device });
   try {
     return await runs({
       runner,

@@ -38,6 +38,7 @@ export const PROVING: readonly FlagName[] = [
   "no-latency",
   "input-shape",
   "ep",
+  "device",
   "threads",
   "batch",
   "memory",

@@ -119,6 +119,11 @@ export const flags = {
       .default("auto")
       .describe("execution provider: auto (CUDA, then CPU), cuda, cpu, webgpu, wasm"),
   },
+  device: {
+    group: "Where it runs",
+    value: "n",
+    schema: z.int().min(0).describe("number of the CUDA device, from 0 (default 0); docs/providers.md"),
+  },
   threads: { group: "Where it runs", value: "n", schema: count.describe("threads of ONNX Runtime") },
   batch: { group: "Where it runs", value: "n", schema: count.default(32).describe("samples per run when accuracy is measured") },
   memory: {

@@ -21,7 +21,7 @@ export async function checkedGroups(
 ): Promise<readonly GroupCheck[]> {
   const progress = new Progress(terminal.err);
   const note = flags.quiet ? {} : { onNote: (text: string) => terminal.err.write(`${text}\n`) };
-  const runner = await openRunner(flags.ep ?? "auto", { ...(flags.threads === undefined ? {} : { threads: flags.threads }), ...note });
+  const runner = await openRunner(flags.ep ?? "auto", { threads: flags.threads, device: flags.device, ...note });
   try {
     return await checkGroups(runner, coupling, [randomFeeds(model, (flags.seed ?? 0) + 1, inputShapes)], {
       ...(flags.check === undefined || flags.check === "all" ? {} : { group: flags.check }),

@@ -22,7 +22,7 @@ export const inspectCommand: Command = {
   name: "inspect",
   takes: ["<in.onnx>"],
   summary: "shows what is in a model, its channel groups, and what is frozen and why",
-  flags: ["why", "types", "check", "untie", "ep", "threads", "seed", "input-shape", "json", "quiet", "config"],
+  flags: ["why", "types", "check", "untie", "ep", "device", "threads", "seed", "input-shape", "json", "quiet", "config"],
   examples: [
     ["onnx-prune inspect in.onnx", "summary, groups, what is frozen"],
     ["onnx-prune inspect in.onnx --why conv1", "every axis of one node or value"],

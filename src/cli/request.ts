@@ -166,6 +166,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress, cal
     ...(flags.untie ? { untie: flags.untie } : {}),
     ...(flags.exclude ? { exclude: flags.exclude } : {}),
     ...(flags.ep ? { ep: flags.ep } : {}),
+    ...(flags.device === undefined ? {} : { device: flags.device }),
     ...(flags.threads ? { threads: flags.threads } : {}),
     ...(flags.batch ? { batch: flags.batch } : {}),
     ...(flags.memory === undefined ? {} : { memory: flags.memory * 2 ** 30 }),

@@ -29,7 +29,7 @@ export const verifyCommand: Command = {
   name: "verify",
   takes: ["<original.onnx>", "[pruned.onnx]"],
   summary: "proves that a pruned file, or a plan alone, gives the original without the slices of the plan",
-  flags: ["plan", "checks", "bisect", "reduce", "ep", "threads", "verify-with", "seed", "input-shape", "json", "quiet", "config"],
+  flags: ["plan", "checks", "bisect", "reduce", "ep", "device", "threads", "verify-with", "seed", "input-shape", "json", "quiet", "config"],
   examples: [
     ["onnx-prune verify in.onnx out.onnx --plan plan.json", "exit 4 when it is not"],
     ["onnx-prune verify in.onnx out.onnx --plan plan.json --checks all --bisect", "in every way, and where it differs"],
@@ -54,12 +54,17 @@ export const verifyCommand: Command = {
     const feeds = Array.from({ length: RUNS }, (_, i) => randomFeeds(original, (flags.seed ?? 0) + i + 1, inputShapes));
     const names = { pruned: prunedFile, original: sourceName(plan, originalFile) };
     const request = { removal, candidate: pruned, feeds, names };
-    const threads = flags.threads === undefined ? {} : { threads: flags.threads };
     const checks: CheckResult[] = [];
     let loads: RunReport["loads"] = [];
     for (const ep of [flags.ep ?? "auto", ...(flags["verify-with"] ? [flags["verify-with"]] : [])] as const) {
       signal.throwIfAborted();
-      const runner = await openRunner(ep, { ...threads, ...(flags.quiet ? {} : { onNote: (text) => err.write(`${text}\n`) }) });
+      // The second opinion of --verify-with has no device to choose.
+      const device = ep === flags["verify-with"] ? undefined : flags.device;
+      const runner = await openRunner(ep, {
+        threads: flags.threads,
+        device,
+        ...(flags.quiet ? {} : { onNote: (text) => err.write(`${text}\n`) }),
+      });
       try {
         for (const check of checksOf(flags.checks)) {
           signal.throwIfAborted();
@@ -114,7 +119,7 @@ async function reduced(
   { flags, signal, terminal }: Pick<Run, "flags" | "signal" | "terminal">,
 ): Promise<void> {
   const progress = new Progress(terminal.err);
-  const runner = await openRunner(flags.ep ?? "auto", flags.threads === undefined ? {} : { threads: flags.threads });
+  const runner = await openRunner(flags.ep ?? "auto", { threads: flags.threads, device: flags.device });
   try {
     for (const check of checksOf(flags.checks)) {
       const found = await reduceRemoval(runner, model, plan, check, {

@@ -15,35 +15,81 @@ interface Rule {
   readonly code: string;
   /** What went wrong in one sentence; `$1` is the first group of `when`. */
   readonly says: string;
-  readonly hint?: string;
+  /** What to do next; may depend on the provider. */
+  readonly hint?: string | ((provider: string) => string);
   /** The first group of `when` names a value of the model. */
   readonly names?: "value";
 }
 
-const BATCH = "Use a smaller batch, or close other programs that use this memory.";
 const OLDER = "Export the model for an older opset, or install a newer onnxruntime-node.";
+const ON_CPU = "Until then use --ep cpu.";
 
 /** Read from the top; the first match counts. Texts are those of ONNX Runtime 1.30 (native and wasm). */
 const RULES: readonly Rule[] = [
   {
-    when: /Failed to load shared library|no available backend found|WebGPU adapter|executionProviders\[\d+\] is unsupported|CUDA driver version|no CUDA-capable device/i,
+    when: /no CUDA-capable device|all CUDA-capable devices are busy/i,
+    make: RuntimeError,
+    code: "RUNTIME_PROVIDER",
+    says: "CUDA finds no device.",
+    hint: `Check \`nvidia-smi\` and that CUDA_VISIBLE_DEVICES is not empty; start a container with --gpus all. ${ON_CPU}`,
+  },
+  {
+    when: /invalid device ordinal|Invalid device id/i,
+    make: RuntimeError,
+    code: "RUNTIME_PROVIDER",
+    says: "CUDA has no device of that number.",
+    hint: "`nvidia-smi -L` lists the devices, from 0; those that CUDA_VISIBLE_DEVICES names are counted anew. Give one with --device.",
+  },
+  {
+    when: /CUDA driver version is insufficient|unsupported display driver|forward compatibility was attempted|not supported (?:in|by) the installed CUDA driver/i,
+    make: RuntimeError,
+    code: "RUNTIME_PROVIDER",
+    says: "The NVIDIA driver does not fit the CUDA libraries.",
+    hint: `Install a newer driver: \`nvidia-smi\` tells the highest CUDA version of the one that is there. ${ON_CPU}`,
+  },
+  {
+    when: /no kernel image is available/i,
+    make: RuntimeError,
+    code: "RUNTIME_PROVIDER",
+    says: "ONNX Runtime's CUDA library has no code for this GPU.",
+    hint: "The GPU is older or newer than those it was built for. Use --ep cpu.",
+  },
+  {
+    when: /Failed to load shared library|no available backend found|WebGPU (?:adapter|device\.|device:)|executionProviders\[\d+\] is unsupported/i,
     make: RuntimeError,
     code: "RUNTIME_PROVIDER",
     says: "The execution provider could not be started.",
   },
   {
-    when: /Failed to allocate memory|bad_?alloc|out of memory|BFCArena|Cannot enlarge memory|Array buffer allocation failed/i,
+    when: /Failed to allocate memory|bad_?alloc|out of memory|BFCArena|Available memory of|ALLOC_FAILED|Cannot enlarge memory|Array buffer allocation failed|exceeds the max buffer size|maximum storage buffer binding size|maxStorageBufferBindingSize/i,
     make: RuntimeError,
     code: "RUNTIME_OUT_OF_MEMORY",
     says: "There was not enough memory.",
-    hint: BATCH,
+    hint: (provider) =>
+      provider === "cpu" || provider === "wasm"
+        ? "Use a smaller --batch, or close other programs that use this memory."
+        : "Use a smaller --batch, or free the device's memory (`nvidia-smi` shows who holds it); --ep cpu uses the main memory.",
   },
   {
-    when: /CUDA (?:failure|error)|CUDNN|CUBLAS/i,
+    when: /device lost|DeviceLost|CUDA failure (?:214|700|702|70[4-9]|71[0-9]|999)\b/i,
+    make: RuntimeError,
+    code: "RUNTIME_DEVICE_LOST",
+    says: "The device stopped working in the middle of a run.",
+    hint: "Run again; if it happens again, look for the driver's messages (`dmesg`, Xid), and use --ep cpu.",
+  },
+  {
+    when: /(?:CUDA|CUDNN|CUDNN_FE|CUBLAS|CURAND|CUFFT) (?:failure|error)|CUDNN_STATUS|CUBLAS_STATUS/i,
     make: RuntimeError,
     code: "RUNTIME_CUDA",
     says: "CUDA failed.",
     hint: "Check `nvidia-smi`, or run with --ep cpu.",
+  },
+  {
+    when: /requires f16 but the device does not support it/,
+    make: UnsupportedError,
+    code: "RUNTIME_NO_KERNEL",
+    says: "The device has no float16 arithmetic, which the model needs.",
+    hint: "Use --ep cpu.",
   },
   {
     when: /input '(.+?)' is missing in 'feeds'/,
@@ -108,7 +154,7 @@ const RULES: readonly Rule[] = [
     hint: OLDER,
   },
   {
-    when: /NOT_IMPLEMENTED|Could not find an implementation for|Failed to find kernel/,
+    when: /NOT_IMPLEMENTED|Provider type for \S+ node with name .* is not set|Could not find an implementation for|Failed to find kernel/,
     make: UnsupportedError,
     code: "RUNTIME_NO_KERNEL",
     says: "ONNX Runtime has no kernel for an op of the model with these types.",
@@ -142,11 +188,12 @@ export function failure(original: Error, doing: Doing): OnnxPruneError {
   for (const rule of RULES) {
     const match = rule.when.exec(original.message);
     if (!match) continue;
+    const hint = typeof rule.hint === "function" ? rule.hint(doing.provider) : rule.hint;
     const value = rule.names ? match[1] : undefined;
     return new rule.make(rule.code, `${rule.says.replace("$1", () => match[1] ?? "")} ONNX Runtime (${doing.provider}) says: ${text}`, {
       at: value === undefined ? at : { ...at, value },
       cause: original,
-      ...(rule.hint === undefined ? {} : { hint: rule.hint }),
+      ...(hint === undefined ? {} : { hint }),
     });
   }
   return new RuntimeError("RUNTIME_FAILED", `ONNX Runtime (${doing.provider}) could not ${doing.what} the model: ${text}`, {
@@ -155,10 +202,16 @@ export function failure(original: Error, doing: Doing): OnnxPruneError {
   });
 }
 
-/** On one line, and without the source position and C++ signature that native assertions start with. */
+/**
+ * On one line, and without what native assertions surround the words with: source positions, C++ signatures, and in CUDA's
+ * the name of the host.
+ */
 function tidy(message: string): string {
   return message
     .replace(/^\/onnxruntime_src\/.*? was false\. /s, "")
+    .replace(/.*onnxruntime::CudaCall\(.*?\[with .*?\] (?=\w+ failure )/s, "")
+    .replace(/ ; GPU=(-?\d+) ; hostname=.*? ; file=.*? ; line=\d+ ; expr=(.*?);\s*$/s, " (GPU $1, $2)")
+    .replace(/(?<=Status Message: )\S+\.(?:cc|h):\d+ .*?(?=Failed to allocate memory|Available memory of)/s, "")
     .replace(/\s+/g, " ")
     .trim();
 }

@@ -7,6 +7,7 @@ import type { DType } from "../graph/dtype.js";
 import type { Tensor } from "../graph/tensor.js";
 import { type Doing, failure } from "./failure.js";
 import type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runner.js";
+import { sessionOptions } from "./session-options.js";
 import {
   BUSY,
   buffersOf,
@@ -35,6 +36,8 @@ export interface HostOptions {
   /** What to do when the package is there but does not load. */
   readonly otherwise: string;
   readonly threads: number;
+  /** CUDA: the number of the device; default 0. */
+  readonly device?: number | undefined;
 }
 
 /**
@@ -53,6 +56,13 @@ export function locate(name: string, install: string): string {
 }
 
 /**
+ * All WebGPU sessions of a process share one device context, and two threads that run at once crash the process (SIGSEGV,
+ * measured with onnxruntime-node 1.30). So their runners take turns.
+ */
+const WEBGPU_TURN = new Int32Array(new SharedArrayBuffer(4));
+let lastThread = 0;
+
+/**
  * Starts the worker and waits until the runtime is loaded in it.
  * @throws RuntimeError RUNTIME_MISSING or RUNTIME_UNLOADABLE.
  */
@@ -61,8 +71,9 @@ export async function openHost(options: HostOptions): Promise<Runner> {
     module: locate(options.package, options.install),
     wasm: options.provider === "wasm",
     threads: options.threads,
-    provider: options.provider,
     state: new Int32Array(new SharedArrayBuffer(8)),
+    thread: ++lastThread,
+    ...(options.provider === "webgpu" ? { turn: WEBGPU_TURN } : {}),
   };
   // esbuild and tsx wrap inner functions in `__name` calls, which the text of `serve` then mentions.
   const source = `const { parentPort, workerData } = require("node:worker_threads");
@@ -70,6 +81,10 @@ const __name = (f) => f;
 (${serve})(require(workerData.module), parentPort, workerData);`;
   // Flags of the parent such as --input-type or a loader are not for this script.
   const worker = new Worker(source, { eval: true, execArgv: [], workerData: settings, name: options.package });
+  // A thread that broke off in the middle of its turn.
+  worker.once("exit", () => {
+    if (Atomics.compareExchange(WEBGPU_TURN, 0, settings.thread, 0) === settings.thread) Atomics.notify(WEBGPU_TURN, 0, 1);
+  });
   const { version } = await started(worker, options);
   return new Host(worker, options, version, settings.state);
 }
@@ -104,6 +119,7 @@ class Host implements Runner {
   readonly runtime: string;
   readonly #worker: Worker;
   readonly #threads: number;
+  readonly #device: number | undefined;
   /** See WorkerSettings. */
   readonly #state: Int32Array;
   readonly #exit: Promise<void>;
@@ -117,6 +133,7 @@ class Host implements Runner {
     this.provider = options.provider;
     this.runtime = `${options.package} ${version}`;
     this.#threads = options.threads;
+    this.#device = options.device;
     this.#worker = worker;
     worker.on("message", (reply: Reply) => this.#settle(reply));
     worker.on("messageerror", (e) => this.#end(internal(`A reply of ${this.runtime} could not be read: ${e.message}`)));
@@ -160,10 +177,15 @@ class Host implements Runner {
       {
         session,
         model: wire,
-        optimization: options.optimization ?? "all",
-        threads: options.threads ?? this.#threads,
+        options: sessionOptions({
+          provider: this.provider,
+          optimization: options.optimization ?? "all",
+          threads: options.threads ?? this.#threads,
+          lean: options.lean ?? false,
+          device: this.#device,
+          profile: options.profile,
+        }),
         fixed,
-        lean: options.lean ?? false,
       },
       doing,
       [...move, ...buffersOf(fixed)],

@@ -28,6 +28,8 @@ export interface LoadOptions {
   readonly fixed?: Feeds;
   /** Spare memory rather than time: weights are not copied into the layout of kernels. Results may differ in rounding. */
   readonly lean?: boolean;
+  /** Path with which the file of a profile begins, which the session writes when it is released; native providers only. */
+  readonly profile?: string;
 }
 
 /** An input or output as the model declares it. A symbolic dim is its name, "" if it has none. */

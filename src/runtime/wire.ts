@@ -1,4 +1,5 @@
 /** What travels between a runner and its worker thread. */
+import type { InferenceSession } from "onnxruntime-common";
 import { DataError, UnsupportedError } from "../errors.js";
 import type { DType } from "../graph/dtype.js";
 import { Tensor } from "../graph/tensor.js";
@@ -26,10 +27,8 @@ export interface Calls {
     ask: {
       readonly session: number;
       readonly model: WireModel;
-      readonly optimization: string;
-      readonly threads: number;
+      readonly options: InferenceSession.SessionOptions;
       readonly fixed: WireTensors;
-      readonly lean: boolean;
     };
     answer: { readonly inputs: readonly WirePort[]; readonly outputs: readonly WirePort[] };
   };
@@ -62,9 +61,12 @@ export interface WorkerSettings {
   readonly module: string;
   readonly wasm: boolean;
   readonly threads: number;
-  readonly provider: string;
   /** Two shared flags: [CLOSING] by the host, requests that still wait are then dropped; [BUSY] by the worker, around each request. */
   readonly state: Int32Array;
+  /** Held by one thread at a time around each request: [0] is its number, 0 if free. Absent where threads need not wait. */
+  readonly turn?: Int32Array;
+  /** The number with which this thread takes its turn. */
+  readonly thread: number;
 }
 export const CLOSING = 0;
 export const BUSY = 1;

@@ -37,11 +37,6 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
   ort.env.logLevel = "fatal";
   if (settings.wasm) ort.env.wasm.numThreads = settings.threads;
 
-  // Spinning pools burn the cores other sessions and the main thread need: 118 ms against 32 ms on two busy cores.
-  const spinning = { intra_op: { allow_spinning: "0" }, inter_op: { allow_spinning: "0" } };
-  // Without the second, initializers lie in an arena that grows by powers of two.
-  const lean = { disable_prepacking: "1", use_device_allocator_for_initializers: "1" };
-
   function toOrt(t: WireTensor): OrtTensor {
     // The constructor is overloaded per type; the pairs in ARRAYS are the ones it accepts.
     const make = ort.Tensor as unknown as new (type: string, data: unknown, dims: readonly number[]) => OrtTensor;
@@ -78,15 +73,7 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
     switch (request.kind) {
       case "load": {
         const external = typeof request.model === "string" ? [] : request.model.external;
-        const options: InferenceSession.SessionOptions = {
-          executionProviders: [settings.provider],
-          graphOptimizationLevel: request.optimization as "all",
-          intraOpNumThreads: request.threads,
-          interOpNumThreads: 1,
-          logSeverityLevel: 4,
-          ...(settings.wasm ? {} : { extra: { session: { ...spinning, ...(request.lean ? lean : {}) } } }),
-          ...(external.length > 0 ? { externalData: external } : {}),
-        };
+        const options = { ...request.options, ...(external.length > 0 ? { externalData: external } : {}) };
         // Two calls because `create` is overloaded for paths and bytes.
         const session =
           typeof request.model === "string"
@@ -147,13 +134,31 @@ export function serve(ort: Ort, port: MessagePort, settings: WorkerSettings): vo
   async function busy(work: () => Promise<void>): Promise<void> {
     // Busy first, then the look at CLOSING: the host does the two in the other order, so one of us sees the other.
     Atomics.store(settings.state, BUSY, 1);
-    if (!closing()) await work();
+    await alone(async () => {
+      if (!closing()) await work();
+    });
     Atomics.store(settings.state, BUSY, 0);
     Atomics.notify(settings.state, BUSY);
   }
 
+  /** Does `work` while no other thread holds `turn`; blocks this thread until then, which has nothing else to do. */
+  async function alone(work: () => Promise<void>): Promise<void> {
+    const { turn, thread } = settings;
+    if (!turn) return work();
+    const take = () => Atomics.compareExchange(turn, 0, 0, thread);
+    for (let holder = take(); holder !== 0; holder = take()) Atomics.wait(turn, 0, holder);
+    try {
+      await work();
+    } finally {
+      Atomics.store(turn, 0, 0);
+      Atomics.notify(turn, 0, 1);
+    }
+  }
+
   async function end(): Promise<void> {
-    for (const session of sessions.values()) await session.release();
+    await alone(async () => {
+      for (const session of sessions.values()) await session.release();
+    });
     port.close();
   }
 

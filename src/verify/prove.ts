@@ -34,6 +34,8 @@ export interface ProofOptions {
   /** Held-out samples: accuracy of both graphs. */
   readonly data?: Samples | undefined;
   readonly ep?: "auto" | "cuda" | "cpu" | "webgpu" | "wasm";
+  /** The number of the CUDA device, from 0. */
+  readonly device?: number;
   readonly threads?: number;
   readonly batch?: number;
   /** A second runtime on which the result must be equal too. */
@@ -102,7 +104,8 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
   }
   const providerNotes: string[] = [];
   const runner = await openRunner(options.ep ?? "auto", {
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    threads: options.threads,
+    device: options.device,
     onNote: (n) => providerNotes.push(n),
   });
   try {

@@ -28,6 +28,7 @@ describe("wrong usage exits with 2 and suggests what was meant", () => {
       "a.onnx b.onnx --pass l1 --macs 0.5 --ep cdua",
       'expected one of "auto"|"cuda"|"cpu"|"webgpu"|"wasm", but "cdua" came',
     ],
+    ["a device that is no number", "a.onnx b.onnx --pass l1 --macs 0.5 --device gpu", '--device: expected number, but "gpu" came.'],
     ["a flag without its value", "a.onnx b.onnx --pass l1 --macs", "FLAG_VALUE  --macs needs a value: fraction."],
     ["a flag given twice", "a.onnx b.onnx --pass l1 --seed 1 --seed 2", "FLAG_TWICE"],
     ["no pass", "a.onnx b.onnx --macs 0.5", "PASS_NONE"],
@@ -56,6 +57,12 @@ describe("wrong usage exits with 2 and suggests what was meant", () => {
     }
     expect(text.err).toContain(says);
     expect({ code, out: text.out }).toEqual({ code: 2, out: "" });
+  });
+
+  it("a device of a provider that has no choice of them", async () => {
+    const cwd = await withModel();
+    const ran = await run(["small.onnx", "out.onnx", "--pass", "l1", "--ratio", "0.5", "--ep", "cpu", "--device", "1"], cwd);
+    expect(ran).toMatchObject({ code: 2, stderr: expect.stringContaining("DEVICE_WITHOUT_CUDA  A device can be chosen for CUDA only") });
   });
 
   it("a drop that nothing measures", async () => {

@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
@@ -8,22 +7,31 @@ import typescript from "typescript";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RuntimeError } from "../../src/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
-import { failure } from "../../src/runtime/failure.js";
 import { openHost } from "../../src/runtime/host.js";
-import { cudaProblem, INSTALL_NODE } from "../../src/runtime/node.js";
-import { type Openers, openRunner, PROBE_MODEL, probe } from "../../src/runtime/provider.js";
+import { INSTALL_NODE } from "../../src/runtime/node.js";
+import { PROBE_MODEL, probe, probeY } from "../../src/runtime/probe.js";
+import { type Openers, openRunner } from "../../src/runtime/provider.js";
 import type { Provider, Runner } from "../../src/runtime/runner.js";
+import { standIn } from "./stand-in.js";
 import { probeModel } from "./tiny-models.js";
 
-/** A runner whose every run gives `y`. */
-function fake(provider: Provider, y: readonly number[], closed: Provider[] = []): Runner {
+const RIGHT = probeY(1);
+const FINE = probeY(4097);
+/** Inputs rounded to 11 bits, as TF32 does. */
+const ROUNDED = FINE.map((y) => Math.round(y * (1 - 2 ** -12)));
+
+/** A runner that gives `coarse` for the probe's small integers, and `fine` for its large ones. */
+function fake(provider: Provider, coarse: readonly number[], closed: Provider[] = [], fine: readonly number[] = FINE): Runner {
   return {
     provider,
     runtime: "onnxruntime-fake 1.0.0",
     load: async () => ({
       inputs: [],
       outputs: [],
-      run: async () => ({ Y: Tensor.floats([y.length], y) }),
+      run: async ({ X }) => {
+        const y = Math.max(...(X?.numbers() ?? [])) > 10 ? fine : coarse;
+        return { Y: Tensor.floats([y.length], y) };
+      },
       time: async () => new Float64Array(),
       release: async () => {},
     }),
@@ -32,7 +40,6 @@ function fake(provider: Provider, y: readonly number[], closed: Provider[] = [])
     },
   };
 }
-const RIGHT = [3, 0, 0, 5, 1, 2, 0, 2];
 const missing = async (): Promise<Runner> => {
   throw new RuntimeError("RUNTIME_MISSING", "The package is not installed.", { hint: "install it" });
 };
@@ -48,18 +55,32 @@ describe("the probe", () => {
     await runner.close();
   });
 
+  it.each([
+    ["TF32, to 11 bits", ROUNDED, "CUDA computes with less than float32"],
+    ["float32", FINE, undefined],
+  ])("says what a provider that computes in %s lacks", async (_, fine, says) => {
+    const said = await probe(fake("cuda", RIGHT, [], fine));
+    if (says === undefined) expect(said).toBeUndefined();
+    else expect(said).toContain(says);
+  });
+
+  it("refuses a provider that is right for small numbers only", async () => {
+    await expect(probe(fake("cuda", RIGHT, [], [...FINE.slice(1), 0]))).rejects.toMatchObject({
+      code: "RUNTIME_WRONG_NUMBERS",
+    });
+  });
+
   it("refuses a provider that computes wrong numbers, and closes it", async () => {
     const closed: Provider[] = [];
     const open: Openers = {
       cpu: missing,
-      cuda: async () => fake("cuda", [3, 0, 0, 5, 1, 2, 0, 9], closed),
+      cuda: async () => fake("cuda", [9, ...RIGHT.slice(1)], closed),
       webgpu: missing,
       wasm: missing,
     };
     await expect(openRunner("cuda", { open })).rejects.toMatchObject({
       code: "RUNTIME_WRONG_NUMBERS",
-      message:
-        "CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 3 0 0 5 1 2 0 9.",
+      message: `CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give ${RIGHT.join(" ")}, and gave 9 ${RIGHT.slice(1).join(" ")}.`,
     });
     expect(closed).toEqual(["cuda"]);
   });
@@ -82,7 +103,7 @@ describe("auto", () => {
     const runner = await openRunner("auto", { open, onNote: (n) => notes.push(n) });
     expect(runner.provider).toBe("cpu");
     expect(notes).toEqual([
-      "Running on CPU (onnxruntime-fake 1.0.0). CUDA was not used: CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give 3 0 0 5 1 2 0 2, and gave 0.",
+      `Running on CPU (onnxruntime-fake 1.0.0). CUDA was not used: CUDA (onnxruntime-fake 1.0.0) computes wrong numbers: a 2x2 convolution should give ${RIGHT.join(" ")}, and gave 0.`,
     ]);
   });
 
@@ -98,6 +119,21 @@ describe("auto", () => {
       message:
         "No runtime works here. CUDA was not used: The package is not installed. CPU was not used: The package is not installed. WebAssembly was not used: The package is not installed.",
     });
+  });
+
+  it("does not try WebGPU, whatever it finds", async () => {
+    const open: Openers = { cpu: missing, cuda: missing, webgpu: works("webgpu"), wasm: works("wasm") };
+    expect((await openRunner("auto", { open })).provider).toBe("wasm");
+  });
+
+  it("says when the provider it took computes in less than float32", async () => {
+    const notes: string[] = [];
+    const cuda = async () => fake("cuda", RIGHT, [], ROUNDED);
+    const open: Openers = { cpu: missing, cuda, webgpu: missing, wasm: missing };
+    await openRunner("auto", { open, onNote: (n) => notes.push(n) });
+    await openRunner("cuda", { open, onNote: (n) => notes.push(n) });
+    expect(notes[0]).toMatch(/^Running on CUDA \(onnxruntime-fake 1\.0\.0\)\. CUDA computes with less than float32/);
+    expect(notes[1]).toMatch(/^CUDA computes with less than float32/);
   });
 
   it("does not hide a bug of ours behind the next provider", async () => {
@@ -116,54 +152,7 @@ describe("auto", () => {
   });
 });
 
-describe("CUDA", () => {
-  const dist = join("/app", "node_modules", "onnxruntime-node", "dist");
-
-  it("is refused off linux/x64", () => {
-    expect(cudaProblem(dist, "darwin", "arm64")?.message).toBe("onnxruntime-node has CUDA on linux/x64 only, and this is darwin/arm64.");
-  });
-
-  it("without its libraries tells which are missing, where they belong and how to get them", () => {
-    const problem = cudaProblem(dist, "linux", "x64", (p) => p.includes("shared"));
-    expect(problem?.message).toBe(
-      "CUDA needs libonnxruntime_providers_cuda.so, not found in /app/node_modules/onnxruntime-node/bin/napi-v6/linux/x64.",
-    );
-    expect(problem?.hint).toMatchInlineSnapshot(
-      `"Install onnxruntime-node with NuGet reachable and without ONNXRUNTIME_NODE_INSTALL=skip, or copy runtimes/linux-x64/native/libonnxruntime_providers_{shared,cuda}.so out of the NuGet package Microsoft.ML.OnnxRuntime.Gpu.Linux of the same version (a zip) into /app/node_modules/onnxruntime-node/bin/napi-v6/linux/x64. CUDA 12 and its cuDNN must be on LD_LIBRARY_PATH."`,
-    );
-  });
-
-  it("with its libraries in place is tried", () => {
-    expect(cudaProblem(dist, "linux", "x64", () => true)).toBeUndefined();
-  });
-
-  it("whose libraries do not load is a typed error with the remedy", async () => {
-    const open: Openers = {
-      cpu: missing,
-      webgpu: missing,
-      wasm: missing,
-      cuda: async () => ({
-        ...fake("cuda", RIGHT),
-        load: async () => {
-          const said = new Error("OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library");
-          throw failure(said, { what: "load", provider: "cuda" });
-        },
-      }),
-    };
-    await expect(openRunner("cuda", { open })).rejects.toMatchObject({ code: "RUNTIME_PROVIDER", hint: expect.stringContaining("NuGet") });
-  });
-});
-
 describe("a runtime package", () => {
-  const folder = mkdtempSync(join(tmpdir(), "onnx-prune-stand-in-"));
-  afterAll(() => rmSync(folder, { recursive: true }));
-  let stands = 0;
-  /** The path of a module with this text, which stands in for a runtime package. */
-  function stand(text: string): string {
-    const path = join(folder, `runtime-${++stands}.cjs`);
-    writeFileSync(path, text);
-    return path;
-  }
   const options = { provider: "cpu", install: INSTALL_NODE, otherwise: "use another", threads: 1 } as const;
 
   it("that is not installed gives exactly the install advice", async () => {
@@ -173,13 +162,13 @@ describe("a runtime package", () => {
   });
 
   it("that does not load says so with the way out", async () => {
-    const broken = stand("throw new Error('libc.musl is not GLIBC_2.28\\nRequire stack:');");
+    const broken = standIn("throw new Error('libc.musl is not GLIBC_2.28\\nRequire stack:');");
     await expect(openHost({ ...options, package: broken })).rejects.toMatchObject({
       code: "RUNTIME_UNLOADABLE",
       hint: "use another",
       message: expect.stringContaining("libc.musl is not GLIBC_2.28"),
     });
-    await expect(openHost({ ...options, package: stand("process.exit(7)") })).rejects.toMatchObject({
+    await expect(openHost({ ...options, package: standIn("process.exit(7)") })).rejects.toMatchObject({
       message: expect.stringContaining("its thread ended with code 7"),
     });
   });
@@ -194,7 +183,7 @@ describe("a runtime package", () => {
   ])("%s rejects every call that waits, and those that come", async (_, create, says) => {
     const runner = await openHost({
       ...options,
-      package: stand(`module.exports = { env: { versions: { node: "0" } }, InferenceSession: { create() { ${create} } } };`),
+      package: standIn(`module.exports = { env: { versions: { node: "0" } }, InferenceSession: { create() { ${create} } } };`),
     });
     const waiting = await Promise.allSettled([runner.load({ bytes: probeModel() }), runner.load({ bytes: probeModel() })]);
     for (const w of waiting) {
@@ -202,26 +191,6 @@ describe("a runtime package", () => {
     }
     await expect(runner.load({ bytes: probeModel() })).rejects.toMatchObject({ code: "RUNTIME_CRASHED" });
     await runner.close();
-  });
-});
-
-describe("ONNX Runtime's words", () => {
-  it.each([
-    ["load", "bad allocation: std::bad_alloc", "RUNTIME_OUT_OF_MEMORY"],
-    ["run", "Failed to allocate memory for requested buffer of size 17179869184", "RUNTIME_OUT_OF_MEMORY"],
-    ["run", "CUDNN failure 3: CUDNN_STATUS_BAD_PARAM", "RUNTIME_CUDA"],
-    ["load", "Failed to get a WebGPU adapter: No supported adapters", "RUNTIME_PROVIDER"],
-    ["load", "no available backend found. ERR: [dml] backend not found.", "RUNTIME_PROVIDER"],
-    ["load", "External data path escapes model directory: ../ext.bin", "MODEL_EXTERNAL_DATA"],
-    ["load", "Model data size exceeds maximum supported size (2GB).", "MODEL_TOO_LARGE"],
-    ["run", "Non tensor type is temporarily not supported", "RUNTIME_DTYPE"],
-    ["run", "something never heard of", "RUNTIME_FAILED"],
-  ] as const)("%s: %s", (what, said, code) => {
-    const original = new Error(said);
-    const error = failure(original, { what, provider: "cpu" });
-    expect(error.code).toBe(code);
-    expect(error.cause).toBe(original);
-    expect(error.message).toContain(said);
   });
 });
 
@@ -263,11 +232,11 @@ describe("as plain JavaScript, in a process of its own", () => {
   ])("process.exit() in the middle of %s ends the process as it says", async (_, call) => {
     // The native call would abort the process when it comes back into a thread that is no more.
     const script = `
-      const { PROBE_MODEL } = await import(${JSON.stringify(pathToFileURL(join(out, "runtime/provider.js")).href)});
+      const { PROBE_MODEL } = await import(${JSON.stringify(pathToFileURL(join(out, "runtime/probe.js")).href)});
       const { Tensor } = await import(${JSON.stringify(pathToFileURL(join(out, "graph/tensor.js")).href)});
       const r = await openRunner("cpu");
       const s = await r.load({ bytes: Buffer.from(PROBE_MODEL, "base64") });
-      const X = Tensor.floats([1, 1, 3, 3], new Float32Array(9));
+      const X = Tensor.floats([1, 6, 3, 3], new Float32Array(54));
       ${call}.catch(() => {});
       setTimeout(() => process.exit(5), 10);`;
     await expect(run(script)).rejects.toMatchObject({ code: 5, signal: null, stderr: "" });

@@ -10,6 +10,7 @@ import { openNodeRunner } from "../../src/runtime/node.js";
 import type { Runner } from "../../src/runtime/runner.js";
 import { openWebRunner } from "../../src/runtime/web.js";
 import { modelOf } from "../support/build.js";
+import { hasSecondProvider, onSecondProvider, openSecondNodeRunner } from "../support/second-provider.js";
 import { identityModel, matMulModel, slowModel, tinyModel } from "./tiny-models.js";
 
 const DTYPES: readonly DType[] = [
@@ -27,10 +28,14 @@ const DTYPES: readonly DType[] = [
   "bool",
 ];
 
-describe.each([
+const RUNNERS = [
   { name: "onnxruntime-node", open: () => openNodeRunner({ threads: 1 }) },
   { name: "onnxruntime-web", open: () => openWebRunner() },
-])("a runner over $name", ({ name, open }) => {
+];
+if (hasSecondProvider) RUNNERS.push({ name: "onnxruntime-node, WebGPU", open: openSecondNodeRunner });
+else it.skip(onSecondProvider("what every runner does"), () => {});
+
+describe.each(RUNNERS)("a runner over $name", ({ name, open }) => {
   let runner: Runner;
   beforeAll(async () => {
     runner = await open();
@@ -51,7 +56,7 @@ describe.each([
   });
 
   it("says which package and version it is", () => {
-    expect(runner.runtime).toMatch(new RegExp(`^${name} \\d+\\.\\d+\\.\\d+$`));
+    expect(runner.runtime).toMatch(new RegExp(`^${name.split(",")[0]} \\d+\\.\\d+\\.\\d+$`));
   });
 
   it("tells inputs and outputs with their symbolic dims", async () => {

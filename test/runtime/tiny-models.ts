@@ -1,5 +1,6 @@
 /** Models of a few nodes, written with onnx-proto: a codec that is not ours, so these tests do not lean on it. */
 import onnxProto from "onnx-proto";
+import { probeB, probeW } from "../../src/runtime/probe.js";
 
 const { onnx } = onnxProto;
 
@@ -115,20 +116,21 @@ export function slowModel(size: number, count: number): Uint8Array {
 }
 
 /**
- * The model src/runtime/provider.ts carries: Relu(Conv(X, W, B)) on [1, 1, 3, 3] with small integers, which every
- * provider, TF32 and float16 included, computes exactly.
+ * The model src/runtime/probe.ts carries: Relu(Conv(X, W, B)) on [1, 6, 3, 3] with small integers, which every provider, TF32
+ * and float16 included, computes exactly.
  */
 export function probeModel(): Uint8Array {
+  const w = Array.from({ length: 4 * 6 * 4 }, (_, n) => probeW(Math.floor(n / 24), Math.floor(n / 4) % 6, Math.floor(n / 2) % 2, n % 2));
   return tinyModel({
     nodes: [
       { op: "Conv", in: ["X", "W", "B"], out: ["C"] },
       { op: "Relu", in: ["C"], out: ["Y"] },
     ],
-    inputs: [{ name: "X", shape: [1, 1, 3, 3] }],
-    outputs: [{ name: "Y", shape: [1, 2, 2, 2] }],
+    inputs: [{ name: "X", shape: [1, 6, 3, 3] }],
+    outputs: [{ name: "Y", shape: [1, 4, 2, 2] }],
     weights: [
-      { name: "W", dims: [2, 1, 2, 2], floats: [1, 0, 0, -1, 2, -1, 1, 1] },
-      { name: "B", dims: [2], floats: [5, -10] },
+      { name: "W", dims: [4, 6, 2, 2], floats: w },
+      { name: "B", dims: [4], floats: [0, 1, 2, 3].map(probeB) },
     ],
   });
 }
