@@ -66,7 +66,7 @@ export async function openRoles(options: RoleOptions): Promise<Roles> {
 
 async function bothGiven(calibrate: WhereOf, data: WhereOf | undefined, options: RoleOptions): Promise<Roles> {
   // Made-up data are of another stream than those of --data; nothing else here reads this seed.
-  const from = await population(await preferTrain(calibrate), { ...options, seed: (options.seed ?? 0) + 2 ** 16 });
+  const from = await population(await trainingSplit(calibrate), { ...options, seed: (options.seed ?? 0) + 2 ** 16 });
   if (data === undefined) {
     const notes: Note[] = [
       { code: "NO_HELD_OUT", about: "accuracy", why: "only --calibrate was given: no samples are left to measure accuracy on" },
@@ -175,8 +175,8 @@ async function splitRoles(where: WhereOf): Promise<{ train: WhereOf; held: Where
   return { train: map(train), held: map(held), verifies };
 }
 
-/** A folder with splits, none of them named, calibrates from train. */
-async function preferTrain(where: WhereOf): Promise<WhereOf> {
+/** The `where`, with train as the split of a folder that has splits and names none: what statistics are taken from. */
+export async function trainingSplit(where: WhereOf): Promise<WhereOf> {
   const one = async (text: string) => {
     const parsed = await parseWhere(text);
     return (await openSplits(parsed)).includes("train") ? whereText({ ...parsed, split: "train" }) : text;

@@ -1,6 +1,6 @@
 /** onnx-prune calibrate <in.onnx> <stats.npz>: statistics of activations alone, whole or a shard of them. */
 import { modelInputs } from "../calibrate/model-inputs.js";
-import { openRoles } from "../calibrate/roles.js";
+import { openRoles, trainingSplit } from "../calibrate/roles.js";
 import { openSamples, type Samples } from "../calibrate/samples.js";
 import { chunksOf } from "../calibrate/statistics/summary.js";
 import { ConfigError } from "../errors.js";
@@ -119,7 +119,7 @@ async function calibrationSamples(
     onNote: flags.quiet ? undefined : (text: string) => terminal.err.write(`${text}\n`),
   };
   const calibrateSamples = flags["calibrate-samples"];
-  if (calibrateSamples === undefined) return openSamples(where, options);
+  if (calibrateSamples === undefined) return openSamples(await trainingSplit(where), options);
   const { calibration } = await openRoles({ ...options, calibrate: where, calibrateSamples, needsCalibration: true });
   return calibration as Samples;
 }
