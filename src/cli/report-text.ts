@@ -62,7 +62,8 @@ function stepResult(step: StepReport): string {
   const removed = cut.reduce((n, g) => n + g.of - g.kept, 0);
   const all = step.groups.reduce((n, g) => n + g.of, 0);
   const budget = step.budget ? `; ${step.budget.measure}: asked ${step.budget.asked}, reached ${step.budget.reached.toFixed(4)}` : "";
-  return `${bypassed}removed ${whole(removed)} of ${whole(all)} channels, in ${cut.length} of ${step.groups.length} groups${budget}`;
+  const seen = step.calibration ? `; seen on ${whole(step.calibration.samples)} samples` : "";
+  return `${bypassed}removed ${whole(removed)} of ${whole(all)} channels, in ${cut.length} of ${step.groups.length} groups${budget}${seen}`;
 }
 
 function verdictText({ equality, loads, provider }: RunReport, channel: Channel): string {
