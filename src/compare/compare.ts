@@ -1,5 +1,5 @@
 /** compare(): two graphs side by side, and whether the second may take the place of the first. */
-import { ConfigError } from "../errors.js";
+import { ConfigError, UnsupportedError } from "../errors.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import type { Tensor } from "../graph/tensor.js";
@@ -9,14 +9,15 @@ import type { Feeds, Runner, Session } from "../runtime/runner.js";
 import type { PruningPlan } from "../score/plan.js";
 import { classesOf, noOutput } from "../verify/accuracy.js";
 import { preActivation, toleranceOf, withOutputs } from "../verify/equality.js";
-import { randomFeeds } from "../verify/feeds.js";
+import { extract } from "../verify/extract.js";
+import { RANDOM_BATCH, randomFeeds } from "../verify/feeds.js";
 import { compareLatency } from "../verify/latency.js";
 import { costOptions, DEFAULT_MEMORY, type ProofOptions, requireLabels } from "../verify/prove.js";
 import { checkLoads } from "../verify/verify.js";
 import { version } from "../version.js";
 import { firstDifference } from "./first-difference.js";
 import { graphDifference } from "./graph-difference.js";
-import { blank, Outputs } from "./outputs.js";
+import { blank, type ComparableOutputs, comparableOutputs, Outputs } from "./outputs.js";
 import { PairedHits } from "./paired-accuracy.js";
 import type { AccuracyComparison, BisectFigures, CompareReport, LatencyAB, OutputDifference, RunsFigures } from "./report.js";
 import { type Batch, dataBatches, fitInMemory, fixedBatch, randomBatches, withSessions } from "./runs.js";
@@ -50,16 +51,22 @@ const LATENCY_BUDGET = 3000;
  * difference does not throw.
  *
  * @throws ConfigError for a threshold that nothing could be held against; ModelError or UnsupportedError for a graph that ONNX
- *   Runtime refuses; DataError for data or labels that do not fit; what `signal` gives as its reason.
+ *   Runtime refuses, or without an output of numbers; DataError for data or labels that do not fit; what `signal` gives as its reason.
  */
 export async function compare(a: Model, b: Model, options: CompareOptions = {}): Promise<CompareReport> {
   const started = performance.now();
   checkThresholds(options);
   const graph = graphDifference(a, b, costOptions(options));
-  const isRun = graph.interface.every((p) => p.kind === "output" || p.ok);
   const tolerance = toleranceFor(a, b, options);
-  const measured = isRun ? await new Measuring(a, b, options, tolerance).all() : unmeasured(a, b);
-  if (isRun) requireScores(measured.outputs, options);
+  const outputs = comparableOutputs(a, b);
+  const obstacle = graph.interface.some((p) => p.kind === "input" && !p.ok)
+    ? "the inputs of the graphs differ"
+    : outputs.names.length === 0
+      ? "the graphs have no output in common that holds numbers"
+      : undefined;
+  if (outputs.names.length === 0 && graph.interface.every((p) => p.ok)) throw nothingToCompare(outputs);
+  const measured = obstacle === undefined ? await new Measuring(a, b, outputs, options, tolerance).all() : unmeasured(outputs, obstacle);
+  requireScores(measured.outputs, options);
   const checks = checksOf({ graph, ...measured }, options, tolerance);
   return {
     format: 1,
@@ -94,6 +101,13 @@ function checkThresholds(options: CompareOptions): void {
   }
 }
 
+function nothingToCompare({ notCompared }: ComparableOutputs): UnsupportedError {
+  const why = [...notCompared].map(([name, text]) => `"${name}": ${text}`).join("; ");
+  return new UnsupportedError("COMPARE_NO_NUMBERS", `Neither graph has an output that can be compared: ${why || "there is none"}.`, {
+    hint: "Outputs are compared as tensors of numbers. Make one of the values before them an output of both graphs.",
+  });
+}
+
 /** @throws ConfigError COMPARE_NO_SCORES when a bound on class scores has no output it applies to. */
 function requireScores(outputs: readonly OutputDifference[], { minAgreement, maxKl }: CompareOptions): void {
   const bound = minAgreement !== undefined ? "agreement" : maxKl !== undefined ? "KL divergence" : undefined;
@@ -111,18 +125,17 @@ function toleranceFor(a: Model, b: Model, options: CompareOptions): number | und
 
 type Measured = Pick<CompareReport, "provider" | "runs" | "outputs" | "loads" | "accuracy" | "latency" | "bisect" | "notes">;
 
-/** Inputs that differ: nothing can be fed to both. */
-function unmeasured(a: Model, b: Model): Measured {
-  const outputs = a.graph.outputs.map((v): OutputDifference => blank(v.name, "the inputs of the graphs differ, so that nothing was run"));
+/** For graphs that cannot be run side by side. */
+function unmeasured({ names, notCompared }: ComparableOutputs, why: string): Measured {
   return {
     provider: { name: "none", runtime: "none", notes: [] },
     runs: undefined,
-    outputs: b.graph.outputs.length > 0 ? outputs : [],
+    outputs: [...names, ...notCompared.keys()].map((name) => blank(name, notCompared.get(name) ?? why)),
     loads: [],
     accuracy: undefined,
     latency: undefined,
     bisect: undefined,
-    notes: [{ code: "NOT_RUN", about: "both graphs", why: "their inputs differ: outputs, accuracy and latency were not compared" }],
+    notes: [{ code: "NOT_RUN", about: "both graphs", why: `${why}: outputs, accuracy and latency were not compared` }],
   };
 }
 
@@ -130,13 +143,15 @@ function unmeasured(a: Model, b: Model): Measured {
 class Measuring {
   readonly #a: Model;
   readonly #b: Model;
+  readonly #comparable: ComparableOutputs;
   readonly #options: CompareOptions;
   readonly #tolerance: number | undefined;
   readonly #notes: Note[] = [];
 
-  constructor(a: Model, b: Model, options: CompareOptions, tolerance: number | undefined) {
-    this.#a = a;
-    this.#b = b;
+  constructor(a: Model, b: Model, outputs: ComparableOutputs, options: CompareOptions, tolerance: number | undefined) {
+    this.#a = withOnly(a, outputs.names);
+    this.#b = withOnly(b, outputs.names);
+    this.#comparable = outputs;
     this.#options = options;
     this.#tolerance = tolerance;
   }
@@ -149,7 +164,7 @@ class Measuring {
       onNote: (n) => notes.push(n),
     });
     try {
-      const first = randomFeeds(this.#a, (options.seed ?? 0) + 1, options.inputShapes);
+      const first = await this.#firstFeeds();
       this.#progress("load", 0, 1);
       const loads = await this.#loads(runner, first);
       this.#progress("load", 1, 1);
@@ -175,6 +190,13 @@ class Measuring {
     }
   }
 
+  /** Real samples where there are any: random ones may lie outside of what the model takes. */
+  async #firstFeeds(): Promise<Feeds> {
+    const { data, seed, inputShapes } = this.#options;
+    if (data) for await (const { feeds } of dataBatches(data, fixedBatch(this.#a), RANDOM_BATCH)) return feeds;
+    return randomFeeds(this.#a, (seed ?? 0) + 1, inputShapes);
+  }
+
   async #loads(runner: Runner, feeds: Feeds): Promise<RunReport["loads"]> {
     this.#options.signal?.throwIfAborted();
     return checkLoads(runner, this.#b, feeds, this.#a);
@@ -187,7 +209,7 @@ class Measuring {
     const saturating = this.#tolerance === undefined ? new Map<string, string>() : saturatingOutputs(this.#a, this.#b);
     const models = [withOutputs(this.#a, saturating.values()), withOutputs(this.#b, saturating.values())] as const;
     return withSessions(runner, models, optimization, memory, async (a, b) => {
-      const outputs = new Outputs(a, b, this.#a, this.#b, saturating);
+      const outputs = new Outputs(a, b, this.#comparable, saturating);
       const hits = data?.labels ? new PairedHits(data.labels) : undefined;
       let classifying: string | undefined;
       let samples = 0;
@@ -214,7 +236,11 @@ class Measuring {
         const why = "both graphs have more weights than --memory allows, and were run piece by piece";
         this.#notes.push({ code: "RUN_IN_PIECES", about: "outputs", why });
       }
-      const runs = { data: data?.source ?? "random inputs", samples, on: `${runner.provider}, optimisation ${optimization}` };
+      const runs = {
+        data: data?.source ?? `random inputs (${samples} samples)`,
+        samples,
+        on: `${runner.provider}, optimisation ${optimization}`,
+      };
       return { runs, outputs: outputs.result(), accuracy, worst: outputs.worst };
     });
   }
@@ -279,6 +305,11 @@ interface Ran {
   readonly accuracy: AccuracyComparison | undefined;
   /** Inputs on which the outputs differ most. */
   readonly worst: Feeds | undefined;
+}
+
+/** `model` with the named outputs alone; itself where it has no other. */
+function withOnly(model: Model, outputs: readonly string[]): Model {
+  return model.graph.outputs.every((v) => outputs.includes(v.name)) ? model : extract(model, { outputs, keepInputs: true });
 }
 
 /** Outputs that saturate in `a`, with the value before the activation, where both graphs compute one of that name. */

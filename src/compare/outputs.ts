@@ -1,5 +1,7 @@
 /** The outputs of both graphs, gathered run after run. */
 import type { Model } from "../graph/graph.js";
+import { infer } from "../graph/infer.js";
+import { typeText } from "../graph/print.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Feeds, Session } from "../runtime/runner.js";
 import { isCarried } from "../runtime/wire.js";
@@ -7,32 +9,51 @@ import { OutputAccumulator } from "./output-difference.js";
 import type { OutputDifference } from "./report.js";
 import { type Batch, sampleRows } from "./runs.js";
 
+/** Outputs that both graphs have as numbers, in the order of the reference, and why others are not compared. */
+export interface ComparableOutputs {
+  readonly names: readonly string[];
+  readonly notCompared: ReadonlyMap<string, string>;
+}
+
+export function comparableOutputs(a: Model, b: Model): ComparableOutputs {
+  const types = [infer(a), infer(b)] as const;
+  const names: string[] = [];
+  const notCompared = new Map<string, string>();
+  for (const mine of a.graph.outputs) {
+    const theirs = b.graph.outputs.find((v) => v.name === mine.name);
+    if (!theirs) {
+      notCompared.set(mine.name, "b has no such output");
+      continue;
+    }
+    const both = [types[0].type(mine), types[1].type(theirs)];
+    // A type nobody knows is taken for numbers, as most are: the runtime will tell.
+    const isNumeric = both.every((t) => !t || (t.kind === "tensor" && t.dtype !== "string" && isCarried(t.dtype)));
+    if (isNumeric) names.push(mine.name);
+    else notCompared.set(mine.name, `it holds no numbers that can be read (${[...new Set(both.map((t) => typeText(t)))].join(", ")})`);
+  }
+  return { names, notCompared };
+}
+
 /** What two sessions give for the same batches. */
 export class Outputs {
-  /** Outputs of the reference, in its order. */
+  /** Outputs of the reference: in its order those that are compared, then the others. */
   readonly names: readonly string[];
   /** Inputs of the run in which some output differed most. */
   worst: Feeds | undefined;
   #worstError = -1;
   readonly #sessions: readonly [Session, Session];
   readonly #fetch: readonly string[];
-  readonly #notCompared = new Map<string, string>();
+  readonly #notCompared: Map<string, string>;
   readonly #dims = new Map<string, OutputDifference["dims"]>();
   readonly #found = new Map<string, OutputAccumulator>();
   readonly #saturating: ReadonlyMap<string, string>;
 
-  constructor(a: Session, b: Session, modelA: Model, modelB: Model, saturating: ReadonlyMap<string, string>) {
-    this.names = modelA.graph.outputs.map((v) => v.name);
+  constructor(a: Session, b: Session, { names, notCompared }: ComparableOutputs, saturating: ReadonlyMap<string, string>) {
+    this.names = [...names, ...notCompared.keys()];
     this.#sessions = [a, b];
     this.#saturating = saturating;
-    for (const name of this.names) {
-      const ports = this.#sessions.map((s) => s.outputs.find((p) => p.name === name));
-      if (!modelB.graph.outputs.some((v) => v.name === name)) this.#notCompared.set(name, "b has no such output");
-      else if (ports.some((p) => !p || !isCarried(p.dtype) || p.dtype === "string"))
-        this.#notCompared.set(name, `its type (${ports.map((p) => p?.dtype ?? "none").join(", ")}) holds no numbers that can be read`);
-    }
-    const wanted = [...new Set([...this.names, ...saturating.values()])];
-    this.#fetch = wanted.filter((name) => !this.#notCompared.has(name));
+    this.#notCompared = new Map(notCompared);
+    this.#fetch = [...new Set([...names, ...saturating.values()])];
   }
 
   async add(batch: Batch): Promise<{ mine: Readonly<Record<string, Tensor>>; theirs: Readonly<Record<string, Tensor>> }> {
@@ -55,7 +76,6 @@ export class Outputs {
   }
 
   async #rows(session: Session, batch: Batch): Promise<Record<string, Tensor>> {
-    if (this.#fetch.length === 0) return {};
     const run = await session.run(batch.feeds, this.#fetch);
     return Object.fromEntries(Object.entries(run).map(([name, t]) => [name, sampleRows(t, batch)]));
   }

@@ -31,7 +31,7 @@ export interface OutputDifference {
 
 /** How outputs were compared. */
 export interface RunsFigures {
-  /** The samples as opened, or "random inputs". */
+  /** The samples as opened, or "random inputs (16 samples)". */
   readonly data: string;
   readonly samples: number;
   /** Execution provider and optimisation level. */

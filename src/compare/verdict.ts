@@ -59,14 +59,15 @@ export function verdictOf(checks: readonly Check[]): Verdict {
     const more = others === 0 ? "" : ` ${others === 1 ? "One more check" : `${others} more checks`} failed.`;
     return { ok: false, exitCode: first.exitCode ?? 4, reason: `${first.message}${more}` };
   }
+  const [skipped] = checks.filter((c) => c.status === "skipped");
+  const but = skipped ? ` ${skipped.message}` : "";
   const held = checks.filter((c) => c.status === "ok" && c.kind !== "interface" && c.kind !== "loads");
   // Accuracy is what people look for first.
   const order = (c: Check) => ["accuracy", "output", "latency", "size"].indexOf(c.kind);
   const [main, ...rest] = [...held].sort((x, y) => order(x) - order(y));
-  if (!main)
-    return { ok: true, exitCode: 0, reason: "The interface is the same and both graphs run; nothing else was held against a bound." };
+  if (!main) return { ok: true, exitCode: 0, reason: `The interface is the same and b runs; nothing else was held against a bound.${but}` };
   const more = rest.length === 0 ? "" : ` ${rest.length === 1 ? "One more bound holds" : `${rest.length} more bounds hold`}.`;
-  return { ok: true, exitCode: 0, reason: `${main.message}${more}` };
+  return { ok: true, exitCode: 0, reason: `${main.message}${more}${but}` };
 }
 
 function interfaceCheck({ interface: ports }: GraphDifference): Check {
@@ -86,7 +87,7 @@ function interfaceCheck({ interface: ports }: GraphDifference): Check {
 
 function loadsCheck(loads: CompareReport["loads"]): Check {
   const base = { kind: "loads", name: "b loads and runs" } as const;
-  if (loads.length === 0) return { ...base, status: "skipped", message: "b was not run: the inputs differ." };
+  if (loads.length === 0) return { ...base, status: "skipped", message: "b was not run." };
   const levels = `optimisation ${loads.map((l) => l.level).join(", ")}`;
   const bad = loads.find((l) => !l.ok);
   if (!bad) return { ...base, status: "ok", message: `b loads and runs at ${levels}, with the same results.` };
@@ -99,7 +100,7 @@ function outputCheck(output: OutputDifference, thresholds: Thresholds, tolerance
   const { numbers, scores, error } = output;
   if (!numbers || error === undefined) {
     const isOther = output.dims.a !== undefined && output.dims.b !== undefined && String(output.dims.a) !== String(output.dims.b);
-    const message = `Output "${output.name}" was not compared: ${output.notCompared ?? "it was not run"}.`;
+    const message = `Output "${output.name}" was not compared: ${output.notCompared}.`;
     return isOther ? { ...base, status: "failed", exitCode: 4, message } : { ...base, status: "skipped", message };
   }
   const failed = (message: string): Check => ({ ...base, status: "failed", exitCode: 4, message: `Output "${output.name}" ${message}` });
@@ -155,13 +156,13 @@ function accuracyCheck(accuracy: AccuracyComparison | undefined, { maxDrop, conf
 function latencyCheck(latency: LatencyAB | undefined, isRun: boolean, { maxLatencyRatio: most }: Thresholds): Check {
   const base = { kind: "latency", name: "latency" } as const;
   if (!latency) {
-    if (!isRun) return { ...base, status: "skipped", message: "Latency was not measured: the inputs differ." };
+    if (!isRun) return { ...base, status: "skipped", message: "Latency was not measured: nothing was run." };
     const message = "Latency was not measured, so that its bound cannot hold: the weights of both graphs exceed the memory allowed.";
     return { ...base, status: "failed", exitCode: 3, message };
   }
   const { ratio } = latency;
   const interval = `95 % interval ${ratio.low.toFixed(3)} to ${ratio.high.toFixed(3)}`;
-  const text = `b takes ${ratio.median.toFixed(3)} of the time of a (${interval})`;
+  const text = `b takes ${ratio.median.toFixed(3)} times as long as a (${interval})`;
   if (most === undefined) return { ...base, status: "reported", message: `${text}.` };
   const message = `${text}; at most ${most} allowed.`;
   return ratio.median <= most ? { ...base, status: "ok", message } : { ...base, status: "failed", exitCode: 3, message };
