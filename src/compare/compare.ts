@@ -146,7 +146,7 @@ class Measuring {
   readonly #comparable: ComparableOutputs;
   readonly #options: CompareOptions;
   readonly #tolerance: number | undefined;
-  readonly #notes: Note[] = [];
+  readonly #notes: Note[];
 
   constructor(a: Model, b: Model, outputs: ComparableOutputs, options: CompareOptions, tolerance: number | undefined) {
     this.#a = withOnly(a, outputs.names);
@@ -154,6 +154,7 @@ class Measuring {
     this.#comparable = outputs;
     this.#options = options;
     this.#tolerance = tolerance;
+    this.#notes = [...(options.data?.notes ?? [])];
   }
 
   async all(): Promise<Measured> {
@@ -236,11 +237,8 @@ class Measuring {
         const why = "both graphs have more weights than --memory allows, and were run piece by piece";
         this.#notes.push({ code: "RUN_IN_PIECES", about: "outputs", why });
       }
-      const runs = {
-        data: data?.source ?? `random inputs (${samples} samples)`,
-        samples,
-        on: `${runner.provider}, optimisation ${optimization}`,
-      };
+      const source = data?.source ?? `random inputs (${samples} samples)`;
+      const runs = { data: source, fingerprint: data?.fingerprint, samples, on: `${runner.provider}, optimisation ${optimization}` };
       return { runs, outputs: outputs.result(), accuracy, worst: outputs.worst };
     });
   }

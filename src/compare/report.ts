@@ -33,6 +33,8 @@ export interface OutputDifference {
 export interface RunsFigures {
   /** The samples as opened, or "random inputs (16 samples)". */
   readonly data: string;
+  /** Of the samples (calibrate/samples.ts): equal for equal samples on any machine. */
+  readonly fingerprint: string | undefined;
   readonly samples: number;
   /** Execution provider and optimisation level. */
   readonly on: string;

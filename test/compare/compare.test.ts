@@ -45,6 +45,8 @@ function oneHot(classes: number, each: number, labelled = true): Samples {
     labels: labelled ? Int32Array.from({ length: count }, (_, i) => i % classes) : undefined,
     source: `one-hot rows (${count} samples)`,
     bad: [],
+    notes: [{ code: "MADE_UP", about: "--data", why: "these rows were made for a test" }],
+    fingerprint: "f".repeat(64),
     batch: async (from, to) => {
       const rows = Array.from({ length: to - from }, (_, k) =>
         Array.from({ length: classes }, (_, j) => Number((from + k) % classes === j)),
@@ -61,7 +63,12 @@ describe("graphs that are meant to be equal", () => {
     expect(report.outputs).toMatchObject([
       { name: "y", error: 0, numbers: { maxAbs: 0, cosine: 1, snr: Number.POSITIVE_INFINITY }, scores: { agreement: 1, kl: 0, rows: 16 } },
     ]);
-    expect(report.runs).toEqual({ data: "random inputs (16 samples)", samples: 16, on: "cpu, optimisation disabled" });
+    expect(report.runs).toEqual({
+      fingerprint: undefined,
+      data: "random inputs (16 samples)",
+      samples: 16,
+      on: "cpu, optimisation disabled",
+    });
     expect(report.loads.map((l) => l.ok)).toEqual([true, true, true, true]);
     expect(structuredClone(report)).toEqual(report);
   });
@@ -157,7 +164,9 @@ describe("accuracy", () => {
   const data = oneHot(4, 25);
 
   it("is counted sample by sample, and by class", async () => {
-    const { accuracy, verdict } = await compare(a, b, { ...FAST, data, maxDrop: 30 });
+    const { accuracy, verdict, notes, runs } = await compare(a, b, { ...FAST, data, maxDrop: 30 });
+    expect(notes).toEqual(data.notes);
+    expect(runs?.fingerprint).toBe(data.fingerprint);
     expect(accuracy).toMatchObject({
       samples: 100,
       output: "y",
