@@ -35,11 +35,12 @@ export function accuracyText({ top1: { pairs, mcnemar, drop }, data, output }: A
   const { lost, gained } = pairs;
   const on = `On ${data}, output "${output}"`;
   if (lost + gained === 0) return `${on}: a and b are right on the same samples.`;
-  const p = mcnemar.p < 1e-3 ? tiny(mcnemar.p) : mcnemar.p.toFixed(3);
+  // The least numbers underflow to 0, which no probability of a finite sample is.
+  const p = mcnemar.p < 1e-300 ? "p < 1e-300" : `p = ${mcnemar.p < 1e-3 ? tiny(mcnemar.p) : mcnemar.p.toFixed(3)}`;
   const verdict =
     mcnemar.p < 0.001 ? "chance is no explanation" : mcnemar.p < 0.05 ? "chance is an unlikely explanation" : "chance alone may explain it";
   const difference = drop.value === 0 ? "no difference" : `a difference of ${Math.abs(drop.value).toFixed(2)} points`;
-  return `${on}: ${difference}. Only a is right on ${whole(lost)}, only b on ${whole(gained)}: McNemar's test (${mcnemar.method}) gives p = ${p}, ${verdict}.`;
+  return `${on}: ${difference}. Only a is right on ${whole(lost)}, only b on ${whole(gained)}: McNemar's test (${mcnemar.method}) gives ${p}, ${verdict}.`;
 }
 
 /** Rows of class, samples, right by a, right by b, change in points: those that lose most first. */

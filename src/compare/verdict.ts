@@ -148,7 +148,7 @@ function accuracyCheck(accuracy: AccuracyComparison | undefined, { maxDrop, conf
   const { drop } = accuracy.top1;
   if (maxDrop === undefined) return { ...base, status: "reported", message: `Top-1 accuracy ${dropText(accuracy)}.` };
   const judged = confident ? drop.high : drop.value;
-  const allowed = `${confident ? "the whole interval may reach" : "at most"} ${maxDrop} points${confident ? "" : " allowed"}`;
+  const allowed = confident ? `the interval must not pass ${maxDrop} points` : `at most ${maxDrop} points allowed`;
   const message = `Top-1 accuracy ${dropText(accuracy)}; ${allowed}.`;
   return judged <= maxDrop ? { ...base, status: "ok", message } : { ...base, status: "failed", exitCode: 3, message };
 }

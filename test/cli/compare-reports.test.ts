@@ -1,11 +1,13 @@
 /** Reports of a comparison as text, Markdown and JUnit, with names that mean to break them. */
 import { XMLParser, XMLValidator } from "fast-xml-parser";
 import { describe, expect, it } from "vitest";
+import { accuracyText } from "../../src/cli/compare-figures.js";
 import { junitText } from "../../src/cli/compare-junit.js";
 import { markdownText } from "../../src/cli/compare-markdown.js";
 import { compareText } from "../../src/cli/compare-text.js";
 import { channel } from "../../src/cli/terminal.js";
 import { compare } from "../../src/compare/compare.js";
+import { pairedAccuracy } from "../../src/compare/paired-accuracy.js";
 import type { CompareReport, LayerDifference } from "../../src/compare/report.js";
 import { modelOf } from "../support/build.js";
 
@@ -79,6 +81,21 @@ describe("Markdown", () => {
     expect(text.split("\n")[0]).toBe('✅ **Passes.** Output "y" agrees within 1.0e-5 (relative error 0).');
     expect(text.match(/<details>/g)?.length).toBe(text.match(/<\/details>/g)?.length);
     expect(tables(text)[0]).toEqual(["  ", " a ", " b ", " b / a "]);
+  });
+});
+
+describe("words for McNemar's test", () => {
+  const words = (both: number, lost: number, gained: number, neither: number) => {
+    const top1 = pairedAccuracy({ both, lost, gained, neither });
+    return accuracyText({ data: "d", output: "y", samples: both + lost + gained + neither, top1, top5: undefined, classes: [] });
+  };
+
+  it("say what p says, and that no p is 0", () => {
+    expect(words(10, 0, 0, 2)).toBe('On d, output "y": a and b are right on the same samples.');
+    expect(words(10, 3, 0, 2)).toContain("(exact) gives p = 0.250, chance alone may explain it.");
+    expect(words(10, 10, 1, 2)).toContain("(exact) gives p = 0.012, chance is an unlikely explanation.");
+    expect(words(10, 60, 10, 2)).toMatch(/\(mid-p\) gives p = \d\.\de-\d+, chance is no explanation\.$/);
+    expect(words(10, 1700, 50, 2)).toContain("gives p < 1e-300, chance is no explanation.");
   });
 });
 
