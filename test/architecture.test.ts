@@ -20,6 +20,7 @@ const ORDER = [
   ["passes"],
   ["report.ts"],
   ["verify"],
+  ["compare"],
   ["export"],
   ["planning.ts"],
   ["pipeline.ts"],

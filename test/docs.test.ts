@@ -14,7 +14,15 @@ describe("documents", () => {
   });
 
   it("every relative link of the documents leads to a file of the repository", () => {
-    for (const document of ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/data.md", "docs/widths.md", "docs/providers.md"]) {
+    for (const document of [
+      "README.md",
+      "CONTRIBUTING.md",
+      "CHANGELOG.md",
+      "docs/compare.md",
+      "docs/data.md",
+      "docs/widths.md",
+      "docs/providers.md",
+    ]) {
       for (const [, target] of read(document).matchAll(/\]\((?!https?:|#)([^)#]+)/g))
         expect(() => readFileSync(root + target), `${document}: ${target}`).not.toThrow("ENOENT");
     }

@@ -3,6 +3,7 @@
 import { applyCommand } from "./apply.js";
 import { calibrateCommand } from "./calibrate.js";
 import type { Command } from "./command.js";
+import { compareCommand } from "./compare.js";
 import { inspectCommand } from "./inspect.js";
 import { mergeCommand } from "./merge.js";
 import { passesCommand } from "./passes.js";
@@ -18,5 +19,6 @@ export const commands: readonly Command[] = [
   planCommand,
   applyCommand,
   verifyCommand,
+  compareCommand,
   passesCommand,
 ];

@@ -102,6 +102,54 @@ export const flags = {
     value: "points",
     schema: z.number().min(0).describe("highest loss of top-1 accuracy, in percentage points; past it exit 3 and no output"),
   },
+  confident: {
+    group: "What to measure",
+    schema: z.boolean().default(false).describe("hold the upper end of the drop's 95 % interval against --max-drop, not the estimate"),
+  },
+  tolerance: {
+    group: "What to measure",
+    value: "x|none",
+    schema: z
+      .union([z.number().min(0), z.literal("none")])
+      .describe(
+        "highest max|a - b| / max|a| of an output, else exit 4; without it and without --max-drop, --min-… or --max-kl 1e-5 (float16 5e-3)",
+      ),
+  },
+  "min-cosine": {
+    group: "What to measure",
+    value: "x",
+    schema: z.number().min(-1).max(1).describe("least cosine of an output of both graphs, else exit 4"),
+  },
+  "min-agreement": {
+    group: "What to measure",
+    value: "fraction",
+    schema: z.number().min(0).max(1).describe("least share of samples both graphs put in the same class, else exit 4"),
+  },
+  "max-kl": {
+    group: "What to measure",
+    value: "nats",
+    schema: z.number().min(0).describe("highest mean Kullback-Leibler divergence of class scores, else exit 4"),
+  },
+  "max-latency-ratio": {
+    group: "What to measure",
+    value: "x",
+    schema: z.number().gt(0).describe("highest time of b / time of a, else exit 3"),
+  },
+  "max-macs": {
+    group: "What to measure",
+    value: "fraction",
+    schema: z.number().gt(0).describe("highest fraction of the multiply-accumulates of a, else exit 3"),
+  },
+  "max-params": {
+    group: "What to measure",
+    value: "fraction",
+    schema: z.number().gt(0).describe("highest fraction of the parameters of a, else exit 3"),
+  },
+  "max-bytes": {
+    group: "What to measure",
+    value: "fraction",
+    schema: z.number().gt(0).describe("highest fraction of the bytes of a, else exit 3"),
+  },
   "no-latency": { group: "What to measure", schema: z.boolean().default(false).describe("do not time both graphs") },
   "input-shape": {
     group: "What to measure",
@@ -176,6 +224,12 @@ export const flags = {
     value: "file.json|-",
     schema: z.string().describe("the result as JSON, to a file or (default) to stdout instead of the table"),
   },
+  markdown: {
+    group: "What comes out",
+    value: "file",
+    schema: z.string().describe("the comparison as Markdown, fit for a pull-request comment"),
+  },
+  junit: { group: "What comes out", value: "file", schema: z.string().describe("each check as a JUnit test case, for CI") },
   quiet: { group: "What comes out", schema: z.boolean().default(false).describe("no progress and no notes on stderr") },
   config: {
     group: "What comes out",

@@ -61,7 +61,7 @@ export async function evaluate(session: Session, samples: LabelledSamples, optio
  * Accuracy of both sessions over the same samples, and their agreement.
  * @throws DataError as evaluate, or if the two have different numbers of classes.
  */
-export async function compare(
+export async function compareAccuracy(
   reference: Session,
   candidate: Session,
   samples: LabelledSamples,
@@ -154,13 +154,19 @@ function classOutput(session: Session, outputs: Readonly<Record<string, Tensor>>
   throw noOutput(session, outputs, n, undefined);
 }
 
-function classesOf(t: Tensor, n: number): number | undefined {
+/** Classes of an output that holds a row of at least two scores for each of `n` samples; undefined for any other. */
+export function classesOf(t: Tensor, n: number): number | undefined {
   if (!t.dtype.includes("float") || t.dims.length < 2 || t.dims[0] !== n) return undefined;
   const wide = t.dims.slice(1).filter((d) => d !== 1);
   return wide.length === 1 ? wide[0] : undefined;
 }
 
-function noOutput(session: Session, outputs: Readonly<Record<string, Tensor>>, n: number, asked: string | undefined): DataError {
+export function noOutput(
+  session: Pick<Session, "outputs">,
+  outputs: Readonly<Record<string, Tensor>>,
+  n: number,
+  asked: string | undefined,
+): DataError {
   const have = session.outputs.map(({ name }) => `"${name}" [${outputs[name]?.dims ?? "not fetched"}]`).join(", ");
   return new DataError(
     "ACCURACY_NO_OUTPUT",
@@ -178,7 +184,7 @@ function noOutput(session: Session, outputs: Readonly<Record<string, Tensor>>, n
  * Samples [from, from + size) of feeds that hold `n`, the last sample repeated where they end.
  * Inputs that are not one entry per sample (a scalar threshold) stay as they are.
  */
-function slice(feeds: Readonly<Record<string, Tensor>>, n: number, from: number, size: number): Record<string, Tensor> {
+export function slice(feeds: Readonly<Record<string, Tensor>>, n: number, from: number, size: number): Record<string, Tensor> {
   const indices = Array.from({ length: size }, (_, i) => Math.min(from + i, n - 1));
   return Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, t.dims[0] === n ? t.take(0, indices) : t]));
 }
@@ -224,7 +230,7 @@ class Hits {
 }
 
 /** How many classes come before `label`: those with a larger score, and those of lower index with the same. */
-function rankOf(label: number, values: ArrayLike<number>, start: number, classes: number): number {
+export function rankOf(label: number, values: ArrayLike<number>, start: number, classes: number): number {
   const own = values[start + label] as number;
   if (Number.isNaN(own)) return Number.POSITIVE_INFINITY;
   let rank = 0;
@@ -235,7 +241,7 @@ function rankOf(label: number, values: ArrayLike<number>, start: number, classes
   return rank;
 }
 
-function badLabel(label: number, sample: number, classes: number): DataError {
+export function badLabel(label: number, sample: number, classes: number): DataError {
   return new DataError("LABEL_RANGE", `Sample ${sample} has label ${label}, but the model has classes 0 to ${classes - 1}.`, {
     hint: "Labels count from 0. Models with a background class have one more class than the data set.",
   });

@@ -21,6 +21,8 @@ export interface BisectRequest {
   readonly tolerance: number;
   /** Where the candidate's axes keep only some indices of the reference's. Without it values are compared whole. */
   readonly removal?: { readonly coupling: Coupling; readonly kept: Kept };
+  /** Names of the values to compare; default: all that both graphs have. */
+  readonly among?: ReadonlySet<string>;
 }
 
 /** Values that become outputs of one session. */
@@ -85,7 +87,7 @@ class Search {
   readonly #pairs: readonly Pair[];
 
   constructor(runner: Runner, request: BisectRequest) {
-    const { reference, candidate, removal } = request;
+    const { reference, candidate, removal, among } = request;
     this.#runner = runner;
     this.#request = request;
     // The Gathers of the oracle and of the slicer have names of their own, which may collide.
@@ -103,6 +105,7 @@ class Search {
         const theirs = mine && candidate.graph.value(mine.name);
         const type = mine && types.type(mine);
         if (!mine || !theirs || type?.kind !== "tensor" || mine.constant || theirs.constant || (known && !known.value(mine.name))) continue;
+        if (among && !among.has(mine.name)) continue;
         // Sizes computed from shapes rightly differ; other integers are judged by what they lead to.
         if (types.content(mine) || !(isFloat(type.dtype) || mine.isOutput)) continue;
         const read = mine.isOutput ? Number.POSITIVE_INFINITY : Math.max(-1, ...mine.uses().map((u) => order.get(outermost(u.node)) ?? -1));

@@ -101,7 +101,7 @@ export function preActivation(output: Value): Value | undefined {
 }
 
 /** A copy of `model` that also gives the named values. */
-function withOutputs(model: Model, names: Iterable<string>): Model {
+export function withOutputs(model: Model, names: Iterable<string>): Model {
   const tapped = cloneModel(model);
   for (const name of names) {
     const v = tapped.graph.value(name);

@@ -110,15 +110,22 @@ export class PiecewiseSession implements Session {
   readonly outputs: Session["outputs"];
   readonly #runner: Runner;
   readonly #model: Model;
+  readonly #optimization: PieceOptions["optimization"];
 
-  private constructor(runner: Runner, model: Model, ports: Pick<Session, "inputs" | "outputs">) {
+  private constructor(
+    runner: Runner,
+    model: Model,
+    ports: Pick<Session, "inputs" | "outputs">,
+    optimization: PieceOptions["optimization"],
+  ) {
     this.#runner = runner;
     this.#model = model;
+    this.#optimization = optimization;
     this.inputs = ports.inputs;
     this.outputs = ports.outputs;
   }
 
-  static of(runner: Runner, model: Model): PiecewiseSession {
+  static of(runner: Runner, model: Model, optimization: PieceOptions["optimization"] = "all"): PiecewiseSession {
     const types = infer(model);
     const port = (v: Value) => {
       const type = types.type(v);
@@ -126,11 +133,12 @@ export class PiecewiseSession implements Session {
       return { name: v.name, dtype: isTensor ? type.dtype : ("undefined" as const), shape: isTensor ? (type.shape ?? []) : [] };
     };
     const inputs = model.graph.inputs.filter((v) => v.initializer === undefined);
-    return new PiecewiseSession(runner, model, { inputs: inputs.map(port), outputs: model.graph.outputs.map(port) });
+    return new PiecewiseSession(runner, model, { inputs: inputs.map(port), outputs: model.graph.outputs.map(port) }, optimization);
   }
 
   async run(feeds: Feeds, fetch?: readonly string[]): Promise<Record<string, Tensor>> {
-    const [result] = await runInPieces(this.#runner, this.#model, [feeds], { optimization: "all", ...(fetch ? { fetch } : {}) });
+    const options = { optimization: this.#optimization, ...(fetch ? { fetch } : {}) };
+    const [result] = await runInPieces(this.#runner, this.#model, [feeds], options);
     return result as Record<string, Tensor>;
   }
 

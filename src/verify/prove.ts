@@ -13,7 +13,7 @@ import type { Feeds, Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import type { PruningPlan } from "../score/plan.js";
 import { version } from "../version.js";
-import { type Accuracy, compare } from "./accuracy.js";
+import { type Accuracy, compareAccuracy } from "./accuracy.js";
 import { checkBranches } from "./branches.js";
 import { checkEquality } from "./equality.js";
 import { randomFeeds } from "./feeds.js";
@@ -246,7 +246,7 @@ async function measureAccuracy(
   options: ProofOptions,
 ): Promise<NonNullable<RunReport["accuracy"]>> {
   const comparison = (a: Session, b: Session) =>
-    compare(a, b, data, {
+    compareAccuracy(a, b, data, {
       batch: options.batch ?? 32,
       onProgress: (done, total) => {
         options.signal?.throwIfAborted();

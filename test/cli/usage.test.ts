@@ -14,7 +14,7 @@ describe("wrong usage exits with 2 and suggests what was meant", () => {
     [
       "a command of a later version",
       "tune a.onnx b.onnx",
-      'COMMAND_UNKNOWN  There is no command "tune"; this version has inspect, calibrate, merge, plan, apply, verify, passes',
+      'COMMAND_UNKNOWN  There is no command "tune"; this version has inspect, calibrate, merge, plan, apply, verify, compare, passes',
     ],
     ["a misspelt command", "inspet a.onnx", 'Did you mean "onnx-prune inspect"?'],
     ["no arguments", "", "USAGE  onnx-prune takes <in.onnx> <out.onnx>, but nothing came."],
@@ -134,7 +134,7 @@ describe("help", () => {
       stderr: "",
       stdout: expect.stringContaining("onnx-prune <in.onnx> <out.onnx> [flags]"),
     });
-    for (const command of [[], ["inspect"], ["plan"], ["apply"], ["verify"], ["passes"]]) {
+    for (const command of [[], ["inspect"], ["plan"], ["apply"], ["verify"], ["compare"], ["passes"]]) {
       const parsed = await parseCommandLine([...command, "--help"], 100);
       const text = parsed.kind === "text" ? parsed.text : "";
       expect(text).toContain(["onnx-prune", ...command].join(" "));

@@ -3,7 +3,7 @@ import { DataError } from "../../src/errors.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { openNodeRunner } from "../../src/runtime/node.js";
 import type { Runner, Session } from "../../src/runtime/runner.js";
-import { compare, evaluate, type LabelledSamples } from "../../src/verify/accuracy.js";
+import { compareAccuracy, evaluate, type LabelledSamples } from "../../src/verify/accuracy.js";
 import { matMulModel, tinyModel } from "../runtime/tiny-models.js";
 
 let runner: Runner;
@@ -137,10 +137,10 @@ describe("evaluate", () => {
   });
 });
 
-describe("compare", () => {
+describe("compareAccuracy", () => {
   it("of a model with itself is full agreement, without labels too", async () => {
     const bytes = matMulModel(3, 3, EYE3);
-    const c = await withModel(bytes, (a) => withModel(bytes, (b) => compare(a, b, rows(DATA))));
+    const c = await withModel(bytes, (a) => withModel(bytes, (b) => compareAccuracy(a, b, rows(DATA))));
     expect(c.reference).toEqual({ n: 5, top1: undefined, top5: undefined });
     expect(c.agreement.top1).toBe(1);
     expect(c.agreement.cosine).toBeCloseTo(1, 12);
@@ -152,7 +152,7 @@ describe("compare", () => {
     const swapped = [0, 1, 0, 1, 0, 0, 0, 0, 1];
     const samples = rows(DATA, [0, 2, 1, 0, 0]);
     const c = await withModel(matMulModel(3, 3, EYE3), (a) =>
-      withModel(matMulModel(3, 3, swapped, 2), (b) => compare(a, b, samples, { batch: 3 })),
+      withModel(matMulModel(3, 3, swapped, 2), (b) => compareAccuracy(a, b, samples, { batch: 3 })),
     );
     expect(c.reference.top1).toBe(1);
     expect(c.candidate.top1).toBe(0.4);
@@ -163,7 +163,7 @@ describe("compare", () => {
 
   it("refuses models with different numbers of classes", async () => {
     const promise = withModel(matMulModel(3, 3, EYE3), (a) =>
-      withModel(matMulModel(3, 2, [1, 0, 0, 1, 0, 0]), (b) => compare(a, b, rows(DATA))),
+      withModel(matMulModel(3, 2, [1, 0, 0, 1, 0, 0]), (b) => compareAccuracy(a, b, rows(DATA))),
     );
     await expect(promise).rejects.toMatchObject({ code: "ACCURACY_CLASSES" });
   });
