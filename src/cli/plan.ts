@@ -69,6 +69,7 @@ export const planCommand: Command = {
           plan: output,
           budget,
           groups,
+          blocks: plan.blocks,
           merges: plan.merges.length,
           declined: declined.map((d) => ({ group: d.group.name, why: d.why })),
           notes,

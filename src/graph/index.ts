@@ -2,6 +2,7 @@
 export type { Attribute } from "./attribute.js";
 export { type BlockCost, blockCost } from "./blocks/block-cost.js";
 export { type Block, type BlockOptions, type Blocks, type DeclinedBlock, findBlocks } from "./blocks/find.js";
+export { blocksNamed } from "./blocks/named.js";
 export { blockOracle, type Gated, gateBlocks } from "./blocks/oracle.js";
 export { type RemoveBlocksOptions, removeBlocks } from "./blocks/remove.js";
 export { check } from "./check.js";
