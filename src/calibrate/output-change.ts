@@ -39,6 +39,15 @@ export function metricOf(model: Model, metric: BypassMetric): Metric {
   return { outputs: [scores.name], change: (was, is) => divergence(logs(was), logs(is)) };
 }
 
+/** Whether the metric "kl" fits: an output is a row of class scores per sample. */
+export function hasClassScores(model: Model): boolean {
+  const types = infer(model);
+  return model.graph.outputs.some((v) => {
+    const type = types.type(v);
+    return type?.kind === "tensor" && isFloat(type.dtype) && isRowOfScores(types.shape(v));
+  });
+}
+
 /** [N, C], [N, C, 1, 1] or [N, 1, 1, C], with at least two classes. */
 function isRowOfScores(shape: readonly unknown[] | undefined): boolean {
   const wide = shape?.slice(1).filter((d) => d !== 1) ?? [];

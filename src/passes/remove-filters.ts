@@ -7,9 +7,9 @@ import { removeSlices } from "../graph/coupling/slice.js";
 import type { Model } from "../graph/graph.js";
 import { applyMerges } from "../score/merge.js";
 import { type PruningPlan, planSchema, requireSameModel, resolvePlan } from "../score/plan.js";
+import { type Bypass, bypassBlocks } from "./bypass-blocks.js";
 import { definePass } from "./pass.js";
 import { type Prepared, prepare } from "./prepare.js";
-import { type Bypass, bypassBlocks } from "./remove-blocks.js";
 import { retie } from "./untie.js";
 
 /** A removal, and what it takes to prove it. */

@@ -1,6 +1,7 @@
 /** remove-blocks: whole residual blocks leave, first those that matter least. */
 import { z } from "zod";
 import { bypassOrder, measureBypass } from "../calibrate/bypass.js";
+import { hasClassScores } from "../calibrate/output-change.js";
 import { type Block, findBlocks } from "../graph/blocks/find.js";
 import { blocksNamed } from "../graph/blocks/named.js";
 import { defineCriterion, type Judgement, type ScoringContext } from "./criterion.js";
@@ -8,9 +9,9 @@ import { DominosScores, dominos, dominosOptions } from "./dominos/dominos.js";
 
 const options = z.strictObject({
   by: z
-    .enum(["cosine", "kl", "relative", "dominos"])
-    .default("cosine")
-    .describe("how much the outputs change without the block (1 − cosine, KL of the class probabilities, L2), or the threshold of dominos"),
+    .enum(["auto", "kl", "cosine", "relative", "dominos"])
+    .default("auto")
+    .describe("change of the outputs without the block: KL of class probabilities, 1 − cosine, L2 (auto: the first that fits); or dominos"),
   greedy: z.boolean().default(true).describe("measure the others anew after each block that leaves; not for dominos"),
   count: z.int().min(0).optional().describe("so many blocks leave, whatever the budget"),
   blocks: z
@@ -53,7 +54,8 @@ export const removeBlocks = defineCriterion<Options>({
     return async ({ runner, samples, signal, onProgress }): Promise<Places> => {
       const found = findBlocks(model, undefined, { projections }).blocks.filter((b) => b.add.graph === model.graph);
       const part = { ...samples, count: Math.min(limit, samples.count) };
-      const run = { metric: by, ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
+      const metric = by === "auto" ? (hasClassScores(model) ? "kl" : "cosine") : by;
+      const run = { metric, ...(signal ? { signal } : {}), ...(onProgress ? { onProgress } : {}) };
       if (greedy) {
         const steps = await bypassOrder(runner, model, found, part, { ...run, ...(count === undefined ? {} : { count }) });
         return placesOf(steps.map((s) => s.block));

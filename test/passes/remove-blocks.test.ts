@@ -1,17 +1,49 @@
 /** remove-blocks, and plans with blocks: what leaves, what is proven, what is refused. */
 import { describe, expect, it } from "vitest";
+import { z } from "zod";
 import { PlanError, VerificationError } from "../../src/errors.js";
 import { findBlocks } from "../../src/graph/blocks/find.js";
+import { blocksNamed } from "../../src/graph/blocks/named.js";
+import { blockOracle } from "../../src/graph/blocks/oracle.js";
 import { removeBlocks } from "../../src/graph/blocks/remove.js";
 import { findGroups } from "../../src/graph/coupling/groups.js";
 import type { Model } from "../../src/graph/graph.js";
 import { print } from "../../src/graph/print.js";
-import { removeBlocksPass } from "../../src/passes/remove-blocks.js";
+import { bypassBlocks } from "../../src/passes/bypass-blocks.js";
+import { definePass } from "../../src/passes/pass.js";
 import { applyPlan } from "../../src/passes/remove-filters.js";
 import { runPass } from "../../src/passes/run-pass.js";
 import { applyOnly, prune } from "../../src/pipeline.js";
 import { type PruningPlan, parsePlan, printPlan } from "../../src/score/plan.js";
 import { modelOf } from "../support/build.js";
+
+/**
+ * A pass with an oracle of its own.
+ *
+ * Where a block stood, its entry goes on alone: skip + branch(entry) becomes the entry, nodes and weights of the branch go, and so does
+ * a Relu after the sum whose input then has no negative element. A block inside the branch of another goes with it.
+ *
+ * @throws PlanError when a name is no block of the model, or one of a block that stays.
+ */
+const removeBlocksPass = definePass({
+  name: "remove-blocks",
+  summary: "bypass residual blocks: the skip goes on alone, and what only the branch needed goes",
+  options: z.strictObject({
+    blocks: z.array(z.string()).default([]).describe("the blocks, as `onnx-prune inspect` names them"),
+    projections: z
+      .boolean()
+      .default(false)
+      .describe("also take blocks whose skip is a projection, where what enters and the sum are of one type: both ways then go"),
+  }),
+  effect: "weights",
+
+  run(model, { options }) {
+    if (options.blocks.length === 0) return false;
+    model.graph = bypassBlocks(model, options.blocks, options).model.graph;
+    return true;
+  },
+  oracle: (before, options) => blockOracle(before, blocksNamed(before, options.blocks, options)),
+});
 
 const TEXT = `g (float[N, 3, 6, 6] x) => (float[N, 5] y) <
   float[8, 3, 3, 3] w0 = {...}, float[6, 8, 3, 3] w1 = {...}, float[8, 6, 3, 3] w2 = {...}, float[6, 8, 3, 3] w3 = {...},
