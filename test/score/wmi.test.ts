@@ -169,6 +169,17 @@ describe("figures by hand", () => {
     expect(scores[1]).toBeCloseTo(about + Math.log(2) / 4, 5);
   });
 
+  test("weights that are transposed or dequantised first count as what is multiplied", () => {
+    const plain = `g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 4, 0.5}, float[2, 2] u = {3, 5, 2, -1}> { c = MatMul (x, w) y = MatMul (c, u) }`;
+    const moved = `g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 4, 2, 0.5}, int8[2, 2] u = {6, 10, 4, -2}, float s = {0.5}> {
+      t = Transpose <perm = [1, 0]> (w) c = MatMul (x, t) q = DequantizeLinear (u, s) y = MatMul (c, q) }`;
+    for (const reading of ["literal", "own", "snr"]) {
+      const [a, b] = [plain, moved].map((text) => score(wmi, modelOf(text), { reading }, undefined, 0, measured).scores);
+      expect(a).toEqual(b);
+      expect(a?.[0]).not.toBe(a?.[1]);
+    }
+  });
+
   test("a filter of a convolution in groups reads the inputs of its group", () => {
     const text = `g (float[N, 4, 4, 4] x) => (float[] y) <float[4, 2, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1}, float[1, 4, 1, 1] u = {...}> {
       c = Conv <group = 2> (x, w) y = Conv (c, u) }`;
