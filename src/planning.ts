@@ -19,7 +19,8 @@ import { retie, type Untying } from "./passes/untie.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
-import type { Bench } from "./score/criterion.js";
+import { type Bench, type Evidence, needsOf } from "./score/criterion.js";
+import { requireClasses } from "./score/measured.js";
 import type { Measure, Target } from "./score/target.js";
 import { costOptions, type ProofOptions } from "./verify/prove.js";
 
@@ -74,7 +75,10 @@ export async function planOnly(
   const coupling = findGroups(prepared.model);
   const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
   const wanted = criterion.statistics?.(checked, context) ?? [];
-  const measuredOf = wanted.length > 0 ? await evidence(prepared.model, criterion.name, wanted, options, model === original) : undefined;
+  const measuredOf =
+    wanted.length > 0
+      ? await evidence(prepared.model, { name: criterion.name, needs: needsOf(criterion, checked) }, wanted, options, model === original)
+      : undefined;
   const runs = criterion.measure?.(checked, { ...context, statistics: measuredOf?.statistics });
   const ownRuns = runs ? await onBench(runs, criterion.name, options) : undefined;
   const result = makePlan(prepared.model, {
@@ -175,7 +179,7 @@ function missing(criterion: string, why: string): ConfigError {
 /** Statistics for a criterion: those given, where they have all it needs, else measured. */
 async function evidence(
   model: Model,
-  criterion: string,
+  criterion: { readonly name: string; readonly needs: readonly Evidence[] },
   wanted: readonly StatisticRequest[],
   options: PruneOptions,
   isOriginal: boolean,
@@ -187,14 +191,16 @@ async function evidence(
     const lacking = wanted.find((r) => !statistics.has(r));
     if (!lacking) return { statistics, calibration: figures(given, wanted, "statistics gathered before", 0) };
     if (!calibration) {
-      throw new ConfigError("STATISTICS_LACKING", `The statistics do not have the ${keyOf(lacking)}, which ${criterion} needs.`, {
+      throw new ConfigError("STATISTICS_LACKING", `The statistics do not have the ${keyOf(lacking)}, which ${criterion.name} needs.`, {
         hint: "Calibrate with the same --pass and options, and the same --untie; or give --calibrate samples.",
       });
     }
   }
   if (!calibration) {
-    throw missing(criterion, given ? "the statistics at hand are of the model before other passes" : "no samples came");
+    throw missing(criterion.name, given ? "the statistics at hand are of the model before other passes" : "no samples came");
   }
+  // Before, not after, all is measured.
+  if (criterion.needs.includes("labels")) requireClasses(criterion.name, new Set(calibration.labels ?? []).size);
   // A batch for measuring accuracy is larger than what statistics are best taken in.
   const { batch: _batch, ...rest } = options;
   const summary = await collected(model, wanted, { ...rest, calibration });
