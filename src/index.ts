@@ -14,9 +14,9 @@ export * from "./errors.js";
 export { type ReadOptions, readModel } from "./export/read.js";
 export { type WriteOptions, type Written, writeModel } from "./export/write.js";
 export * from "./graph/index.js";
+export { type Bypass, bypassBlocks } from "./passes/bypass-blocks.js";
 export { definePass, type Pass, type PassContext } from "./passes/pass.js";
 export { type Entry, entries, findEntry, nameOf } from "./passes/registry.js";
-export { type Bypass, bypassBlocks } from "./passes/bypass-blocks.js";
 export { applyPlan, type Removal } from "./passes/remove-filters.js";
 export { type PassResult, runPass } from "./passes/run-pass.js";
 export {

@@ -3,7 +3,7 @@ import type { Samples } from "./calibrate/samples.js";
 import { type CollectOptions, collect } from "./calibrate/statistics/collect.js";
 import { keyOf, type StatisticRequest, type Statistics } from "./calibrate/statistics/request.js";
 import { type Summary, statisticsFrom } from "./calibrate/statistics/summary.js";
-import { ConfigError, DataError } from "./errors.js";
+import { ConfigError } from "./errors.js";
 import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
@@ -19,7 +19,8 @@ import { retie, type Untying } from "./passes/untie.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
-import { type Bench, type Criterion, needsOf } from "./score/criterion.js";
+import { type Bench, type Evidence, needsOf } from "./score/criterion.js";
+import { requireClasses } from "./score/measured.js";
 import type { Measure, Target } from "./score/target.js";
 import { costOptions, type ProofOptions } from "./verify/prove.js";
 
@@ -75,7 +76,9 @@ export async function planOnly(
   const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
   const wanted = criterion.statistics?.(checked, context) ?? [];
   const measuredOf =
-    wanted.length > 0 ? await evidence(prepared.model, criterion, checked, wanted, options, model === original) : undefined;
+    wanted.length > 0
+      ? await evidence(prepared.model, { name: criterion.name, needs: needsOf(criterion, checked) }, wanted, options, model === original)
+      : undefined;
   const runs = criterion.measure?.(checked, { ...context, statistics: measuredOf?.statistics });
   const ownRuns = runs ? await onBench(runs, criterion.name, options) : undefined;
   const result = makePlan(prepared.model, {
@@ -111,7 +114,7 @@ export interface GatherOptions
 
 /**
  * The statistics that these criteria need of `model`, in one pass over the samples: what several ask for is measured once.
- * @throws ConfigError GATHER_NOTHING when none of them looks at activations; DataError CRITERION_NEEDS_LABELS; what collect throws.
+ * @throws ConfigError GATHER_NOTHING when none of them looks at activations; what collect throws.
  */
 export async function gather(model: Model, requests: readonly PassRequest[], options: GatherOptions): Promise<Summary> {
   const prepared = prepare(model, options.untie ?? "auto");
@@ -130,21 +133,10 @@ export async function gather(model: Model, requests: readonly PassRequest[], opt
     );
   }
   for (const { entry, options: given } of requests) {
-    if (entry.kind === "criterion") requireLabels(entry.criterion, parseOptions(entry.criterion, given), options.calibration);
+    if (entry.kind !== "criterion" || !needsOf(entry.criterion, parseOptions(entry.criterion, given)).includes("labels")) continue;
+    requireClasses(entry.criterion.name, new Set(options.calibration.labels ?? []).size);
   }
   return collected(prepared.model, wanted, { ...options, sha256: model.sha256 });
-}
-
-/** Before a run over the data, not after it. @throws DataError CRITERION_NEEDS_LABELS. */
-function requireLabels(criterion: Criterion, options: unknown, samples: Samples): void {
-  if (samples.labels || !needsOf(criterion, options).includes("labels")) return;
-  throw new DataError(
-    "CRITERION_NEEDS_LABELS",
-    `Criterion "${criterion.name}" asks what channels tell about the class, but ${samples.source} has no labels.`,
-    {
-      hint: "Calibrate on samples of two classes or more, with labels. entropy, entropy-gauss and output-l1 need none.",
-    },
-  );
 }
 
 async function collected(
@@ -191,8 +183,7 @@ function missing(criterion: string, why: string): ConfigError {
 /** Statistics for a criterion: those given, where they have all it needs, else measured. */
 async function evidence(
   model: Model,
-  criterion: Criterion,
-  criterionOptions: unknown,
+  criterion: { readonly name: string; readonly needs: readonly Evidence[] },
   wanted: readonly StatisticRequest[],
   options: PruneOptions,
   isOriginal: boolean,
@@ -212,7 +203,8 @@ async function evidence(
   if (!calibration) {
     throw missing(criterion.name, given ? "the statistics at hand are of the model before other passes" : "no samples came");
   }
-  requireLabels(criterion, criterionOptions, calibration);
+  // Before, not after, all is measured.
+  if (criterion.needs.includes("labels")) requireClasses(criterion.name, new Set(calibration.labels ?? []).size);
   // A batch for measuring accuracy is larger than what statistics are best taken in.
   const { batch: _batch, ...rest } = options;
   const summary = await collected(model, wanted, { ...rest, calibration });

@@ -76,6 +76,14 @@ describe("prune", () => {
     });
   });
 
+  it("asks for labels before it measures, where a criterion needs them", async () => {
+    const model = await lenet();
+    const unread = { ...(await mnist(model)), labels: undefined, batch: () => Promise.reject(new Error("A batch was read.")) };
+    const options = { ...quick, passes: await request("mi"), target: { macs: 0.6 }, calibration: unread };
+    await expect(prune(model, options)).rejects.toMatchObject({ code: "CRITERION_NEEDS_LABELS", exitCode: 1 });
+    await expect(prune(model, { ...options, passes: await request("entropy") })).rejects.toThrow("A batch was read.");
+  });
+
   it("measures the accuracy of both graphs on labelled data", async () => {
     const model = await lenet();
     const { report } = await prune(model, { ...quick, passes: await request("l1"), target: { macs: 0.9 }, data: await mnist(model) });

@@ -3,13 +3,13 @@ import type { StatisticRequest, Tap } from "../calibrate/statistics/request.js";
 import { ALWAYS } from "../graph/coupling/choices.js";
 import type { ConstantSlot, Coupling, Group } from "../graph/coupling/groups.js";
 import { isKnown } from "../graph/dim.js";
-import type { Node, Value } from "../graph/graph.js";
+import type { Node, Use, Value } from "../graph/graph.js";
 
-/** One read of a group's channels: weights, and the activation they are multiplied with. */
+/** One read of a group's channels by weights: of the constant itself, also where it is transposed or dequantised before it is multiplied. */
 export interface Reader {
   readonly slot: ConstantSlot;
   readonly node: Node;
-  /** Input of `node` that is the weight. */
+  /** Input of `node` that is the constant. */
   readonly index: number;
 }
 
@@ -54,7 +54,7 @@ export function carriersOf(group: Group, coupling: Coupling): readonly Carrier[]
   for (const slot of group.slots) {
     if (slot.role !== "consumer") continue;
     for (const { node, index } of slot.uses) {
-      const read = activationRead(node, index, coupling);
+      const read = activationRead({ node, index }, coupling);
       const start = read && placeOf(read.value, read.axis, mine, coupling);
       if (!read || !start || !isTappable(read.value, coupling)) continue;
       const { value, axis, at } = walkBack({ value: read.value, axis: read.axis, at: start }, mine, coupling);
@@ -102,20 +102,54 @@ export function perChannel(group: Group, carrier: Carrier, figures: ArrayLike<nu
 
 /** The activation that weights are multiplied with, and what is summed over. */
 export interface Operand {
+  /** The node that multiplies. */
+  readonly node: Node;
   readonly value: Value;
   readonly axis: number;
-  /** The same axis in the weight; of a convolution in groups it has the channels of one group (Conv), or of all (ConvTranspose). */
-  readonly weightAxis: number;
+  /**
+   * The same axis in the constant; of a convolution in groups it has the channels of one group (Conv), or of all
+   * (ConvTranspose). Undefined where the weights are reshaped on the way.
+   */
+  readonly weightAxis: number | undefined;
 }
 
+/** What the constant read at `use` is multiplied with, directly or after it is moved and converted. */
+export function activationRead(use: Use, coupling: Coupling): Operand | undefined {
+  const rank = use.node.inputs[use.index]?.constant?.dims.length ?? 0;
+  let { node, index } = use;
+  /** axes[a]: axis of the constant that is axis a here. */
+  let axes: readonly number[] | undefined = Array.from({ length: rank }, (_, a) => a);
+  while (node.isStandard && index === 0 && MOVES_WEIGHTS.has(node.opType)) {
+    const next = node.outputs[0]?.uses();
+    if (next?.length !== 1) return undefined;
+    const order: readonly number[] | undefined = axes;
+    if (RESHAPES.has(node.opType)) axes = undefined;
+    else if (node.opType === "Transpose")
+      axes =
+        order &&
+        node
+          .ints(
+            "perm",
+            order.map((_, a) => order.length - 1 - a),
+          )
+          .map((a) => order[a] as number);
+    ({ node, index } = next[0] as Use);
+  }
+  const read = multiplied(node, index, coupling);
+  return read && { ...read, weightAxis: axes?.[read.weightAxis as number] };
+}
+
+const RESHAPES: ReadonlySet<string> = new Set(["Reshape", "Squeeze", "Unsqueeze"]);
+const MOVES_WEIGHTS: ReadonlySet<string> = new Set([...RESHAPES, "Transpose", "Identity", "Cast", "DequantizeLinear"]);
+
 /** The other side of the contraction in which `node` reads input `index`. */
-export function activationRead(node: Node, index: number, coupling: Coupling): Operand | undefined {
+function multiplied(node: Node, index: number, coupling: Coupling): Operand | undefined {
   for (const { node: at, slots } of coupling.typing.contractions) {
     if (at !== node || !slots.some((s) => s.input === index)) continue;
-    const weightAxis = slots.find((s) => s.input === index)?.axis as number;
+    const weightAxis = slots.find((s) => s.input === index)?.axis;
     for (const s of slots) {
       const value = s.input === index ? undefined : node.inputs[s.input];
-      if (value && !value.constant) return { value, axis: s.axis, weightAxis };
+      if (value && !value.constant) return { node, value, axis: s.axis, weightAxis };
     }
   }
   return convolved(node, index);
@@ -124,7 +158,7 @@ export function activationRead(node: Node, index: number, coupling: Coupling): O
 /** What a convolution in groups multiplies: each filter sums over the channels of its group alone, so that no whole axis is summed over. */
 function convolved(node: Node, index: number): Operand | undefined {
   const value = node.isStandard && (node.opType === "Conv" || node.opType === "ConvTranspose") && index === 1 ? node.inputs[0] : undefined;
-  return value && !value.constant ? { value, axis: 1, weightAxis: node.opType === "Conv" ? 1 : 0 } : undefined;
+  return value && !value.constant ? { node, value, axis: 1, weightAxis: node.opType === "Conv" ? 1 : 0 } : undefined;
 }
 
 /** Positions of each of my channels along an axis; undefined where none is on it. */

@@ -36,8 +36,11 @@ export interface InformationOptions {
 /** Single samples that are kept for quantiles: enough for 10 bins × 10 classes, and 2,048 × 2,048 channels are 16 MiB. */
 export const SAMPLE_LIMIT = 2048;
 
-/** Equal bins that are joined to quantiles, where single values (pixels) are too many to keep. */
-const FINE_BINS = 256;
+/**
+ * Equal bins that are joined to quantiles, where single values (pixels) are too many to keep. Counts take 1 KiB per channel and
+ * class: 20 MiB for 2,048 channels and 10 classes, but 2 GiB for 1,000.
+ */
+const FINE_BINS = 128;
 
 /** The request whose result `Information` reads. */
 export function informationRequest(tap: Tap, { variable, estimator }: InformationOptions): StatisticRequest {

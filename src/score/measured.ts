@@ -90,8 +90,14 @@ export function measuredFor(criterion: string, { statistics }: ScoringContext): 
 /** The same, of labelled samples. @throws DataError CRITERION_NEEDS_LABELS where samples have no classes, or all have one. */
 export function labelledFor(criterion: string, context: ScoringContext): Statistics {
   const statistics = measuredFor(criterion, context);
-  if (!context.statistics || statistics.classes >= 2) return statistics;
-  const came = statistics.classes === 0 ? "the samples have no labels" : "all samples are of one class";
+  if (context.statistics) requireClasses(criterion, statistics.classes);
+  return statistics;
+}
+
+/** @throws DataError CRITERION_NEEDS_LABELS when samples of so many classes tell nothing about the class (0: they have no labels). */
+export function requireClasses(criterion: string, classes: number): void {
+  if (classes >= 2) return;
+  const came = classes === 0 ? "the samples have no labels" : "all samples are of one class";
   throw new DataError("CRITERION_NEEDS_LABELS", `Criterion "${criterion}" asks what channels tell about the class, but ${came}.`, {
     hint: "Calibrate on samples of two classes or more, with labels. entropy, entropy-gauss and output-l1 need none.",
   });

@@ -8,8 +8,8 @@ import { atOption, labelledFor, meanOver, placesOf, requestsAt } from "./measure
 /**
  * I(F_k; Y) = H(F_k) − H(F_k | Y) in nats, bias corrected, at least 0: the entropy of the channel less what is not about the class.
  *
- * Estimators are in mutual-information.ts; all but the histogram do not depend on shift and scale of a channel, and that one
- * does not on any rising function of it. Where a residual stream is read by several blocks, the mean over what each reads.
+ * Estimators are in mutual-information.ts. None depends on shift and scale of a channel, and that from quantiles of single values
+ * (gap, gmp) on no rising function of it either. Where a residual stream is read by several blocks, the mean over what each reads.
  *
  * @see Chen, "Exploiting Data Entropy for Neural Network Compression", NTU 2020. H − H(·|label) is the source's; its text is not
  *   public: the random variable, the estimators, their corrections and the rule for residual streams are ours.

@@ -1,6 +1,6 @@
 /**
  * Estimators of entropy and of mutual information with the class, in nats, from moments and counts. Bias terms count samples
- * (images), never pixels, which are not independent of each other.
+ * (images), never pixels, which are not independent of each other: for those the correction is on the careful side.
  *
  * Entropy pruning and its histogram are of Luo & Wu, "An Entropy-based Pruning Method for CNN Compression", 2017; the
  * correction of Miller & Madow is of 1955. The Gaussian estimators of information and all floors are ours.

@@ -30,12 +30,12 @@ const LEAST_GAIN = 1e-8;
 export function literal(w: Weighing): (group: Group) => Ranking {
   return (group) => {
     const total = new Total(group);
-    for (const { place, weights } of readsOf(w, group)) {
+    for (const { place, reads } of readsOf(w, group)) {
       const { nats, constant } = w.information.at(tapOf(place));
       const about = perChannel(group, place, nats);
       const isDead = perChannel(group, place, constant);
-      for (const read of weights) {
-        const gains = group.choices.map((_, k) => k).map(gainsOf(read, w.norm));
+      for (const read of reads) {
+        const gains = group.choices.map((_, k) => k).map(gainsOf(read.weights, w.norm));
         const floor = floorOf(gains);
         gains.forEach((of, k) => {
           for (const gain of of) total.add(k, (about[k] as number) + Math.log((isDead[k] === 1 ? 0 : gain) + floor));
@@ -52,9 +52,8 @@ export function literal(w: Weighing): (group: Group) => Ranking {
  */
 export function signalToNoise(w: Weighing): (group: Group) => Ranking {
   const powers = new Map<Node, Map<string, Float64Array>>();
-  const powerAt = (read: SlotVectors, length: number) => {
-    const { node, index } = read.reads[0] as Use;
-    const key = `${index}:${read.slot.rows?.[0] ?? 0}:${length}`;
+  const powerAt = ({ use: { node, index }, weights }: Read, length: number) => {
+    const key = `${index}:${weights.slot.rows?.[0] ?? 0}:${length}`;
     const ofNode = powers.get(node) ?? new Map<string, Float64Array>();
     powers.set(node, ofNode);
     const of = ofNode.get(key) ?? new Float64Array(length);
@@ -64,10 +63,10 @@ export function signalToNoise(w: Weighing): (group: Group) => Ranking {
   let isReady = false;
   const addUp = () => {
     for (const group of w.context.coupling.groups) {
-      for (const { place, weights } of readsOf(w, group)) {
+      for (const { place, reads } of readsOf(w, group)) {
         const power = perChannel(group, place, signalOf(w.information.moments(tapOf(place))).power);
-        for (const read of weights) {
-          const gains = gainsOf(read, w.norm);
+        for (const read of reads) {
+          const gains = gainsOf(read.weights, w.norm);
           power.forEach((v, k) => {
             const of = gains(k);
             const sum = powerAt(read, of.length);
@@ -81,15 +80,15 @@ export function signalToNoise(w: Weighing): (group: Group) => Ranking {
   return (group) => {
     if (!isReady) addUp();
     const total = new Total(group);
-    for (const { place, weights } of readsOf(w, group)) {
+    for (const { place, reads } of readsOf(w, group)) {
       const at = signalOf(w.information.moments(tapOf(place)));
       const [signal, noise, power] = [at.signal, at.noise, at.power].map((of) => perChannel(group, place, of)) as [
         Float64Array,
         Float64Array,
         Float64Array,
       ];
-      for (const read of weights) {
-        const gains = gainsOf(read, w.norm);
+      for (const read of reads) {
+        const gains = gainsOf(read.weights, w.norm);
         group.choices.forEach((_, k) => {
           const of = gains(k);
           const all = powerAt(read, of.length);
@@ -144,10 +143,10 @@ interface Input {
 }
 
 /** What the weights at `use` multiply, where it can be measured. */
-function inputOf({ node, index }: Use, coupling: Coupling, at: At): Input | undefined {
-  const read = activationRead(node, index, coupling);
-  if (!read || !isTappable(read.value, coupling)) return undefined;
-  return { tap: tapOf(at === "read" ? read : beforeActivation(read, coupling)), weightAxis: read.weightAxis, node };
+function inputOf(use: Use, coupling: Coupling, at: At): Input | undefined {
+  const read = activationRead(use, coupling);
+  if (read?.weightAxis === undefined || !isTappable(read.value, coupling)) return undefined;
+  return { tap: tapOf(at === "read" ? read : beforeActivation(read, coupling)), weightAxis: read.weightAxis, node: read.node };
 }
 
 /** Places that `own` reads: the inputs of the layers that make channels. */
@@ -162,22 +161,29 @@ function inputChannels(read: SlotVectors, k: number, { weightAxis, node }: Input
   const { slot, dims } = read;
   const positions = slot.positions(k);
   const { at } = indicesOver(read, positions.length, [weightAxis]);
-  if (weightAxis === 0) return slot.rows ? at.map((c) => c + (slot.rows?.[0] as number)) : at;
+  if (weightAxis === 0 && node.opType !== "Conv") return slot.rows ? at.map((c) => c + (slot.rows?.[0] as number)) : at;
   const groups = node.opType === "Conv" ? node.int("group", 1) : 1;
   if (groups === 1) return at;
-  // Weight axis 1 counts the channels of one group, and which group that is goes by the filter.
+  // The weight counts the channels of one group, and which group that is goes by the filter.
   const filter = indicesOver(read, positions.length, [slot.axis]).at;
-  const group = (i: number) => Math.floor(((positions[filter[i] as number] as number) * groups) / (dims[0] as number));
-  return at.map((c, i) => group(i) * (dims[1] as number) + c);
+  const group = (i: number) => Math.floor(((positions[filter[i] as number] as number) * groups) / (dims[slot.axis] as number));
+  return at.map((c, i) => group(i) * (dims[weightAxis] as number) + c);
+}
+
+interface Read {
+  readonly use: Use;
+  readonly weights: SlotVectors;
 }
 
 /** The weights that read a group, by the place where it is measured. */
-function readsOf(w: Weighing, group: Group): readonly { readonly place: Carrier; readonly weights: readonly SlotVectors[] }[] {
+function readsOf(w: Weighing, group: Group): readonly { readonly place: Carrier; readonly reads: readonly Read[] }[] {
   const all = w.weights.consumers(group);
   return placesOf(group, w.context.coupling, w.at).map((place) => ({
     place,
-    weights: place.readers.flatMap(({ slot, node, index }) =>
-      all.filter((v) => v.slot === slot && v.reads.some((u) => u.node === node && u.index === index)),
+    reads: place.readers.flatMap(({ slot, node, index }) =>
+      all
+        .filter((v) => v.slot === slot && v.reads.some((u) => u.node === node && u.index === index))
+        .map((weights) => ({ use: { node, index }, weights })),
     ),
   }));
 }

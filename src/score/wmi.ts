@@ -19,7 +19,8 @@ const readings = { literal, own, snr: signalToNoise } as const;
  *   nothing reads, and unchanged by such a rescaling.
  *
  * Norms and weights are those of the folded filters. Terms are averaged, so that layers of any width compare; the sums that the
- * source speaks of make wide layers the least of all. Where several blocks read a residual stream, each filter counts with what
+ * source speaks of make wide layers the least of all. Over all layers, those that are read by small weights (literal) or are wide (snr)
+ * still leave first: `--scope local` takes the same share of each. Where several blocks read a residual stream, each filter counts with what
  * its own block reads, after the sum.
  *
  * @see Chen, "Exploiting Data Entropy for Neural Network Compression", NTU 2020, of which only the abstract is public: that the class

@@ -58,6 +58,18 @@ test("a convolution in groups reads each channel where it lies among all groups"
   expect(shown(model)["w1:0"]).toEqual(["e:1 of 6, channel 1 at 1, read 2×"]);
 });
 
+test("weights may be transposed or dequantised before they are multiplied", () => {
+  const model = modelOf(`g (float[N, 6] x) => (float[N, 5] y)
+    <float[4, 6] w1 = {...}, int8[4, 5] w2 = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2}, float s = {0.5}> {
+    t = Transpose <perm = [1, 0]> (w1)
+    a = MatMul (x, t)
+    b = Relu (a)
+    q = DequantizeLinear (w2, s)
+    y = MatMul (b, q)
+  }`);
+  expect(shown(model)).toEqual({ "w1:0": ["b:1 of 4, channel 1 at 1, read 1×"] });
+});
+
 test("tokens carry their features on the last axis", () => {
   const model = modelOf(`g (float[N, 7, 6] x) => (float[N, 7, 6] y) <float[6, 8] w1 = {...}, float[8, 6] w2 = {...}> {
     a = MatMul (x, w1)

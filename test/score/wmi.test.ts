@@ -51,7 +51,8 @@ describe("of planted channels", () => {
       expect(Math.min(code, again)).toBeGreaterThan(a);
       expect(a).toBeGreaterThan(noise);
       expect(a).toBe(b);
-      expect(noise).toBeLessThan(0.05);
+      // 2N·I of the histogram is χ² with (10−1)(4−1) = 27 degrees of freedom: 0.018 is a standard deviation.
+      expect(noise).toBeLessThan(0.08);
       expect(dead).toBe(0);
     }
   });
@@ -167,6 +168,17 @@ describe("figures by hand", () => {
     const about = (I[0] + I[1]) / 2;
     expect(scores[0]).toBeCloseTo(about + (Math.log(2) + Math.log(2)) / 4, 5);
     expect(scores[1]).toBeCloseTo(about + Math.log(2) / 4, 5);
+  });
+
+  test("weights that are transposed or dequantised first count as what is multiplied", () => {
+    const plain = `g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 4, 0.5}, float[2, 2] u = {3, 5, 2, -1}> { c = MatMul (x, w) y = MatMul (c, u) }`;
+    const moved = `g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 4, 2, 0.5}, int8[2, 2] u = {6, 10, 4, -2}, float s = {0.5}> {
+      t = Transpose <perm = [1, 0]> (w) c = MatMul (x, t) q = DequantizeLinear (u, s) y = MatMul (c, q) }`;
+    for (const reading of ["literal", "own", "snr"]) {
+      const [a, b] = [plain, moved].map((text) => score(wmi, modelOf(text), { reading }, undefined, 0, measured).scores);
+      expect(a).toEqual(b);
+      expect(a?.[0]).not.toBe(a?.[1]);
+    }
   });
 
   test("a filter of a convolution in groups reads the inputs of its group", () => {
