@@ -150,6 +150,21 @@ describe("--calibrate", () => {
     expect(report.steps[0]?.notes).toContainEqual(expect.objectContaining({ code: "SAMPLES_BAD" }));
   }, 30_000);
 
+  it("as a command takes train of a folder with splits, and its statistics leave --data whole", async () => {
+    const cwd = await withModel(TWO, "two.onnx");
+    file(cwd, "train.bin", cifar(Array.from({ length: 20 }, (_, i) => [i % 10])));
+    file(cwd, "test.bin", cifar(Array.from({ length: 10 }, (_, i) => [i])));
+    const model = join(root, "models/cifar10_resnet20.onnx");
+    const data = ["--data", ".", "--preprocess", "{}"];
+    const gathered = await run(["calibrate", model, "s.npz", "--pass", "output-l1", "--ep", "cpu", ...data], cwd);
+    expect(gathered, gathered.stderr).toMatchObject({ code: 0, stdout: expect.stringContaining("over 20 samples of 10 classes") });
+    const args = [model, "out.onnx", "--pass", "output-l1", "--ratio", "0.9", "--stats", "s.npz", ...data, ...FAST];
+    const { code, stderr } = await run(args, cwd);
+    expect(code, stderr).toBe(0);
+    const report = JSON.parse(readFileSync(join(cwd, "report.json"), "utf8")) as RunReport;
+    expect([report.accuracy?.before.samples, report.notes]).toEqual([10, []]);
+  }, 30_000);
+
   it("may not share samples with --data, and is not opened where nothing needs it", async () => {
     const cwd = await withModel(TWO, "two.onnx");
     file(cwd, "a.bin", cifar(Array.from({ length: 30 }, (_, i) => [i % 10])));
