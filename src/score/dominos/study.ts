@@ -12,11 +12,7 @@ import { dominoInfluence, relativeInfluence, type SurvivalOptions } from "./impo
 import { curvesOf, type Edge, type Effect, edgesOf, type Reach, ratio, reachOf } from "./influence.js";
 import { type FeatureMap, type Member, type Network, networkOf } from "./maps.js";
 
-export interface StudyOptions extends SurvivalOptions {
-  readonly pool: number;
-}
-
-/** A linear layer some layer reads from, as far as is known. */
+/** A map that a linear layer makes. */
 export type Layer = Network["layers"][number];
 
 /** What ablation.ts measured: by F of the layer and of the target, per filter. */
@@ -30,6 +26,7 @@ const SUMS: ReadonlySet<string> = new Set([
   "com.microsoft.SkipSimplifiedLayerNormalization",
 ]);
 
+/** One model as DOMINOS sees it. Valid while the model is not changed. */
 export class Study {
   readonly network: Network;
   /** Layers with a layer downstream, in graph order: those that have an influence. */
@@ -43,6 +40,7 @@ export class Study {
   readonly #statistics: Statistics;
   readonly #measurable = new Map<string, boolean>();
   readonly #targets: ReadonlyMap<Layer, readonly Layer[]>;
+  readonly #effects = new Map<Ablations | undefined, ReadonlyMap<Layer, readonly Effect[]>>();
   readonly #makers = new Map<number, Set<Layer>>();
 
   constructor(context: ScoringContext) {
@@ -143,12 +141,17 @@ export class Study {
     return this.#statistics.of(gramOf(layer, pool));
   }
 
-  /** D/mean D of each filter of each layer that has an influence, 1 where the layer is not known to have one. */
+  /** D/mean D of each filter of each layer that has an influence; NaN for filters whose influence is on nothing that is known. */
   influence(options: SurvivalOptions, ablations?: Ablations): ReadonlyMap<Layer, Float64Array> {
     const effects = this.effects(ablations);
     const curves = this.layers.map((l) => curvesOf(l.cells, effects.get(l) as readonly Effect[]));
     const influence = dominoInfluence(curves, options);
-    return new Map(this.layers.map((l, i) => [l, relativeInfluence(influence[i] as Float64Array)]));
+    return new Map(
+      this.layers.map((l, i) => {
+        const known = (effects.get(l) as readonly Effect[]).map((e) => e.known);
+        return [l, relativeInfluence((influence[i] as Float64Array).map((d, c) => (known.some((k) => k[c] === 1) ? d : Number.NaN)))];
+      }),
+    );
   }
 
   /** Runs the model without each filter of each layer, on so many samples. */
@@ -163,9 +166,20 @@ export class Study {
   }
 
   /**
-   * I² of each filter on each layer downstream: r_k·Var(F_k)/Σ Var(F_t) in closed form, or from ablations.
+   * What a layer as a whole brings to the next ones: √Σ_k I_k² on the nearest layers downstream, averaged; of the last layer of a branch
+   * about the share of the stream's deviation that the block adds.
    */
+  contribution(layer: Layer, ablations?: Ablations): number {
+    const all = this.effects(ablations).get(layer) ?? [];
+    const nearest = Math.min(...all.map((e) => e.depth));
+    const at = all.filter((e) => e.depth === nearest);
+    return at.reduce((sum, e) => sum + Math.sqrt(e.squared.reduce((a, b) => a + b, 0)), 0) / at.length;
+  }
+
+  /** I² of each filter on each layer downstream: r_k·Var(F_k)/Σ Var(F_t) in closed form, or from ablations. Computed once for either. */
   effects(ablations?: Ablations): ReadonlyMap<Layer, readonly Effect[]> {
+    const have = this.#effects.get(ablations);
+    if (have) return have;
     const out = new Map<Layer, Effect[]>(this.layers.map((l) => [l, []]));
     const share = (m: Member) => (this.#hasShare(m) ? this.#statistics.of({ kind: "active", ...tapOf(m) }).positive : undefined);
     const downstream = new Map<Layer, Layer[]>();
@@ -174,14 +188,15 @@ export class Study {
       const reach = reachOf(target, this.#edges, this.network.maps, share);
       const total = this.#moments(target).variance.reduce((a, b) => a + b, 0);
       for (const l of from) {
-        const { depth, gains } = reach.get(l.index) as Reach;
+        const { depth, gains, known } = reach.get(l.index) as Reach;
         const exact = ablations?.get(l.seen.value.name)?.get(target.seen.value.name);
         const { variance } = this.#moments(l);
         // An ablation's figure is a mean over channels too.
         const squared = gains.map((r, c) => ratio(exact ? (exact[c] as number) * target.cells : r * (variance[c] as number), total));
-        (out.get(l) as Effect[]).push({ depth, squared });
+        (out.get(l) as Effect[]).push({ depth, squared, known });
       }
     }
+    this.#effects.set(ablations, out);
     return out;
   }
 

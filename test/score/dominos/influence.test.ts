@@ -7,7 +7,7 @@ import type { Runner } from "../../../src/runtime/runner.js";
 import { Study } from "../../../src/score/dominos/study.js";
 import { findValue, modelOf, randomFloats } from "../../support/build.js";
 import { edited } from "../scoring.js";
-import { givenStatistics, studied } from "./study.js";
+import { ATTENTION, givenStatistics, studied } from "./study.js";
 
 let runner: Runner;
 beforeAll(async () => {
@@ -117,6 +117,26 @@ test("an activation spelt out in several nodes is one activation", () => {
   expect(effectsOf(modelOf(text("s = Sigmoid (b) r = Mul (b, s)"), 14), given)).toEqual(whole);
 });
 
+test("influence reaches the values of attention head by head; of queries and keys it is not known, which is not none", () => {
+  const model = modelOf(ATTENTION);
+  const coupling = findGroups(model);
+  const context = { model, coupling, seed: 0, note: () => {} };
+  const bare = new Study(context);
+  const statistics = givenStatistics(bare.requests([], 7), (v) => (v === "qkv" ? 12 : 4));
+  const study = new Study({ ...context, statistics });
+  const [layer] = study.layers;
+  const [effect] = study.effects().values().next().value ?? [];
+  const p = findValue(model, "p").constant?.numbers() as ArrayLike<number>;
+  const row = (i: number) => [0, 1, 2, 3].reduce((sum, o) => sum + (p[i * 4 + o] as number) ** 2, 0) / 4;
+  // 0–3 are q, 4–7 k, 8–11 v of head 0 and then head 1: those are read by rows 0–3 of p.
+  expect([...(effect?.known ?? [])]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
+  [0, 1, 2, 3].forEach((i) => {
+    expect(effect?.squared[8 + i]).toBeCloseTo(row(i), 10);
+  });
+  const relative = study.influence({ survival: "per-filter", fit: "mle" }).get(layer as NonNullable<typeof layer>);
+  expect([...(relative ?? [])].map(Number.isNaN)).toEqual([true, true, true, true, true, true, true, true, false, false, false, false]);
+});
+
 test("an operator without a rule ends the walk, with its reason", () => {
   const model = modelOf(`<ir_version: 8, opset_import: ["" : 13, "own" : 1]> g (float[N, 1, 4, 4] x) => (float[N, 1, 4, 4] y)
     <float[N, 2, 4, 4] c, float[2, 1, 1, 1] w = {1, 1}, float[2, 2, 1, 1] v = {3, 0, 0, 1}, float[1, 2, 1, 1] u = {1, 2}> {
@@ -134,6 +154,33 @@ test("only what the walk needs is asked for: variances of layers, activity behin
   expect(requests.filter((r) => r.kind === "moments")).toHaveLength(20);
   expect(requests.filter((r) => r.kind === "active")).toHaveLength(19);
   expect(requests.filter((r) => r.kind === "gram")).toHaveLength(0);
+});
+
+test("weights and maps that pass through quantisation count as the numbers they stand for", () => {
+  const text = (quantised: boolean) => `g (float[N, 1, 4, 4] x) => (float[N, 1, 4, 4] y)
+    <float[2, 1, 1, 1] w = {1, 1}, int8[2, 2, 1, 1] q = {6, 0, 0, 2}, float[2, 2, 1, 1] v = {3, 0, 0, 1}, float[1, 2, 1, 1] u = {1, 2},
+     float half = {0.5}, float step = {0.1}, int8 zero = {0}, uint8 middle = {0}> {
+    a = Conv (x, w)
+    ${quantised ? "d = DequantizeLinear (q, half, zero) b = Conv (a, d)" : "b = Conv (a, v)"}
+    r = Relu (b)
+    ${quantised ? "e = QuantizeLinear (r, step, middle) f = DequantizeLinear (e, step, middle) y = Conv (f, u)" : "y = Conv (r, u)"} }`;
+  const given = { active: { r: [0.5, 0.25] } };
+  const whole = effectsOf(modelOf(text(false)), given);
+  expect(whole["a > y"]?.squared).toEqual([4.5, 1]);
+  expect(effectsOf(modelOf(text(true)), given)).toEqual(whole);
+});
+
+test("on one linear 1×1 layer the closed form is what ablation measures, however the inputs are correlated", async () => {
+  const model = modelOf(`g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y)
+    <float[8, 3, 3, 3] w = {...}, float[8] b = {...}, float[4, 8, 1, 1] v = {...}> {
+    a = Conv <pads = [1, 1, 1, 1]> (x, w, b) r = Relu (a) y = Conv (r, v) }`);
+  const { context, samples } = await studied(runner, model, {}, "random:16");
+  const study = new Study(context);
+  const [closed] = study.effects().values();
+  const [measured] = study.effects(await study.ablate({ runner, samples }, 16)).values();
+  closed?.[0]?.squared.forEach((i, k) => {
+    expect((measured?.[0]?.squared[k] as number) / i).toBeCloseTo(1, 4);
+  });
 });
 
 /** Random layers with ReLU; a 3×3 layer correlates what the next ones read. */
