@@ -9,6 +9,7 @@
 import { ALWAYS } from "../../graph/coupling/choices.js";
 import type { Coupling } from "../../graph/coupling/groups.js";
 import { isKnown } from "../../graph/dim.js";
+import { isFloat } from "../../graph/dtype.js";
 import type { Node, Value } from "../../graph/graph.js";
 import { elementwise, passThrough } from "../../graph/ops/axis-rules.js";
 import { mapOf } from "../affine.js";
@@ -97,14 +98,9 @@ function continued(node: Node, value: Value, members: ReadonlyMap<Value, Member>
   const isNormalised = node.isStandard && node.opType === "BatchNormalization";
   if (node.outputs.length !== 1 && !isNormalised) return undefined;
   if (axes !== elementwise && axes !== passThrough && !isNormalised) return undefined;
-  if (
-    !sameShape(
-      value,
-      node.inputs.find((v) => v && !v.constant),
-      types,
-    )
-  )
-    return undefined;
+  const type = types.type(value);
+  // Masks and codes that are made of a map are values of their own.
+  if (type?.kind !== "tensor" || !isFloat(type.dtype)) return undefined;
   const read: { member: Member; index: number }[] = [];
   for (const [index, v] of node.inputs.entries()) {
     if (!v || v.constant) continue;

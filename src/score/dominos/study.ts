@@ -12,11 +12,7 @@ import { dominoInfluence, relativeInfluence, type SurvivalOptions } from "./impo
 import { curvesOf, type Edge, type Effect, edgesOf, type Reach, ratio, reachOf } from "./influence.js";
 import { type FeatureMap, type Member, type Network, networkOf } from "./maps.js";
 
-export interface StudyOptions extends SurvivalOptions {
-  readonly pool: number;
-}
-
-/** A linear layer some layer reads from, as far as is known. */
+/** A map that a linear layer makes. */
 export type Layer = Network["layers"][number];
 
 /** What ablation.ts measured: by F of the layer and of the target, per filter. */
@@ -30,6 +26,7 @@ const SUMS: ReadonlySet<string> = new Set([
   "com.microsoft.SkipSimplifiedLayerNormalization",
 ]);
 
+/** One model as DOMINOS sees it. Valid while the model is not changed. */
 export class Study {
   readonly network: Network;
   /** Layers with a layer downstream, in graph order: those that have an influence. */

@@ -136,6 +136,33 @@ test("only what the walk needs is asked for: variances of layers, activity behin
   expect(requests.filter((r) => r.kind === "gram")).toHaveLength(0);
 });
 
+test("weights and maps that pass through quantisation count as the numbers they stand for", () => {
+  const text = (quantised: boolean) => `g (float[N, 1, 4, 4] x) => (float[N, 1, 4, 4] y)
+    <float[2, 1, 1, 1] w = {1, 1}, int8[2, 2, 1, 1] q = {6, 0, 0, 2}, float[2, 2, 1, 1] v = {3, 0, 0, 1}, float[1, 2, 1, 1] u = {1, 2},
+     float half = {0.5}, float step = {0.1}, int8 zero = {0}, uint8 middle = {0}> {
+    a = Conv (x, w)
+    ${quantised ? "d = DequantizeLinear (q, half, zero) b = Conv (a, d)" : "b = Conv (a, v)"}
+    r = Relu (b)
+    ${quantised ? "e = QuantizeLinear (r, step, middle) f = DequantizeLinear (e, step, middle) y = Conv (f, u)" : "y = Conv (r, u)"} }`;
+  const given = { active: { r: [0.5, 0.25] } };
+  const whole = effectsOf(modelOf(text(false)), given);
+  expect(whole["a > y"]?.squared).toEqual([4.5, 1]);
+  expect(effectsOf(modelOf(text(true)), given)).toEqual(whole);
+});
+
+test("on one linear 1×1 layer the closed form is what ablation measures, however the inputs are correlated", async () => {
+  const model = modelOf(`g (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y)
+    <float[8, 3, 3, 3] w = {...}, float[8] b = {...}, float[4, 8, 1, 1] v = {...}> {
+    a = Conv <pads = [1, 1, 1, 1]> (x, w, b) r = Relu (a) y = Conv (r, v) }`);
+  const { context, samples } = await studied(runner, model, {}, "random:16");
+  const study = new Study(context);
+  const [closed] = study.effects().values();
+  const [measured] = study.effects(await study.ablate({ runner, samples }, 16)).values();
+  closed?.[0]?.squared.forEach((i, k) => {
+    expect((measured?.[0]?.squared[k] as number) / i).toBeCloseTo(1, 4);
+  });
+});
+
 /** Random layers with ReLU; a 3×3 layer correlates what the next ones read. */
 const RELU_NET = `g (float[N, 6, 4, 4] x) => (float[N, 10, 4, 4] y)
   <float[24, 6, 3, 3] w1 = {...}, float[24] b1 = {...}, float[24, 24, 1, 1] w2 = {...}, float[24] b2 = {...},
