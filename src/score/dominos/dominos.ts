@@ -105,6 +105,13 @@ export class DominosScores {
     const producers = this.#study.makersOf(group).map((layer) => this.#producer(group, layer));
     if (producers.length === 0)
       return whole("no linear layer of the main graph is known to make its channels and to have another after it");
+    const blind = group.choices.filter((_, k) =>
+      producers.every(({ cells, influence }) => (cells[k] as readonly number[]).every((p) => Number.isNaN(influence[p]))),
+    ).length;
+    if (blind > 0) {
+      const why = `what depends on ${blind} of its channels is not known (INFLUENCE_ENDS, or a product of two activations): uniqueness alone decides on them`;
+      this.#context.note({ code: "INFLUENCE_UNKNOWN", about: group.name, why });
+    }
     const obstacle = wanted ? mergeObstacle(group, this.#context.coupling) : undefined;
     if (obstacle) this.#context.note({ code: "MERGE_OFF", about: group.name, why: `twins are removed without merging: ${obstacle}` });
     return rankChannels(producers, { kind, alpha, merge: wanted && !obstacle });
@@ -117,7 +124,7 @@ export class DominosScores {
     const gram = this.#study.gram(layer, this.#options.pool);
     const { values } = uniqueness(this.#options.uniqueness, gram.covariance, layer.cells);
     const relative = this.#influence.get(layer) as Float64Array;
-    return values.map((u, c) => importance(u, relative[c] as number, this.#options.alpha));
+    return values.map((u, c) => importance(u, Number.isNaN(relative[c]) ? 1 : (relative[c] as number), this.#options.alpha));
   }
 
   /**

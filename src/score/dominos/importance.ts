@@ -8,7 +8,7 @@ export interface SurvivalOptions {
   readonly fit: "mle" | "curve";
 }
 
-/** I_k(1 … D) of each channel k of one layer; D is the same for all of them. */
+/** I_k(1 … D) of each channel k of one layer; empty where nothing is known of it. */
 export type Curves = readonly Float64Array[];
 
 /** Deaths a layer needs for a fit of its own: fewer, and that of the whole network stands in. */
@@ -44,10 +44,11 @@ export function dominoInfluence(layers: readonly Curves[], { survival, fit }: Su
   });
 }
 
-/** D/mean D within a layer; all 0 where the whole layer has no influence. */
+/** D/mean D within a layer; all 0 where the whole layer has no influence. NaN, what is not known, stays, and counts for nothing. */
 export function relativeInfluence(influence: Float64Array): Float64Array {
-  const mean = influence.reduce((a, b) => a + b, 0) / influence.length;
-  return influence.map((d) => (mean > 0 ? d / mean : 0));
+  const known = influence.filter((d) => !Number.isNaN(d));
+  const mean = known.reduce((a, b) => a + b, 0) / known.length;
+  return influence.map((d) => (mean > 0 || Number.isNaN(d) ? d / mean : 0));
 }
 
 /**

@@ -15,6 +15,8 @@ export interface Edge {
   readonly depth: 0 | 1;
   /** Gains per cell of this map's source, as gains per cell of `to`. */
   back(r: Float64Array): Float64Array;
+  /** Cells of `to` that it says something about, given those of the source; all, where a layer reads them. */
+  covered(known: Uint8Array): Uint8Array;
 }
 
 /** What a target sees of a map upstream. */
@@ -23,6 +25,8 @@ export interface Reach {
   readonly depth: number;
   /** r: variance of the target, summed over its channels, per variance of each cell of the map's F. */
   readonly gains: Float64Array;
+  /** 1 where a way from the cell to the target is known, if only with a gain of 0; others may have one that is not followed. */
+  readonly known: Uint8Array;
 }
 
 /** Edges out of each map, by its index. Where it is not known which channel becomes which, there is none: the walk ends. */
@@ -31,7 +35,8 @@ export function edgesOf(network: Network, coupling: Coupling): readonly (readonl
     if (layer) {
       const to = network.memberOf(layer.input);
       const fits = to && to.map.axes.length === 1 && to.map.axes[0] === layer.inputAxis && to.map.cells === layer.inputs;
-      return fits ? [{ to, depth: 1, back: (r) => layer.back(r) }] : [];
+      const covered = (known: Uint8Array) => new Uint8Array(layer.inputs).fill(known.includes(1) ? 1 : 0);
+      return fits ? [{ to, depth: 1, back: (r) => layer.back(r), covered }] : [];
     }
     const node = source.producer;
     if (!node || coupling.typing.barriers.has(node)) return [];
@@ -43,15 +48,15 @@ export function edgesOf(network: Network, coupling: Coupling): readonly (readonl
         sameShape(source, v, coupling.typing.types) &&
         map.axes.length > 0 &&
         map.axes.join() === to.map.axes.join();
-      if (isInPlace) return [{ to, depth: 0, back: (r) => r }];
-      const back = byKey(map.keys, to.map.keys);
-      return back ? [{ to, depth: 0, back }] : [];
+      if (isInPlace) return [{ to, depth: 0, back: (r) => r, covered: (known) => known }];
+      const matched = byKey(map.keys, to.map.keys);
+      return matched ? [{ to, depth: 0, ...matched }] : [];
     });
   });
 }
 
 /** Each channel keeps its total: of H·W columns behind a Flatten, channel c of the map gets the sum. Undefined when they share none. */
-function byKey(from: FeatureMap["keys"], to: FeatureMap["keys"]): Edge["back"] | undefined {
+function byKey(from: FeatureMap["keys"], to: FeatureMap["keys"]): Pick<Edge, "back" | "covered"> | undefined {
   const ids = new Map<string, number>();
   for (const key of to) if (key.length > 0 && !ids.has(key.join())) ids.set(key.join(), ids.size);
   const idsOf = (keys: FeatureMap["keys"]) => Int32Array.from(keys, (k) => ids.get(k.join()) ?? -1);
@@ -59,12 +64,22 @@ function byKey(from: FeatureMap["keys"], to: FeatureMap["keys"]): Edge["back"] |
   if (!sources.some((id) => id >= 0)) return undefined;
   const times = new Float64Array(ids.size);
   for (const id of targets) if (id >= 0) times[id] = (times[id] as number) + 1;
-  return (r) => {
+  const totalsOf = (r: ArrayLike<number>) => {
     const totals = new Float64Array(ids.size);
     sources.forEach((id, p) => {
       if (id >= 0) totals[id] = (totals[id] as number) + (r[p] as number);
     });
-    return Float64Array.from(targets, (id) => (id < 0 ? 0 : (totals[id] as number) / (times[id] as number)));
+    return totals;
+  };
+  return {
+    back(r) {
+      const totals = totalsOf(r);
+      return Float64Array.from(targets, (id) => (id < 0 ? 0 : (totals[id] as number) / (times[id] as number)));
+    },
+    covered(known) {
+      const totals = totalsOf(known);
+      return Uint8Array.from(targets, (id) => (id >= 0 && (totals[id] as number) > 0 ? 1 : 0));
+    },
   };
 }
 
@@ -84,8 +99,8 @@ export function reachOf(
   maps: readonly FeatureMap[],
   active: (member: Member) => Float64Array | undefined,
 ): ReadonlyMap<number, Reach> {
-  const found = new Map<number, { depth: number; gains: Float64Array }>();
-  found.set(target.index, { depth: 0, gains: new Float64Array(target.cells).fill(1) });
+  const found = new Map<number, { depth: number; gains: Float64Array; known: Uint8Array }>();
+  found.set(target.index, { depth: 0, gains: new Float64Array(target.cells).fill(1), known: new Uint8Array(target.cells).fill(1) });
   for (let index = target.index; index >= 0; index--) {
     const here = found.get(index);
     if (!here) continue;
@@ -94,13 +109,19 @@ export function reachOf(
     for (const edge of edges[index] as readonly Edge[]) {
       const { to } = edge;
       const arrived = edge.back(own);
-      const there = found.get(to.map.index) ?? { depth: 0, gains: new Float64Array(to.map.cells) };
+      const covered = edge.covered(here.known);
+      const there = found.get(to.map.index) ?? {
+        depth: 0,
+        gains: new Float64Array(to.map.cells),
+        known: new Uint8Array(to.map.cells),
+      };
       found.set(to.map.index, there);
       there.depth = Math.max(there.depth, here.depth + edge.depth);
       const [mine, theirs] = [active(to), active(to.map.seen)];
       for (let c = 0; c < arrived.length; c++) {
         const g = to === to.map.seen ? 1 : ratio(gainAt(to, mine, c), gainAt(to.map.seen, theirs, c));
         there.gains[c] = (there.gains[c] as number) + g * (arrived[c] as number);
+        if (covered[c] === 1) there.known[c] = 1;
       }
     }
   }
@@ -121,18 +142,22 @@ export function ratio(a: number, b: number): number {
 export interface Effect {
   readonly depth: number;
   readonly squared: Float64Array;
+  /** Cells whose influence on the target is known. */
+  readonly known: Uint8Array;
 }
 
-/** I_k(d) for d = 1 … D: √ of each effect, averaged over targets of equal depth. A longest path has a target at each depth up to its own. */
+/**
+ * I_k(d) for d = 1 … D: √ of each effect, averaged over targets of equal depth. Only targets on which the influence of k is known
+ * count; depths that have none are left out.
+ */
 export function curvesOf(cells: number, effects: readonly Effect[]): Float64Array[] {
-  const depths = effects.reduce((m, e) => Math.max(m, e.depth), 0);
-  const count = new Float64Array(depths);
-  for (const { depth } of effects) count[depth - 1] = (count[depth - 1] as number) + 1;
+  const depths = [...new Set(effects.map((e) => e.depth))].sort((a, b) => a - b);
+  const byDepth = depths.map((d) => effects.filter((e) => e.depth === d));
   return Array.from({ length: cells }, (_, k) => {
-    const curve = new Float64Array(depths);
-    for (const { depth, squared } of effects) {
-      curve[depth - 1] = (curve[depth - 1] as number) + Math.sqrt(squared[k] as number) / (count[depth - 1] as number);
-    }
-    return curve;
+    const curve = byDepth.flatMap((at) => {
+      const known = at.filter((e) => e.known[k] === 1);
+      return known.length === 0 ? [] : [known.reduce((sum, e) => sum + Math.sqrt(e.squared[k] as number), 0) / known.length];
+    });
+    return Float64Array.from(curve);
   });
 }

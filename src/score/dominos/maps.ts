@@ -6,9 +6,9 @@
  * maps and edges between them, whatever its activations are called or however an exporter spells them.
  */
 
+import type { Axis } from "../../graph/coupling/axis.js";
 import { ALWAYS } from "../../graph/coupling/choices.js";
 import type { Coupling } from "../../graph/coupling/groups.js";
-import { isKnown } from "../../graph/dim.js";
 import { isFloat } from "../../graph/dtype.js";
 import type { Node, Value } from "../../graph/graph.js";
 import { elementwise, passThrough } from "../../graph/ops/axis-rules.js";
@@ -147,36 +147,81 @@ interface Channels {
 
 /** The axes on which the coupling sees channels; of a linear layer its output axis, known or not. */
 function channelsOf(value: Value, layer: LinearLayer | undefined, coupling: Coupling): Channels | undefined {
-  const shape = coupling.typing.types.shape(value) ?? [];
-  const found = (layer ? [layer.outputAxis] : shape.map((_, a) => a)).flatMap((axis) => {
-    const keys = keysOn(value, axis, coupling);
-    return keys ? [{ axis, keys }] : [];
-  });
-  if (found.length === 0) {
+  const rank = coupling.typing.types.shape(value)?.length ?? 0;
+  const all = layer ? [layer.outputAxis] : Array.from({ length: rank }, (_, a) => a);
+  const plain = all.flatMap((axis) => keysOn(value, axis, coupling) ?? []);
+  const ragged = layer ? [] : all.flatMap((axis) => membersOn(value, axis, coupling) ?? []);
+  if (plain.length === 0 && ragged.length === 0) {
     return layer && { axes: [layer.outputAxis], cells: layer.outputs, keys: Array.from({ length: layer.outputs }, () => []) };
   }
-  const cells = found.reduce((n, f) => n * f.keys.length, 1);
-  if (cells > MOST_CELLS) return undefined;
-  let sets: readonly (readonly number[])[] = [[]];
-  for (const { keys } of found) sets = sets.flatMap((s) => keys.map((k) => [...s, ...k]));
-  const keys = sets.map((s) => [...new Set(s)].sort((a, b) => a - b));
-  return { axes: found.map((f) => f.axis), cells, keys };
+  const axes = [...new Set([...plain.map((p) => p.axis), ...ragged.flatMap((r) => [r.axis, ...r.rows])])].sort((a, b) => a - b);
+  const extents = axes.map((a) => coupling.typing.types.shape(value)?.[a]).filter((d) => typeof d === "number");
+  const cells = extents.reduce((n, d) => n * d, 1);
+  if (extents.length < axes.length || cells > MOST_CELLS) return undefined;
+  const keys = Array.from({ length: cells }, (_, cell) => {
+    const at = new Map<number, number>();
+    let rest = cell;
+    for (let i = axes.length - 1; i >= 0; i--) {
+      at.set(axes[i] as number, rest % (extents[i] as number));
+      rest = Math.floor(rest / (extents[i] as number));
+    }
+    const here = (axis: number) => at.get(axis) as number;
+    const choices = [
+      ...plain.flatMap((p) => p.keys[here(p.axis)] as readonly number[]),
+      ...ragged.flatMap((r) => r.keysIn(here)[here(r.axis)] as readonly number[]),
+    ];
+    return [...new Set(choices)].sort((a, b) => a - b);
+  });
+  return { axes, cells, keys };
 }
 
+type Keys = readonly (readonly number[])[];
+
 /** The choices at each position of an axis; undefined where it has none. */
-function keysOn(value: Value, axis: number, { typing, choices }: Coupling): readonly (readonly number[])[] | undefined {
-  const of = typing.axesOf(value)?.[axis];
-  if (!of || typing.system.reason(of) || !isKnown(typing.types.shape(value)?.[axis] ?? "")) return undefined;
+function keysOn(value: Value, axis: number, coupling: Coupling): { readonly axis: number; readonly keys: Keys } | undefined {
+  const of = coupling.typing.axesOf(value)?.[axis];
+  const keys = of && keysOf(of, coupling);
+  return keys?.some((k) => k.length > 0) ? { axis, keys } : undefined;
+}
+
+/** No choices at all where the axis is kept whole; undefined where positions have none of their own. */
+function keysOf(of: Axis, { typing, choices }: Coupling): Keys | undefined {
   const root = typing.system.find(of);
-  if (root.form?.kind === "family" || !isKnown(root.size)) return undefined;
-  const layers = choices.layers(root);
-  let any = false;
-  const keys = Array.from({ length: root.size }, (_, p) => {
-    const here = layers.flatMap((l) => (l[p] === ALWAYS ? [] : [l[p] as number]));
-    any ||= here.length > 0;
-    return here;
-  });
-  return any ? keys : undefined;
+  const { size } = root;
+  if (root.form?.kind === "family" || typeof size !== "number") return undefined;
+  const layers = typing.system.reason(root) ? [] : choices.layers(root);
+  return Array.from({ length: size }, (_, p) => layers.flatMap((l) => (l[p] === ALWAYS ? [] : [l[p] as number])));
+}
+
+/** An axis whose channels differ from row to row of other axes of the value (the dims of each head, of q, k and v). */
+interface Ragged {
+  readonly axis: number;
+  readonly rows: readonly number[];
+  /** Those of the row that `here` names by axis. */
+  keysIn(here: (axis: number) => number): Keys;
+}
+
+function membersOn(value: Value, axis: number, coupling: Coupling): Ragged | undefined {
+  const { system } = coupling.typing;
+  const axes = coupling.typing.axesOf(value) ?? [];
+  const root = axes[axis] && system.find(axes[axis]);
+  if (root?.form?.kind !== "family" || system.reason(root)) return undefined;
+  const placeOf = (row: Axis) => {
+    const places = axes.flatMap((a, i) => (i !== axis && system.find(a) === system.find(row) ? [i] : []));
+    return places.length === 1 ? places[0] : undefined;
+  };
+  const members = system.members(root).map((m) => ({
+    keys: keysOf(m.axis, coupling),
+    rows: m.rows.map((r) => ({ axis: placeOf(r.axis), index: r.index })),
+  }));
+  const rows = [...new Set(members.flatMap((m) => m.rows.map((r) => r.axis)))];
+  if (members.some((m) => !m.keys) || rows.some((r) => r === undefined)) return undefined;
+  const none: Keys = members[0]?.keys?.map(() => []) ?? [];
+  return {
+    axis,
+    rows: rows as number[],
+    keysIn: (here) => members.find((m) => m.rows.every((r) => here(r.axis as number) === r.index))?.keys ?? none,
+  };
 }
 
 /** Ops that hand an operand of the shape of their output on, position by position, though they mix its channels. */

@@ -9,7 +9,7 @@ export interface Producer {
   readonly gram: Gram;
   /** Positions of each channel among those of the Gram matrix; empty where the layer does not make it. */
   readonly cells: readonly (readonly number[])[];
-  /** D/mean D of each position. */
+  /** D/mean D of each position; NaN where it is not known: then uniqueness alone decides, as for an average filter. */
   readonly influence: Float64Array;
 }
 
@@ -29,7 +29,7 @@ export function rankChannels(
   const count = producers[0]?.cells.length ?? 0;
   const made = producers.map(({ gram, cells, influence }) => {
     const unique = uniqueness(kind, covarianceOf(gram, cells), count);
-    const relative = Float64Array.from(cells, (at) => at.reduce((s, p) => s + (influence[p] as number), 0) / at.length);
+    const relative = Float64Array.from(cells, (at) => meanKnown(at.map((p) => influence[p] as number)));
     return { unique, relative };
   });
   const mean = (k: number, of: (m: { unique: Uniqueness; relative: Float64Array }) => number) => {
@@ -66,6 +66,13 @@ export function rankChannels(
     for (const m of made) m.unique.remove(next);
   }
   return { scores, order, ...(merge ? { merges } : {}) };
+}
+
+/** NaN for a channel that is not made here, 1 for one of which nothing is known. */
+function meanKnown(influence: readonly number[]): number {
+  if (influence.length === 0) return Number.NaN;
+  const known = influence.filter((d) => !Number.isNaN(d));
+  return known.length === 0 ? 1 : known.reduce((a, b) => a + b, 0) / known.length;
 }
 
 /** Covariances of channels that have several positions each: of their maps put end to end. Channels of different lengths have none. */

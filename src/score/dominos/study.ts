@@ -140,12 +140,17 @@ export class Study {
     return this.#statistics.of(gramOf(layer, pool));
   }
 
-  /** D/mean D of each filter of each layer that has an influence, 1 where the layer is not known to have one. */
+  /** D/mean D of each filter of each layer that has an influence; NaN for filters whose influence is on nothing that is known. */
   influence(options: SurvivalOptions, ablations?: Ablations): ReadonlyMap<Layer, Float64Array> {
     const effects = this.effects(ablations);
     const curves = this.layers.map((l) => curvesOf(l.cells, effects.get(l) as readonly Effect[]));
     const influence = dominoInfluence(curves, options);
-    return new Map(this.layers.map((l, i) => [l, relativeInfluence(influence[i] as Float64Array)]));
+    return new Map(
+      this.layers.map((l, i) => {
+        const known = (effects.get(l) as readonly Effect[]).map((e) => e.known);
+        return [l, relativeInfluence((influence[i] as Float64Array).map((d, c) => (known.some((k) => k[c] === 1) ? d : Number.NaN)))];
+      }),
+    );
   }
 
   /** Runs the model without each filter of each layer, on so many samples. */
@@ -171,12 +176,12 @@ export class Study {
       const reach = reachOf(target, this.#edges, this.network.maps, share);
       const total = this.#moments(target).variance.reduce((a, b) => a + b, 0);
       for (const l of from) {
-        const { depth, gains } = reach.get(l.index) as Reach;
+        const { depth, gains, known } = reach.get(l.index) as Reach;
         const exact = ablations?.get(l.seen.value.name)?.get(target.seen.value.name);
         const { variance } = this.#moments(l);
         // An ablation's figure is a mean over channels too.
         const squared = gains.map((r, c) => ratio(exact ? (exact[c] as number) * target.cells : r * (variance[c] as number), total));
-        (out.get(l) as Effect[]).push({ depth, squared });
+        (out.get(l) as Effect[]).push({ depth, squared, known });
       }
     }
     return out;

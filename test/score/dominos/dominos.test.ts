@@ -16,7 +16,7 @@ import { applyMerges } from "../../../src/score/merge.js";
 import { findNode, modelOf } from "../../support/build.js";
 import { difference, run } from "../../support/run.js";
 import { edited, without } from "../scoring.js";
-import { studied } from "./study.js";
+import { ATTENTION, studied } from "./study.js";
 
 let runner: Runner;
 beforeAll(async () => {
@@ -240,6 +240,20 @@ test("a gate or a scale on the branch does not hide which layer it ends with", a
   const [block] = findBlocks(model).blocks;
   expect(block?.last.map((n) => n.outputs[0]?.name)).toContain("a");
   expect(scores.blockAt(block?.last ?? [])).toBeGreaterThan(0);
+});
+
+test("queries and keys, of which no influence is known, are ranked by uniqueness, and a note says so", async () => {
+  const model = modelOf(ATTENTION);
+  const { context, rank, notes } = await studied(runner, model);
+  for (const group of context.coupling.groups) {
+    const { scores, whole, order } = rank(group.name);
+    expect(whole).toBeUndefined();
+    expect(order).toHaveLength(group.choices.length);
+    expect([...scores].every((s) => s > 0 && Number.isFinite(s))).toBe(true);
+  }
+  // Two heads of two dims that q and k share.
+  const note = notes.find((n) => n.code === "INFLUENCE_UNKNOWN");
+  expect(note?.why).toContain("4 of its channels");
 });
 
 test("a budget of everything removes nothing", async () => {

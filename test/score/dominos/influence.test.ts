@@ -7,7 +7,7 @@ import type { Runner } from "../../../src/runtime/runner.js";
 import { Study } from "../../../src/score/dominos/study.js";
 import { findValue, modelOf, randomFloats } from "../../support/build.js";
 import { edited } from "../scoring.js";
-import { givenStatistics, studied } from "./study.js";
+import { ATTENTION, givenStatistics, studied } from "./study.js";
 
 let runner: Runner;
 beforeAll(async () => {
@@ -115,6 +115,26 @@ test("an activation spelt out in several nodes is one activation", () => {
   const whole = effectsOf(modelOf(text("r = HardSwish (b)"), 14), given);
   expect(whole["a > y"]?.squared).toEqual([4.5, 1]);
   expect(effectsOf(modelOf(text("s = Sigmoid (b) r = Mul (b, s)"), 14), given)).toEqual(whole);
+});
+
+test("influence reaches the values of attention head by head; of queries and keys it is not known, which is not none", () => {
+  const model = modelOf(ATTENTION);
+  const coupling = findGroups(model);
+  const context = { model, coupling, seed: 0, note: () => {} };
+  const bare = new Study(context);
+  const statistics = givenStatistics(bare.requests([], 7), (v) => (v === "qkv" ? 12 : 4));
+  const study = new Study({ ...context, statistics });
+  const [layer] = study.layers;
+  const [effect] = study.effects().values().next().value ?? [];
+  const p = findValue(model, "p").constant?.numbers() as ArrayLike<number>;
+  const row = (i: number) => [0, 1, 2, 3].reduce((sum, o) => sum + (p[i * 4 + o] as number) ** 2, 0) / 4;
+  // 0–3 are q, 4–7 k, 8–11 v of head 0 and then head 1: those are read by rows 0–3 of p.
+  expect([...(effect?.known ?? [])]).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
+  [0, 1, 2, 3].forEach((i) => {
+    expect(effect?.squared[8 + i]).toBeCloseTo(row(i), 10);
+  });
+  const relative = study.influence({ survival: "per-filter", fit: "mle" }).get(layer as NonNullable<typeof layer>);
+  expect([...(relative ?? [])].map(Number.isNaN)).toEqual([true, true, true, true, true, true, true, true, false, false, false, false]);
 });
 
 test("an operator without a rule ends the walk, with its reason", () => {

@@ -76,3 +76,12 @@ export function givenStatistics(
   });
   return statisticsOf(results, { samples: 1, classes: 0 });
 }
+
+/** Attention with packed q, k and v: two heads of two dims; influence is known through v and the projection only. */
+export const ATTENTION = `g (float[N, 3, 4] x) => (float[N, 3, 4] y)
+  <float[4, 12] w = {...}, float[4, 4] p = {...}, int64[5] split = {0, 3, 3, 2, 2}, int64[3] join = {0, 3, 4},
+   int64 zero = {0}, int64 one = {1}, int64 two = {2}> {
+  qkv = MatMul (x, w) r = Reshape (qkv, split) t = Transpose <perm = [2, 0, 3, 1, 4]> (r)
+  q = Gather <axis = 0> (t, zero) k = Gather <axis = 0> (t, one) v = Gather <axis = 0> (t, two)
+  kt = Transpose <perm = [0, 1, 3, 2]> (k) s = MatMul (q, kt) a = Softmax <axis = -1> (s) m = MatMul (a, v)
+  u = Transpose <perm = [0, 2, 1, 3]> (m) f = Reshape (u, join) y = MatMul (f, p) }`;
