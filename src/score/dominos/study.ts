@@ -40,6 +40,7 @@ export class Study {
   readonly #statistics: Statistics;
   readonly #measurable = new Map<string, boolean>();
   readonly #targets: ReadonlyMap<Layer, readonly Layer[]>;
+  readonly #effects = new Map<Ablations | undefined, ReadonlyMap<Layer, readonly Effect[]>>();
   readonly #makers = new Map<number, Set<Layer>>();
 
   constructor(context: ScoringContext) {
@@ -165,9 +166,20 @@ export class Study {
   }
 
   /**
-   * I² of each filter on each layer downstream: r_k·Var(F_k)/Σ Var(F_t) in closed form, or from ablations.
+   * What a layer as a whole brings to the next ones: √Σ_k I_k² on the nearest layers downstream, averaged; of the last layer of a branch
+   * about the share of the stream's deviation that the block adds.
    */
+  contribution(layer: Layer, ablations?: Ablations): number {
+    const all = this.effects(ablations).get(layer) ?? [];
+    const nearest = Math.min(...all.map((e) => e.depth));
+    const at = all.filter((e) => e.depth === nearest);
+    return at.reduce((sum, e) => sum + Math.sqrt(e.squared.reduce((a, b) => a + b, 0)), 0) / at.length;
+  }
+
+  /** I² of each filter on each layer downstream: r_k·Var(F_k)/Σ Var(F_t) in closed form, or from ablations. Computed once for either. */
   effects(ablations?: Ablations): ReadonlyMap<Layer, readonly Effect[]> {
+    const have = this.#effects.get(ablations);
+    if (have) return have;
     const out = new Map<Layer, Effect[]>(this.layers.map((l) => [l, []]));
     const share = (m: Member) => (this.#hasShare(m) ? this.#statistics.of({ kind: "active", ...tapOf(m) }).positive : undefined);
     const downstream = new Map<Layer, Layer[]>();
@@ -184,6 +196,7 @@ export class Study {
         (out.get(l) as Effect[]).push({ depth, squared, known });
       }
     }
+    this.#effects.set(ablations, out);
     return out;
   }
 

@@ -217,7 +217,7 @@ test("each survival and fit ranks all channels of a real network", async () => {
 
 test("every block of a real network has a threshold, on the scale of channels", async () => {
   const model = await readModel("models/cifar10_resnet20.onnx");
-  const { scores } = await studied(runner, model, {}, "random:8");
+  const { scores } = await studied(runner, model, { blocks: "layer" }, "random:8");
   const { blocks } = findBlocks(model);
   expect(blocks.length).toBeGreaterThanOrEqual(7);
   for (const { last } of blocks) {
@@ -228,6 +228,26 @@ test("every block of a real network has a threshold, on the scale of channels", 
     expect(values.filter((v) => v <= at).length).toBeGreaterThanOrEqual(values.length / 2);
     expect(at).toBeGreaterThan(0);
   }
+});
+
+test("a block that adds little leaves before one that adds much, unless V is to be relative to its layer", async () => {
+  const model = modelOf(`g (float[N, 3, 6, 6] x) => (float[N, 3, 6, 6] y)
+    <float[8, 3, 1, 1] w0 = {...}, float[8, 8, 3, 3] w1 = {...}, float[8, 8, 3, 3] w2 = {...}, float[3, 8, 1, 1] w3 = {...}> {
+    s0 = Conv (x, w0) r0 = Relu (s0) a = Conv <pads = [1, 1, 1, 1]> (r0, w1) s1 = Add (r0, a) r1 = Relu (s1)
+    b = Conv <pads = [1, 1, 1, 1]> (r1, w2) s2 = Add (r1, b) y = Conv (s2, w3) }`);
+  const little = edited(model, "w2", (w) => {
+    w.forEach((x, i) => {
+      w[i] = x / 1000;
+    });
+  });
+  const at = async (m: Model, blocks: string) => {
+    const { scores } = await studied(runner, m, { blocks });
+    return [scores.blockAt([findNode(m, "a")]), scores.blockAt([findNode(m, "b")])] as [number, number];
+  };
+  const [much, less] = await at(little, "contribution");
+  expect(less).toBeLessThan(much / 10);
+  const [before, after] = [await at(model, "layer"), await at(little, "layer")];
+  expect(after[1]).toBeCloseTo(before[1], 4);
 });
 
 test("a gate or a scale on the branch does not hide which layer it ends with", async () => {
