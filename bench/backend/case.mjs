@@ -166,7 +166,7 @@ async function pruneAndCompare(model, inputs, out, what, ratio, seed) {
   const options = { passes: [], target: { ratio }, scope: "local", align: 1, seed };
   let plan;
   try {
-    ({ plan } = planOnly(model, { entry, options: {} }, options));
+    ({ plan } = await planOnly(model, { entry, options: {} }, options));
   } catch (error) {
     if (!/^BUDGET_/.test(error.code ?? "")) throw error;
     out.prunes.push({ what, ratio, removed: 0, why: error.code });

@@ -130,7 +130,7 @@ async function serve() {
       return true;
     }
     try {
-      const { plan, coupling } = planOnly(model, l1, { target: { ratio: 0.5 } });
+      const { plan, coupling } = await planOnly(model, l1, { target: { ratio: 0.5 } });
       groupFacts(coupling);
       frozenReasons(coupling);
       const { result } = applyPlan(model, plan);

@@ -50,8 +50,8 @@ export function pairedDifference({ both, lost, gained, neither }: PairCounts): E
   const first = wilson(both + lost, n);
   const second = wilson(both + gained, n);
   const value = (lost - gained) / n;
-  const phi = correlation({ both, lost, gained, neither });
-  const reach = (down: number, up: number) => Math.sqrt(Math.max(0, down * down - 2 * phi * down * up + up * up));
+  const related = correlation({ both, lost, gained, neither });
+  const reach = (down: number, up: number) => Math.sqrt(Math.max(0, down * down - 2 * related * down * up + up * up));
   return {
     value,
     low: value - reach(first.value - first.low, second.high - second.value),
@@ -59,7 +59,7 @@ export function pairedDifference({ both, lost, gained, neither }: PairCounts): E
   };
 }
 
-/** The phi coefficient of the pairs, a positive one with Newcombe's correction for continuity; 0 where a margin is empty. */
+/** The coefficient of association (2 × 2) of the pairs, a positive one with Newcombe's correction for continuity; 0 where a margin is empty. */
 function correlation({ both, lost, gained, neither }: PairCounts): number {
   const n = both + lost + gained + neither;
   const margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither);
