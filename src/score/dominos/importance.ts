@@ -52,11 +52,17 @@ export function relativeInfluence(influence: Float64Array): Float64Array {
 }
 
 /**
+ * Uniqueness below which a map is no other than its twin: what float32 statistics and the ridge of an inverse leave of 0. A small
+ * power would make much of it.
+ */
+const NONE = 1e-4;
+
+/**
  * V = U^α·(D/mean D)^(1−α). A product, because full redundancy or no influence alone justifies removal; with α at an end the other
  * factor does not count.
  */
 export function importance(uniqueness: number, relative: number, alpha: number): number {
-  return uniqueness ** alpha * relative ** (1 - alpha);
+  return (uniqueness < NONE ? 0 : uniqueness) ** alpha * relative ** (1 - alpha);
 }
 
 /**
