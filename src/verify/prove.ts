@@ -19,6 +19,7 @@ import { checkEquality } from "./equality.js";
 import { randomFeeds } from "./feeds.js";
 import { compareLatency } from "./latency.js";
 import { isRunWhole, PiecewiseSession, weightBytes } from "./pieces.js";
+import { checkProvider } from "./provider-check.js";
 import { checkInterface, checkLoads, requireEquality, requireLoads } from "./verify.js";
 
 export interface ProgressEvent {
@@ -111,6 +112,8 @@ export async function prove({ before, after, steps, plans, claims }: Made, optio
   try {
     const feeds = await feedsOf(before, options);
     const notes: Note[] = [];
+    const alone = await checkProvider(runner, before, feeds[0] as Feeds);
+    if (alone) notes.push(alone);
     const equality = await proveClaims(runner, claims, feeds, options, notes);
     options.signal?.throwIfAborted();
     const loads = await checkLoads(runner, after, feeds[0] as Feeds, before);
