@@ -3,14 +3,20 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Samples } from "../../src/calibrate/samples.js";
 import { collect } from "../../src/calibrate/statistics/collect.js";
 import { readStatistics, writeStatistics } from "../../src/calibrate/statistics/file.js";
+import { instrument, tapped } from "../../src/calibrate/statistics/instrument.js";
 import type { Gram, StatisticRequest } from "../../src/calibrate/statistics/request.js";
 import { chunksOf, mergeSummaries, type Summary, statisticsFrom } from "../../src/calibrate/statistics/summary.js";
+import { readModel } from "../../src/export/read.js";
+import { findGroups } from "../../src/graph/coupling/groups.js";
 import type { Model } from "../../src/graph/graph.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { openNodeRunner } from "../../src/runtime/node.js";
+import { placementOf } from "../../src/runtime/placement.js";
 import type { Runner } from "../../src/runtime/runner.js";
 import { sourceOf } from "../../src/runtime/source.js";
+import { carriersOf } from "../../src/score/carriers.js";
 import { extract } from "../../src/verify/extract.js";
+import { randomFeeds } from "../../src/verify/feeds.js";
 import { modelOf, randomFloats } from "../support/build.js";
 
 let runner: Runner;
@@ -331,4 +337,26 @@ test("what cannot be measured is refused with the reason", async () => {
   const infinite = samplesOf([3, 9, 7], 4, { make: () => new Float32Array(3 * 63).fill(Number.NaN) });
   const request = { kind: "moments", variable: "gap", byClass: false, value: "c", axis: 1 } as const;
   await expect(collect(runner, net, [request], infinite).then(statisticsFrom)).rejects.toThrow(/NaN or infinity/);
+});
+
+test("taps cost no fusion: as many convolutions run, in the same layout, and nothing that they had absorbed", async () => {
+  const model = await readModel("models/cifar10_resnet20.onnx");
+  const coupling = findGroups(model);
+  const carriers = coupling.groups.flatMap((g) => carriersOf(g, coupling));
+  const feeds = randomFeeds(model, 1);
+  const opsOf = async (m: Model) => Object.values((await placementOf(runner, sourceOf(m), feeds)) ?? {})[0] ?? {};
+  const plain = await opsOf(model);
+  const taps = [...new Map(carriers.map((c) => [c.value.name, c])).values()].map(({ value, axis }) => ({
+    tap: tapped(model, coupling.typing.types, { value: value.name, axis }, "N"),
+    reductions: ["mean", "square"] as const,
+  }));
+  expect(taps.length).toBeGreaterThan(18);
+  const { model: copy } = instrument(model, taps);
+  const seen = await opsOf(copy);
+  expect(seen["Conv"]).toBe(plain["Conv"]);
+  // What convolutions absorb: were one tapped inside, these would run by themselves.
+  for (const op of ["Relu", "Add", "BatchNormalization", "FusedConv"]) expect([op, seen[op] ?? 0]).toEqual([op, plain[op] ?? 0]);
+  // One product and two pools a tap, and what takes their small results out of the blocked layout.
+  expect(seen["Mul"]).toBe((plain["Mul"] ?? 0) + taps.length);
+  expect(seen["ReorderOutput"]).toBeLessThanOrEqual((plain["ReorderOutput"] ?? 0) + 2 * taps.length);
 });
