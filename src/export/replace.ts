@@ -21,6 +21,7 @@ import {
 import { type FileHandle, open } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
+import { ConfigError } from "../errors.js";
 
 /** A file that is complete on disk, under a name that is not yet its own. */
 export interface Pending {
@@ -78,6 +79,25 @@ export function settle(files: readonly Pending[]): void {
 /** Drops files that were not put in their places. */
 export function discard(files: readonly Pending[]): void {
   for (const { temporary } of files) removeTemporary(temporary);
+}
+
+/**
+ * Puts one file in place of what `path` stands for.
+ * @throws ConfigError OUTPUT_UNWRITABLE when the file system refuses; nothing is left behind then, and the old file is whole.
+ */
+export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const pending: Pending[] = [];
+  try {
+    pending.push(await writePending(placeOf(path), [bytes]));
+    settle(pending);
+  } catch (cause) {
+    discard(pending);
+    throw new ConfigError("OUTPUT_UNWRITABLE", `Cannot write "${path}": ${(cause as Error).message}.`, {
+      cause,
+      at: { file: path },
+      hint: "Check that the folder exists, is writable, and has room.",
+    });
+  }
 }
 
 /** A rename is on disk when its folder is; where folders cannot be opened (Windows), the system sees to it. */

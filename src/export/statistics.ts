@@ -2,8 +2,8 @@
 import { readFile, rm } from "node:fs/promises";
 import { readStatistics, writeStatistics } from "../calibrate/statistics/file.js";
 import type { Summary } from "../calibrate/statistics/summary.js";
-import { ConfigError, DataError } from "../errors.js";
-import { discard, type Pending, placeOf, settle, writePending } from "./replace.js";
+import { DataError } from "../errors.js";
+import { replaceFile } from "./replace.js";
 
 /** @throws DataError STATISTICS_UNREADABLE when there is no such file, STATISTICS_FILE when it is none. */
 export async function readStatisticsFile(path: string): Promise<Summary> {
@@ -22,18 +22,7 @@ export async function readStatisticsFile(path: string): Promise<Summary> {
 
 /** @throws ConfigError OUTPUT_UNWRITABLE when the file system refuses; what was there before is whole then. */
 export async function writeStatisticsFile(path: string, summary: Summary): Promise<void> {
-  const pending: Pending[] = [];
-  try {
-    pending.push(await writePending(placeOf(path), [writeStatistics(summary)]));
-    settle(pending);
-  } catch (cause) {
-    discard(pending);
-    throw new ConfigError("OUTPUT_UNWRITABLE", `Cannot write "${path}": ${(cause as Error).message}.`, {
-      cause,
-      at: { file: path },
-      hint: "Check that the folder exists, is writable, and has room.",
-    });
-  }
+  await replaceFile(path, writeStatistics(summary));
 }
 
 /** Where an unfinished run keeps what it has, and what it finds there. */
