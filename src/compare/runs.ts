@@ -2,7 +2,7 @@
 import type { Model } from "../graph/graph.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Feeds, LoadOptions, Runner, Session } from "../runtime/runner.js";
-import { sourceOf } from "../runtime/source.js";
+import { withBoth } from "../runtime/source.js";
 import { type LabelledSamples, slice } from "../verify/accuracy.js";
 import { randomFeeds } from "../verify/feeds.js";
 import { PiecewiseSession, weightBytes } from "../verify/pieces.js";
@@ -70,17 +70,7 @@ export async function withSessions<T>(
   if (!fitInMemory(models, memory)) {
     return work(PiecewiseSession.of(runner, models[0], optimization), PiecewiseSession.of(runner, models[1], optimization));
   }
-  const a = await runner.load(sourceOf(models[0]), { optimization });
-  try {
-    const b = await runner.load(sourceOf(models[1]), { optimization });
-    try {
-      return await work(a, b);
-    } finally {
-      await b.release();
-    }
-  } finally {
-    await a.release();
-  }
+  return withBoth(runner, models, work, { optimization });
 }
 
 export function fitInMemory(models: readonly Model[], memory: number): boolean {

@@ -10,7 +10,7 @@ import type { Removal } from "../passes/remove-filters.js";
 import type { AccuracyFigures, CostFigures, Equality, RunReport, StepReport } from "../report.js";
 import { openRunner } from "../runtime/provider.js";
 import type { Feeds, Runner, Session } from "../runtime/runner.js";
-import { sourceOf } from "../runtime/source.js";
+import { withBoth } from "../runtime/source.js";
 import type { PruningPlan } from "../score/plan.js";
 import { version } from "../version.js";
 import { type Accuracy, compareAccuracy } from "./accuracy.js";
@@ -257,7 +257,7 @@ async function measureAccuracy(
       },
     });
   const found = areHeldWhole(before, after, options)
-    ? await withBoth(runner, before, after, comparison)
+    ? await withBoth(runner, [before, after], comparison)
     : await comparison(PiecewiseSession.of(runner, before), PiecewiseSession.of(runner, after));
   const figures = ({ n, top1, top5 }: Accuracy): AccuracyFigures => ({
     samples: n,
@@ -274,7 +274,7 @@ async function measureLatency(
   feeds: Feeds,
   options: ProofOptions,
 ): Promise<RunReport["latency"]> {
-  const found = await withBoth(runner, before, after, (a, b) =>
+  const found = await withBoth(runner, [before, after], (a, b) =>
     compareLatency(a, b, feeds, {
       budget: LATENCY_BUDGET,
       onProgress: (done, total) => {
@@ -297,21 +297,6 @@ async function measureLatency(
 
 /** Milliseconds spent on timing both graphs. */
 const LATENCY_BUDGET = 3000;
-
-/** Runs `work` with sessions of both graphs, optimised as a deployment would be. */
-async function withBoth<T>(runner: Runner, before: Model, after: Model, work: (before: Session, after: Session) => Promise<T>): Promise<T> {
-  const a = await runner.load(sourceOf(before));
-  try {
-    const b = await runner.load(sourceOf(after));
-    try {
-      return await work(a, b);
-    } finally {
-      await b.release();
-    }
-  } finally {
-    await a.release();
-  }
-}
 
 function figures(model: Model, options: ProofOptions): CostFigures {
   const c = cost(withoutFunctions(model).model, undefined, costOptions(options));
