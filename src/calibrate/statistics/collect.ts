@@ -1,15 +1,16 @@
 /** Runs a model over samples and gathers statistics of its activations. */
 import { ConfigError, DataError } from "../../errors.js";
-import type { Model, Value } from "../../graph/graph.js";
-import { infer, type Types } from "../../graph/infer.js";
-import type { Tensor } from "../../graph/tensor.js";
+import type { Model } from "../../graph/graph.js";
+import { infer } from "../../graph/infer.js";
 import type { Runner, Session } from "../../runtime/runner.js";
 import { sourceOf } from "../../runtime/source.js";
 import type { Samples } from "../samples.js";
-import type { Accumulator, Frame, Seen, Sums } from "./accumulators.js";
-import { batchOf, type Instrumented, instrument, tapped } from "./instrument.js";
+import type { Accumulator, Frame, Sums } from "./accumulators.js";
+import { framesOf } from "./frames.js";
+import { batchOf, type Instrumented, instrument } from "./instrument.js";
 import type { Reduction, Tapped } from "./reductions.js";
 import { keyOf, type StatisticRequest } from "./request.js";
+import { seenOf } from "./seen.js";
 import { accumulator, forestOf, type Gathered, type Identity, type Summary } from "./summary.js";
 
 export interface CollectOptions {
@@ -34,8 +35,6 @@ export interface CollectOptions {
 /** Most chunks the data are cut into: enough for shards, few enough to hold. */
 const MOST_CHUNKS = 128;
 const MEMORY = 2 ** 30;
-/** A channel whose mean is more standard deviations than this from 0 is centred: else squares lose digits (mean²/σ²·6e-8 per unit). */
-const FAR_FROM_ZERO = 3;
 
 /**
  * Gathers `requests` over `samples`, or over a shard of them.
@@ -172,75 +171,6 @@ function plansOf(part: readonly Gathered[]): TapPlan[] {
   return [...byTap.values()];
 }
 
-/** The outputs of a run at one tap, as accumulators read them. */
-function seenOf(
-  out: Readonly<Record<string, Tensor>>,
-  names: ReadonlyMap<Reduction, string>,
-  tap: Tapped,
-  C: number,
-  first: number,
-  n: number,
-  labels: Int32Array | undefined,
-): Seen {
-  const raw = (r: Reduction) => out[names.get(r) as string] as Tensor;
-  const known = new Map<Reduction, Float64Array>();
-  const perRow = tap.extents.slice(1).reduce((a: number | undefined, e) => (a === undefined || e === undefined ? undefined : a * e), 1);
-  return {
-    first,
-    n,
-    labels: labels?.subarray(first, first + n),
-    get positions() {
-      if (names.has("extent"))
-        return (
-          raw("extent")
-            .ints()
-            .reduce((a, b) => a * b, 1) /
-          n /
-          C
-        );
-      const [reduced] = [...names.keys()].filter((r) => !r.startsWith("gram") && r !== "grid");
-      const rows = reduced === undefined ? n : raw(reduced).size / C;
-      return ((perRow as number) / C) * (rows / n);
-    },
-    raw,
-    row(r) {
-      let row = known.get(r);
-      if (!row) {
-        const numbers = raw(r).numbers();
-        const per = numbers.length / C / n;
-        if (!Number.isInteger(per)) throw notCounted(tap, numbers.length / C, n);
-        row = perSample(numbers, n, per, C, r);
-        known.set(r, row);
-      }
-      return row;
-    },
-  };
-}
-
-function notCounted({ name }: Tapped, rows: number, n: number): DataError {
-  return new DataError("STATISTICS_ROWS", `Axis 0 of "${name}" has ${rows} rows for ${n} samples: it does not count them.`, {
-    at: { value: name },
-    hint: "Calibrate with --batch 1, where all of it belongs to the one sample.",
-  });
-}
-
-/** [n·per, C] as [n, C]: the mean of each sample's rows, or their greatest or least. */
-function perSample(data: ArrayLike<number>, n: number, per: number, C: number, reduction: Reduction): Float64Array {
-  if (per === 1) return Float64Array.from(data);
-  const out = new Float64Array(n * C);
-  for (let s = 0; s < n; s++) {
-    for (let k = 0; k < C; k++) {
-      let x = data[s * per * C + k] as number;
-      for (let r = 1; r < per; r++) {
-        const y = data[(s * per + r) * C + k] as number;
-        x = reduction === "max" ? Math.max(x, y) : reduction === "min" ? Math.min(x, y) : x + y;
-      }
-      out[s * C + k] = reduction === "max" || reduction === "min" ? x : x / per;
-    }
-  }
-  return out;
-}
-
 function identityOf(model: Model, samples: Samples, axis0: string | number, options: CollectOptions): Identity {
   const asked = options.batch ?? 8;
   if (!Number.isInteger(asked) || asked < 1)
@@ -264,86 +194,6 @@ function identityOf(model: Model, samples: Samples, axis0: string | number, opti
     chunk,
     chunks: Math.ceil(batches / chunk),
   };
-}
-
-/**
- * What each request's sums are relative to: a pivot for channels far from 0, and ranges for histograms, both taken from the
- * first batch of all data, which every shard therefore runs.
- */
-async function framesOf(
-  runner: Runner,
-  model: Model,
-  types: Types,
-  requests: readonly StatisticRequest[],
-  samples: Samples,
-  { batch, samples: count, classes }: Identity,
-  axis0: string | number,
-): Promise<Map<StatisticRequest, Frame>> {
-  const byTap = new Map<string, { tap: ReturnType<typeof tapped>; requests: StatisticRequest[] }>();
-  for (const request of requests) {
-    const key = `${request.axis} ${request.value}`;
-    const entry = byTap.get(key) ?? { tap: tapped(model, types, request, axis0), requests: [] };
-    byTap.set(key, entry);
-    entry.requests.push(request);
-  }
-  const taps = [...byTap.values()];
-  if (taps.length === 0) return new Map();
-  const plans = taps.map(({ tap, requests: mine }) => ({ tap, reductions: firstLook(mine) }));
-  const { model: pilot, outputs } = instrument(model, plans);
-  const session = await runner.load(sourceOf(pilot));
-  const frames = new Map<StatisticRequest, Frame>();
-  try {
-    const n = Math.min(batch, count);
-    const out = await session.run(await samples.batch(0, n));
-    taps.forEach(({ tap, requests: mine }, t) => {
-      const seen = seenOf(out, outputs[t] as ReadonlyMap<Reduction, string>, tap, tap.channels, 0, n, undefined);
-      const pivot = pivotOf(seen, tap.channels);
-      const frame = { channels: tap.channels, classes, tap: { ...tap, pivot }, nonNegative: isNonNegative(model.graph.value(tap.name)) };
-      for (const request of mine)
-        frames.set(request, { ...frame, first: request.kind === "histogram" ? rangeOf(seen, tap.channels) : undefined });
-    });
-  } finally {
-    await session.release();
-  }
-  return frames;
-}
-
-function firstLook(requests: readonly StatisticRequest[]): Reduction[] {
-  const isBinned = requests.some((r) => r.kind === "histogram");
-  return ["mean", "square", ...(isBinned ? (["min", "max"] as const) : [])];
-}
-
-/** The channels' means where one is far from 0; undefined where none is, so that nothing is subtracted. */
-function pivotOf(seen: Seen, C: number): Float32Array | undefined {
-  const [x, xx] = [seen.row("mean"), seen.row("square")];
-  const pivot = new Float32Array(C);
-  for (let k = 0; k < C; k++) {
-    let [mean, square] = [0, 0];
-    for (let s = 0; s < seen.n; s++) {
-      mean += (x[s * C + k] as number) / seen.n;
-      square += (xx[s * C + k] as number) / seen.n;
-    }
-    const deviation = Math.sqrt(Math.max(0, square - mean * mean));
-    if (Number.isFinite(mean) && Math.abs(mean) > FAR_FROM_ZERO * deviation) pivot[k] = mean;
-  }
-  return pivot.some((p) => p !== 0) ? pivot : undefined;
-}
-
-function rangeOf(seen: Seen, C: number): { min: Float64Array; max: Float64Array } {
-  const least = seen.row("min");
-  const greatest = seen.row("max");
-  const over = (row: Float64Array, pick: (...x: number[]) => number) =>
-    Float64Array.from({ length: C }, (_, k) => pick(...Array.from({ length: seen.n }, (_, s) => row[s * C + k] as number)));
-  return { min: over(least, Math.min), max: over(greatest, Math.max) };
-}
-
-/** Values of operators that give nothing below 0, as they are or pooled. */
-function isNonNegative(value: Value | undefined): boolean {
-  let producer = value?.producer;
-  while (producer?.isStandard && ["MaxPool", "AveragePool", "Flatten", "Reshape", "Transpose", "Identity"].includes(producer.opType)) {
-    producer = producer.inputs[0]?.producer;
-  }
-  return producer?.isStandard === true && ["Relu", "Sigmoid", "Softmax", "Abs", "HardSigmoid", "Softplus"].includes(producer.opType);
 }
 
 /** Sums of an interrupted run that are of the same model, data and batch; everything else is thrown away. */
