@@ -70,6 +70,7 @@ export async function planOnly(
     throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, {
       hint: "Give one of --ratio, --macs, --params, --bytes.",
     });
+  requireSameModel(options.statistics, original);
   const notes: Note[] = [];
   const prepared = prepare(model, options.untie ?? "auto");
   const coupling = findGroups(prepared.model);
@@ -155,6 +156,15 @@ async function collected(
   } finally {
     await runner.close();
   }
+}
+
+/** @throws ConfigError STATISTICS_OTHER_MODEL: values of another model may have the same names. */
+function requireSameModel(statistics: Summary | undefined, original: Model): void {
+  const of = statistics?.identity.model;
+  if (!of || original.sha256 === undefined || of === original.sha256) return;
+  throw new ConfigError("STATISTICS_OTHER_MODEL", `The statistics are of a model with sha256 ${of}, but this one has ${original.sha256}.`, {
+    hint: "Calibrate this file: onnx-prune calibrate in.onnx stats.npz …",
+  });
 }
 
 /** What a criterion finds out by runs of its own. @throws ConfigError CALIBRATION_MISSING without samples. */
