@@ -69,6 +69,8 @@ describe("prune", () => {
     await expect(prune(model, options)).rejects.toMatchObject({ code: "CALIBRATION_MISSING", exitCode: 2 });
     const statistics = await gather(model, (await request("output-l1")) as PassRequest[], { ...quick, calibration: await mnist(model) });
     await expect(prune(model, { ...options, statistics })).rejects.toMatchObject({ code: "STATISTICS_LACKING" });
+    const other = await readModel("models/cifar10_resnet20.onnx");
+    await expect(prune(other, { ...options, statistics })).rejects.toMatchObject({ code: "STATISTICS_OTHER_MODEL", exitCode: 2 });
     await expect(
       gather(model, (await request("l1")) as PassRequest[], { ...quick, calibration: await mnist(model) }),
     ).rejects.toMatchObject({
