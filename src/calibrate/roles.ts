@@ -64,6 +64,15 @@ export async function openRoles(options: RoleOptions): Promise<Roles> {
   return result(calibration, await held(await population(splits.held, open), open, notes), notes, say);
 }
 
+/**
+ * Samples to gather statistics from, where nothing is verified: those of train where there are splits; `calibrateSamples` of them,
+ * balanced by class, or all.
+ */
+export async function openCalibration(where: WhereOf, options: SampleOptions & Pick<RoleOptions, "calibrateSamples">): Promise<Samples> {
+  const from = await population(await trainingSplit(where), options);
+  return options.calibrateSamples === undefined ? held(from, options) : calibrating(from, options);
+}
+
 async function bothGiven(calibrate: WhereOf, data: WhereOf | undefined, options: RoleOptions): Promise<Roles> {
   // Made-up data are of another stream than those of --data; nothing else here reads this seed.
   const from = await population(await trainingSplit(calibrate), { ...options, seed: (options.seed ?? 0) + 2 ** 16 });
@@ -117,7 +126,11 @@ function population(where: WhereOf, options: SampleOptions): Promise<Population>
   return openPopulation(where, options, options.onNote ?? (() => undefined));
 }
 
-async function calibrating(from: Population, options: RoleOptions, notes: readonly Note[] = []): Promise<Samples> {
+async function calibrating(
+  from: Population,
+  options: SampleOptions & Pick<RoleOptions, "calibrateSamples">,
+  notes: readonly Note[] = [],
+): Promise<Samples> {
   const { seed = 0, calibrateSamples = CALIBRATE_SAMPLES, skipBad = false, shuffle = false } = options;
   const all = Array.from({ length: from.count }, (_, k) => k);
   const chosen = choose(from, all, { limit: calibrateSamples, balanced: from.labels !== undefined, seed, skipBad, shuffle });

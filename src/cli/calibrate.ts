@@ -1,7 +1,7 @@
 /** onnx-prune calibrate <in.onnx> <stats.npz>: statistics of activations alone, whole or a shard of them. */
 import { modelInputs } from "../calibrate/model-inputs.js";
-import { openRoles, trainingSplit } from "../calibrate/roles.js";
-import { openSamples, type Samples } from "../calibrate/samples.js";
+import { openCalibration } from "../calibrate/roles.js";
+import type { Samples } from "../calibrate/samples.js";
 import { chunksOf } from "../calibrate/statistics/summary.js";
 import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
@@ -110,16 +110,13 @@ async function calibrationSamples(
 ): Promise<Samples> {
   const { inputs, classes } = modelInputs(model, inputShapes);
   const where = whereOf("data", flags.data, inputs) as string | Record<string, string>;
-  const options = {
+  return openCalibration(where, {
     inputs,
     ...(classes === undefined ? {} : { classes }),
     preprocess: flags.preprocess,
+    calibrateSamples: flags["calibrate-samples"],
     skipBad: flags["skip-bad"],
     seed: flags.seed,
-    onNote: flags.quiet ? undefined : (text: string) => terminal.err.write(`${text}\n`),
-  };
-  const calibrateSamples = flags["calibrate-samples"];
-  if (calibrateSamples === undefined) return openSamples(await trainingSplit(where), options);
-  const { calibration } = await openRoles({ ...options, calibrate: where, calibrateSamples, needsCalibration: true });
-  return calibration as Samples;
+    onNote: flags.quiet ? undefined : (text) => terminal.err.write(`${text}\n`),
+  });
 }

@@ -70,7 +70,7 @@ export const flags = {
   "calibrate-samples": {
     group: "What to measure",
     value: "n",
-    schema: count.default(256).describe("how many samples calibrate: equally many of every class, by --seed"),
+    schema: count.describe("how many samples calibrate, equally many of every class, by --seed; default 256, and all for `calibrate`"),
   },
   preprocess: {
     group: "What to measure",
