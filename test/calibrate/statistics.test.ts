@@ -360,3 +360,15 @@ test("taps cost no fusion: as many convolutions run, in the same layout, and not
   expect(seen["Mul"]).toBe((plain["Mul"] ?? 0) + taps.length);
   expect(seen["ReorderOutput"]).toBeLessThanOrEqual((plain["ReorderOutput"] ?? 0) + 2 * taps.length);
 });
+
+test("progress counts samples, to the last, over every run that memory asks for", async () => {
+  const samples = samplesOf([3, 9, 7], 37);
+  const requests = ["r", "c"].map((value): StatisticRequest => ({ kind: "range", value, axis: 1 }));
+  const told: [number, number][] = [];
+  const onProgress = (done: number, total: number) => told.push([done, total]);
+  await collect(runner, net, requests, samples, { batch: 10, onProgress });
+  expect(told).toEqual([10, 20, 30, 37].map((n) => [n, 37]));
+  told.length = 0;
+  await collect(runner, net, requests, samples, { batch: 10, onProgress, memory: 1, shard: { index: 1, of: 2 } });
+  expect(told).toEqual([10, 17, 27, 34].map((n) => [n, 34]));
+});

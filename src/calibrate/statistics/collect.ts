@@ -61,9 +61,10 @@ export async function collect(
   const gathered = resumed(start, identity, options.resume);
   const [from, to] = chunksOfShard(identity.chunks, options.shard);
   const parts = partition(gathered, options.memory ?? MEMORY);
-  const progress = { done: 0, total: (to - from) * parts.length };
   const perChunk = identity.chunk * identity.batch;
-  const report = () => options.onProgress?.(Math.min(progress.done * perChunk, identity.samples * parts.length), progress.total * perChunk);
+  /** Samples of chunks [a, b). */
+  const between = (a: number, b: number) => Math.min(b * perChunk, identity.samples) - a * perChunk;
+  const perPart = to > from ? between(from, to) : 0;
   const finished: Gathered[] = [];
   let saved = performance.now();
   for (const [p, part] of parts.entries()) {
@@ -80,8 +81,7 @@ export async function collect(
             if (!f.has(chunk)) f.add({ level: 0, index: chunk, sum: sums[i] as Sums });
           });
         }
-        progress.done++;
-        report();
+        options.onProgress?.(p * perPart + between(from, chunk + 1), parts.length * perPart);
         if (options.checkpoint && performance.now() - saved >= (options.checkpoint.every ?? 10_000) && chunk + 1 < to) {
           await options.checkpoint.save({ identity, gathered: [...finished, ...current(), ...parts.slice(p + 1).flat()] });
           saved = performance.now();
