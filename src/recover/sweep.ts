@@ -1,0 +1,193 @@
+/** One walk over a pruned model, front to back: each linear layer is refitted to the original's values on what now comes in. */
+import type { Model, Value } from "../graph/graph.js";
+import { captures } from "../graph/graph.js";
+import { infer, type Types } from "../graph/infer.js";
+import type { Runner } from "../runtime/runner.js";
+import type { Batches } from "./batches.js";
+import { type Layer, layersOf } from "./layers.js";
+import { addMoments, errors, type Moments, type Weights, zeroMoments } from "./moments.js";
+import type { Pair, Pairing } from "./pairing.js";
+import { MomentSession, positionsOf, type Seen } from "./session.js";
+import { Stages } from "./stages.js";
+
+/** Other weights for a layer, from moments of the fitting samples; the best on held-out samples is taken. */
+export type Fit = (moments: Moments, now: Weights, layer: Layer) => Iterable<Weights>;
+
+export interface SweepOptions {
+  readonly seed: number;
+  /** Bytes of activations kept between layers; what does not fit is computed again. */
+  readonly memory: number;
+  /** Equations wanted per unknown: positions of maps are sampled where there are more. */
+  readonly equations: number;
+  /** Whether the best of the fits is taken even where the layer's own error does not fall: the whole decides. */
+  readonly unconditional?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** What became of a layer. Errors are mean squares on held-out samples over mean squares of the target about its mean. */
+export interface LayerResult {
+  readonly node: string;
+  readonly changed: boolean;
+  readonly before: number;
+  readonly after: number;
+}
+
+export interface Swept {
+  readonly layers: readonly LayerResult[];
+  readonly left: readonly { readonly node: string; readonly why: string }[];
+}
+
+/** A layer and what it is fitted to. */
+interface Task {
+  readonly layer: Layer;
+  /** The value of the pruned model whose partner is the target. */
+  readonly pair: Pair;
+  /** The other operand of the sum that is fitted, where a sum is. */
+  readonly other: Value | undefined;
+}
+
+/** Layers wider than this are left: their moments would not fit. */
+const WIDEST = 6144;
+
+/** Changes the weights of `pruned` in place. */
+export async function sweep(
+  runner: Runner,
+  pruned: Model,
+  pairing: Pairing,
+  batches: Batches,
+  fit: Fit,
+  options: SweepOptions,
+): Promise<Swept> {
+  const types = infer(pruned);
+  const found = layersOf(pruned, types);
+  const left = found.left.map(({ node, why }) => ({ node: node.label, why }));
+  const tasks: Task[] = [];
+  for (const [i, layer] of found.layers.entries()) {
+    const task = taskOf(layer, found.layers.slice(i), pairing, types);
+    if (typeof task === "string") left.push({ node: layer.node.label, why: task });
+    else tasks.push(task);
+  }
+  const mine = new Stages(runner, pruned, batches, options.memory / 2);
+  const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
+  const read = ({ layer, other }: Task) => (other ? [layer.input, other] : [layer.input]);
+  const layers: LayerResult[] = [];
+  for (const [i, task] of tasks.entries()) {
+    options.signal?.throwIfAborted();
+    options.onProgress?.(i, tasks.length);
+    const a = await mine.open(read(task), tasks.slice(i).flatMap(read));
+    const b = await theirs.open(
+      [task.pair.value],
+      tasks.slice(i + 1).map((t) => t.pair.value),
+    );
+    const { fitting, heldOut } = await momentsOf(runner, task, a, b, batches, options, `recover/${options.seed}/${i}`);
+    await a.close();
+    await b.close();
+    layers.push(refit(task.layer, fitting, heldOut, fit, options.unconditional ?? false));
+  }
+  return { layers, left };
+}
+
+async function momentsOf(
+  runner: Runner,
+  { layer, pair, other }: Task,
+  mine: Awaited<ReturnType<Stages["open"]>>,
+  theirs: Awaited<ReturnType<Stages["open"]>>,
+  batches: Batches,
+  { equations, signal }: SweepOptions,
+  seed: string,
+): Promise<{ fitting: Moments; heldOut: Moments }> {
+  const fitting = zeroMoments(layer.groups, layer.columns, layer.rows);
+  const heldOut = zeroMoments(layer.groups, layer.columns, layer.rows);
+  let session: MomentSession | undefined;
+  try {
+    for (let b = 0; b < batches.count; b++) {
+      signal?.throwIfAborted();
+      const [have, reference] = [await mine.run(b), await theirs.run(b)];
+      const seen = {
+        x: have.get(layer.input),
+        target: reference.get(pair.value),
+        other: other && have.get(other),
+      } as Seen;
+      const positions = Math.min(positionsOf(layer, seen), Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting)));
+      session ??= await MomentSession.open(runner, layer, seen, pair.kept, positions, seed);
+      addMoments(batches.isHeldOut(b) ? heldOut : fitting, await session.run(seen, b));
+    }
+  } finally {
+    await session?.release();
+  }
+  return { fitting, heldOut };
+}
+
+/** Writes the weights that are best on held-out samples. */
+function refit(layer: Layer, fitting: Moments, heldOut: Moments, fit: Fit, unconditional: boolean): LayerResult {
+  const now = layer.read();
+  const scale = variances(heldOut);
+  const error = (w: Weights) => errors(heldOut, w).reduce((s, e) => s + e, 0) / scale;
+  const before = error(now);
+  let best: { weights: Weights; error: number } | undefined = unconditional ? undefined : { weights: now, error: before };
+  for (const weights of fit(fitting, now, layer)) {
+    if (![weights.weight, weights.bias].every((a) => a.every(Number.isFinite))) continue;
+    const e = error(weights);
+    if (!best || e < best.error) best = { weights, error: e };
+  }
+  const changed = best !== undefined && best.weights !== now;
+  if (best && changed) layer.write(best.weights);
+  return { node: layer.node.label, changed, before, after: best?.error ?? before };
+}
+
+/** Sum of the targets' variances; 1 where they are constant, so that errors stay numbers. */
+function variances(m: Moments): number {
+  const { groups, columns, rows } = m;
+  const none: Weights = { weight: new Float64Array(groups * rows * columns), bias: meansOf(m) };
+  return errors(m, none).reduce((s, e) => s + e, 0) || 1;
+}
+
+function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
+  const D = K + O + 1;
+  return Float64Array.from({ length: groups * O }, (_, i) => {
+    const base = Math.floor(i / O) * D * D;
+    return (sums[base + (K + (i % O)) * D + D - 1] as number) / (sums[base + D * D - 1] as number);
+  });
+}
+
+/**
+ * What `layer` is fitted to: the sum it goes into, if only that reads it, and its other operand is settled (only the sum reaches what comes
+ * next, so that errors of the other operand are made good as well); else its own end.
+ */
+function taskOf(layer: Layer, unsettled: readonly Layer[], pairing: Pairing, types: Types): Task | string {
+  if (layer.columns + layer.rows > WIDEST) return `${layer.columns} inputs per output are more than ${WIDEST}`;
+  const axis = layer.channelsLast ? (types.shape(layer.end)?.length ?? 2) - 1 : 1;
+  const sum = sumAfter(layer, types);
+  if (sum && !dependsOn(sum.other, unsettled)) {
+    const pair = pairing.of(sum.value, axis);
+    if (typeof pair !== "string") return { layer, pair, other: sum.other };
+  }
+  const pair = pairing.of(layer.end, axis);
+  return typeof pair === "string" ? pair : { layer, pair, other: undefined };
+}
+
+function sumAfter({ end, node }: Layer, types: Types): { value: Value; other: Value } | undefined {
+  const [use, ...others] = end.uses();
+  if (!use || others.length > 0 || end.isOutput || use.node.graph !== node.graph) return undefined;
+  const value = use.node.outputs[0];
+  if (!use.node.isStandard || use.node.opType !== "Add" || !value) return undefined;
+  const other = use.node.inputs[1 - use.index];
+  if (!other || other.constant) return undefined;
+  const [a, b] = [types.shape(end), types.shape(other)];
+  if (!a || !b || a.length !== b.length || a.some((d, i) => d !== b[i])) return undefined;
+  return { value, other };
+}
+
+function dependsOn(value: Value, layers: readonly Layer[]): boolean {
+  const nodes = new Set(layers.map((l) => l.node));
+  const seen = new Set<Value>();
+  const stack = [value];
+  for (let v = stack.pop(); v; v = stack.pop()) {
+    if (seen.has(v) || !v.producer) continue;
+    seen.add(v);
+    if (nodes.has(v.producer)) return true;
+    for (const i of [...v.producer.inputs, ...captures(v.producer)]) if (i) stack.push(i);
+  }
+  return false;
+}
