@@ -3,10 +3,13 @@ import { ConfigError } from "./errors.js";
 import type { Model } from "./graph/graph.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
-import { applyPlan } from "./passes/remove-filters.js";
+import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
 import { type PassRequest, type PruneOptions, planOnly } from "./planning.js";
+import { composed, type Pairing, pairingOf } from "./recover/pairing.js";
+import { notesOf, type RecoveryMethod, recover } from "./recover/recover.js";
 import type { RunReport, StepReport } from "./report.js";
+import { openRunner } from "./runtime/provider.js";
 import type { PruningPlan } from "./score/plan.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
 
@@ -33,6 +36,7 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
       hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
     });
   requireLabels(options);
+  const recovery = new Recoveries(options);
   const steps: StepReport[] = [];
   const plans: PruningPlan[] = [];
   const claims: Claim[] = [];
@@ -46,7 +50,9 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     const started = performance.now();
     const step = await runStep(model, current, request, options, claims, plans);
     steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
-    current = step.model;
+    const recovered = await recovery.after(step);
+    if (recovered) steps.push(recovered.report);
+    current = recovered?.model ?? step.model;
   }
   const report = await prove({ before: model, after: current, steps, plans, claims }, options);
   return { model: current, plans, report };
@@ -59,12 +65,65 @@ async function requestOf(pass: PassRequest | string): Promise<PassRequest> {
 /** Carries out a plan made before: no scores, no decision. */
 export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<PruneOptions, "passes" | "target">): Promise<PruneResult> {
   requireLabels(options);
+  const recovery = new Recoveries(options);
   const claims: Claim[] = [];
   const started = performance.now();
-  const { result, report } = removalStep(model, "remove-filters", plan, claims);
-  const steps = [{ ...report, milliseconds: Math.round(performance.now() - started) }];
-  const made = await prove({ before: model, after: result, steps, plans: [plan], claims }, options);
-  return { model: result, plans: [plan], report: made };
+  const { result, report, removal } = removalStep(model, "remove-filters", plan, claims);
+  const steps: StepReport[] = [{ ...report, milliseconds: Math.round(performance.now() - started) }];
+  const recovered = await recovery.after({ model: result, removal });
+  if (recovered) steps.push(recovered.report);
+  const after = recovered?.model ?? result;
+  const made = await prove({ before: model, after, steps, plans: [plan], claims }, options);
+  return { model: after, plans: [plan], report: made };
+}
+
+/**
+ * Recovery after each removal of a run, towards the model before the first of them. A step of its own: what removal did is claimed of the
+ * graph as it left it, and recovery answers to held-out samples.
+ */
+class Recoveries {
+  readonly #method: RecoveryMethod | "none";
+  readonly #options: Omit<PruneOptions, "passes">;
+  #pairing: Pairing | undefined;
+
+  /** @throws ConfigError RECONSTRUCT_NO_DATA where corrections are asked for and no samples came. */
+  constructor(options: Omit<PruneOptions, "passes">) {
+    this.#options = options;
+    this.#method = options.reconstruct ?? "none";
+    if (this.#method === "none" || options.calibration) return;
+    throw new ConfigError("RECONSTRUCT_NO_DATA", `Weights are corrected (${this.#method}) by what samples show, but none came.`, {
+      hint: "Give --calibrate samples (or --data, of which a part is then set aside); they need no labels.",
+    });
+  }
+
+  async after({ model, removal }: Step): Promise<{ model: Model; report: StepReport } | undefined> {
+    const { calibration, onProgress, seed, signal, ep, threads, device } = this.#options;
+    if (this.#method === "none" || !removal || !calibration) return undefined;
+    const started = performance.now();
+    const step = pairingOf(removal.prepared.model, model, removal);
+    this.#pairing = this.#pairing ? composed(this.#pairing, step) : step;
+    const runner = await openRunner(ep ?? "auto", { threads, device });
+    try {
+      const { model: better, recovery } = await recover(runner, model, this.#pairing, calibration, {
+        method: this.#method,
+        seed,
+        signal,
+        onProgress: (done, total) => onProgress?.({ phase: "reconstruct", done, total }),
+      });
+      if (better !== model) checkPassed("reconstruct", model, better);
+      const milliseconds = Math.round(performance.now() - started);
+      const changed = better !== model;
+      const options = { method: this.#method };
+      return { model: better, report: { pass: "reconstruct", options, changed, milliseconds, notes: notesOf(recovery), recovery } };
+    } finally {
+      await runner.close();
+    }
+  }
+}
+
+interface Step {
+  readonly model: Model;
+  readonly removal?: Removal;
 }
 
 async function runStep(
@@ -74,15 +133,16 @@ async function runStep(
   options: PruneOptions,
   claims: Claim[],
   plans: PruningPlan[],
-): Promise<{ model: Model; report: Omit<StepReport, "milliseconds"> }> {
+): Promise<Step & { report: Omit<StepReport, "milliseconds"> }> {
   const { entry } = request;
   if (entry.kind === "criterion") {
     const planned = await planOnly(model, request, options, original);
     plans.push(planned.plan);
-    const { result, report } = removalStep(model, entry.criterion.name, planned.plan, claims);
+    const { result, report, removal } = removalStep(model, entry.criterion.name, planned.plan, claims);
     const declined = planned.declined.map((d) => ({ group: d.group.name, why: d.why }));
     return {
       model: result,
+      removal,
       report: {
         ...report,
         options: planned.plan.why["options"],
@@ -97,8 +157,8 @@ async function runStep(
   if (pass.name === "remove-filters") {
     const { plan } = parseOptions(pass, request.options) as { plan: PruningPlan };
     plans.push(plan);
-    const { result, report } = removalStep(model, pass.name, plan, claims);
-    return { model: result, report };
+    const { result, report, removal } = removalStep(model, pass.name, plan, claims);
+    return { model: result, removal, report };
   }
   const { model: next, changed, notes } = runPass(pass, model, request.options);
   const { name, oracle } = pass;
@@ -123,7 +183,7 @@ function removalStep(
   name: string,
   plan: PruningPlan,
   claims: Claim[],
-): { result: Model; report: Omit<StepReport, "milliseconds"> } {
+): { result: Model; removal: Removal; report: Omit<StepReport, "milliseconds"> } {
   const removal = applyPlan(model, plan);
   const { model: prepared, notes } = removal.prepared;
   if (prepared !== model)
@@ -166,5 +226,5 @@ function removalStep(
   });
   const blocks = bypass?.blocks.map((b) => ({ name: b.name, nodes: b.nodes.length }));
   const changed = isSliced || bypass !== undefined;
-  return { result, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
+  return { result, removal, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
 }

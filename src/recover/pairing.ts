@@ -38,6 +38,21 @@ export function pairingOf(original: Model, pruned: Model, removal?: Pick<Removal
   };
 }
 
+/** `step` pairs a model with one that was made before, which `before` pairs with its own original: the way all through. */
+export function composed(before: Pairing, step: Pairing): Pairing {
+  return {
+    original: before.original,
+    of(value, axis) {
+      const last = step.of(value, axis);
+      if (typeof last === "string") return last;
+      const first = before.of(last.value, axis);
+      if (typeof first === "string") return first;
+      const { kept } = first;
+      return { value: first.value, kept: last.kept && kept ? last.kept.map((i) => kept[i] as number) : (last.kept ?? kept) };
+    },
+  };
+}
+
 function keptOf({ source, coupling, kept }: Pick<Removal, "source" | "coupling" | "kept">, name: string, axis: number) {
   const value = source.graph.value(name);
   const axes = value && coupling.typing.axesOf(value);

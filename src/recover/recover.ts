@@ -2,47 +2,86 @@
 import type { Samples } from "../calibrate/samples.js";
 import { cloneModel } from "../graph/clone.js";
 import type { Model } from "../graph/graph.js";
+import type { Note } from "../graph/note.js";
+import type { Recovery, RecoveryStep } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import { Agreement } from "./agreement.js";
 import { batchesOf } from "./batches.js";
 import { ridge, withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
-import { type Fit, type Swept, sweep } from "./sweep.js";
+import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
 
 /**
- * - `mean`: each bias is moved so that the layer gives the original's mean
- * - `least-squares`: weights and biases are refitted to the original's values, then means and variances are matched
+ * - `mean`: each bias moves so that its layer gives the original's mean
+ * - `normalise`: each channel is scaled and shifted to the original's mean and variance, as re-estimating batch normalisation does
+ * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
+ * - `least-squares+normalise`: one after the other; what does not help is undone
  */
-export type RecoveryMethod = "mean" | "normalise" | "least-squares";
+export const RECOVERY_METHODS = ["mean", "normalise", "least-squares", "least-squares+normalise"] as const;
+export type RecoveryMethod = (typeof RECOVERY_METHODS)[number];
 
 export interface RecoverOptions {
   readonly method: RecoveryMethod;
-  readonly seed?: number;
-  readonly memory?: number;
-  readonly equations?: number;
-  readonly ridges?: readonly number[];
+  readonly seed?: number | undefined;
+  /** Bytes of activations held between layers (default 1 GiB); what does not fit is computed again. */
+  readonly memory?: number | undefined;
+  /** Equations per unknown that are taken at least, where there are as many (default 150). */
+  readonly equations?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
-export interface RecoveryStep {
-  readonly step: string;
-  readonly before: number;
-  readonly after: number;
-  readonly kept: boolean;
-  readonly swept: Swept;
-}
-
 export interface Recovered {
+  /** The very model that was given where no correction was kept. */
   readonly model: Model;
-  readonly metric: "kl" | "cosine";
-  readonly steps: readonly RecoveryStep[];
+  readonly recovery: Recovery;
 }
 
 const MEMORY = 2 ** 30;
-const EQUATIONS = 40;
-const RIDGES: readonly number[] = [1e-2, 1e-3, 1e-4, 1e-6];
+const EQUATIONS = 150;
+/** Strengths that are tried, of each layer the best on held-out samples is taken. */
+const RIDGES: readonly number[] = [1, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-5, 1e-10];
 
+/** A correction of all layers, one after the other. */
+interface Correction {
+  readonly name: string;
+  readonly fit: Fit;
+  readonly how: Pick<SweepOptions, "sums" | "unconditional">;
+}
+
+const mean: Correction = { name: "mean", fit: (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), how: { sums: true } };
+
+const leastSquares: Correction = {
+  name: "least-squares",
+  *fit(m, now, { hasBias }) {
+    if (hasBias) yield withMeans(m, now);
+    for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
+  },
+  how: { sums: true },
+};
+
+/** Sums are left alone: what a branch lacks would be blown up to the variance of what its skip got wrong. */
+const normalise: Correction = {
+  name: "normalise",
+  fit: (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []),
+  how: { sums: false, unconditional: true },
+};
+
+const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
+  mean: [mean],
+  normalise: [normalise],
+  "least-squares": [leastSquares],
+  "least-squares+normalise": [leastSquares, normalise],
+};
+
+/**
+ * Corrects the weights of `pruned`, so that it comes nearer to the original it was made from. `samples` fit, but for every fifth batch,
+ * which is held out and decides: of each layer the strength of its correction, and of the whole whether a correction is kept. So the
+ * held-out distance of the outputs never grows. The same samples and seed give the same weights on one machine.
+ *
+ * Shapes, nodes and their number stay; a layer without a bias may get one.
+ * @throws what the runner throws.
+ */
 export async function recover(
   runner: Runner,
   pruned: Model,
@@ -51,34 +90,47 @@ export async function recover(
   options: RecoverOptions,
 ): Promise<Recovered> {
   const batches = batchesOf(pruned, samples);
+  const { seed = 0, memory = MEMORY, equations = EQUATIONS, signal, onProgress } = options;
+  const corrections = batches.heldOut > 0 ? CORRECTIONS[options.method] : [];
   const agreement = await Agreement.with(runner, pairing.original, batches);
-  const { seed = 0, memory = MEMORY, equations = EQUATIONS, signal, onProgress, ridges = RIDGES } = options;
+  const start = await agreement.distance(pruned);
   let model = pruned;
-  let distance = await agreement.distance(model);
+  let distance = start;
   const steps: RecoveryStep[] = [];
-  for (const step of options.method === "least-squares" ? ["least-squares", "normalise"] : [options.method]) {
-    const fit: Fit =
-      step === "least-squares"
-        ? (m, now, layer) => [...(layer.hasBias ? [withMeans(m, now)] : []), ...ridges.map((r) => ridge(m, now, r, layer.hasBias))]
-        : step === "normalise"
-          ? (m, now, layer) => (layer.hasBias ? [withMeansAndVariances(m, now)] : [])
-          : (m, now, layer) => (layer.hasBias ? [withMeans(m, now)] : []);
+  let left: Swept["left"] = [];
+  for (const [i, { name, fit, how }] of corrections.entries()) {
     const next = cloneModel(model);
-    const swept = await sweep(runner, next, pairing, batches, fit, {
-      seed,
-      memory,
-      equations,
-      unconditional: step === "normalise",
-      signal,
-      onProgress,
-    });
-    next.sha256 = undefined;
+    const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
+    const swept = await sweep(runner, next, pairing, batches, fit, { ...how, seed, memory, equations, signal, onProgress: progress });
     const after = await agreement.distance(next);
     const kept = after < distance;
-    steps.push({ step, before: distance, after, kept, swept });
+    steps.push({ method: name, before: distance, after, kept, layers: swept.layers });
+    left = swept.left;
     if (!kept) continue;
+    next.sha256 = undefined;
     model = next;
     distance = after;
   }
-  return { model, metric: agreement.metric, steps };
+  const { fitting: fitted, heldOut } = batches;
+  return {
+    model,
+    recovery: { data: samples.source, fitted, heldOut, metric: agreement.metric, before: start, after: distance, steps, left },
+  };
+}
+
+/** What a reader of the report should know. */
+export function notesOf({ heldOut, fitted, data, left, steps }: Recovery): Note[] {
+  const notes: Note[] = left.map(({ node, why }) => ({ code: "RECONSTRUCT_LEFT", about: node, why: `not corrected: ${why}` }));
+  if (heldOut === 0) {
+    const why = `${fitted} ${fitted === 1 ? "sample fits" : "samples fit"} one batch, and none can be held out to judge corrections: nothing was corrected`;
+    notes.push({ code: "RECONSTRUCT_TOO_FEW", about: data, why });
+  }
+  for (const s of steps.filter((s) => !s.kept)) {
+    notes.push({
+      code: "RECONSTRUCT_UNDONE",
+      about: s.method,
+      why: `it brought the held-out outputs no nearer to the original's (${s.before.toPrecision(4)} before, ${s.after.toPrecision(4)} after), and was undone`,
+    });
+  }
+  return notes;
 }

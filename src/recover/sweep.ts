@@ -2,6 +2,7 @@
 import type { Model, Value } from "../graph/graph.js";
 import { captures } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
+import type { RecoveredLayer } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
 import { type Layer, layersOf } from "./layers.js";
@@ -21,20 +22,14 @@ export interface SweepOptions {
   readonly equations: number;
   /** Whether the best of the fits is taken even where the layer's own error does not fall: the whole decides. */
   readonly unconditional?: boolean;
+  /** Whether a layer before a sum is fitted to the sum (default), or to its own values. */
+  readonly sums?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
-/** What became of a layer. Errors are mean squares on held-out samples over mean squares of the target about its mean. */
-export interface LayerResult {
-  readonly node: string;
-  readonly changed: boolean;
-  readonly before: number;
-  readonly after: number;
-}
-
 export interface Swept {
-  readonly layers: readonly LayerResult[];
+  readonly layers: readonly RecoveredLayer[];
   readonly left: readonly { readonly node: string; readonly why: string }[];
 }
 
@@ -56,7 +51,7 @@ export async function sweep(
   pruned: Model,
   pairing: Pairing,
   batches: Batches,
-  fit: Fit,
+  solve: Fit,
   options: SweepOptions,
 ): Promise<Swept> {
   const types = infer(pruned);
@@ -64,14 +59,14 @@ export async function sweep(
   const left = found.left.map(({ node, why }) => ({ node: node.label, why }));
   const tasks: Task[] = [];
   for (const [i, layer] of found.layers.entries()) {
-    const task = taskOf(layer, found.layers.slice(i), pairing, types);
+    const task = taskOf(layer, options.sums === false ? undefined : found.layers.slice(i), pairing, types);
     if (typeof task === "string") left.push({ node: layer.node.label, why: task });
     else tasks.push(task);
   }
   const mine = new Stages(runner, pruned, batches, options.memory / 2);
   const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
   const read = ({ layer, other }: Task) => (other ? [layer.input, other] : [layer.input]);
-  const layers: LayerResult[] = [];
+  const layers: RecoveredLayer[] = [];
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
     options.onProgress?.(i, tasks.length);
@@ -83,7 +78,7 @@ export async function sweep(
     const { fitting, heldOut } = await momentsOf(runner, task, a, b, batches, options, `recover/${options.seed}/${i}`);
     await a.close();
     await b.close();
-    layers.push(refit(task.layer, fitting, heldOut, fit, options.unconditional ?? false));
+    layers.push(refit(task.layer, fitting, heldOut, solve, options.unconditional ?? false));
   }
   return { layers, left };
 }
@@ -120,13 +115,13 @@ async function momentsOf(
 }
 
 /** Writes the weights that are best on held-out samples. */
-function refit(layer: Layer, fitting: Moments, heldOut: Moments, fit: Fit, unconditional: boolean): LayerResult {
+function refit(layer: Layer, fitting: Moments, heldOut: Moments, solve: Fit, unconditional: boolean): RecoveredLayer {
   const now = layer.read();
   const scale = variances(heldOut);
   const error = (w: Weights) => errors(heldOut, w).reduce((s, e) => s + e, 0) / scale;
   const before = error(now);
   let best: { weights: Weights; error: number } | undefined = unconditional ? undefined : { weights: now, error: before };
-  for (const weights of fit(fitting, now, layer)) {
+  for (const weights of solve(fitting, now, layer)) {
     if (![weights.weight, weights.bias].every((a) => a.every(Number.isFinite))) continue;
     const e = error(weights);
     if (!best || e < best.error) best = { weights, error: e };
@@ -155,11 +150,11 @@ function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
  * What `layer` is fitted to: the sum it goes into, if only that reads it, and its other operand is settled (only the sum reaches what comes
  * next, so that errors of the other operand are made good as well); else its own end.
  */
-function taskOf(layer: Layer, unsettled: readonly Layer[], pairing: Pairing, types: Types): Task | string {
+function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: Pairing, types: Types): Task | string {
   if (layer.columns + layer.rows > WIDEST) return `${layer.columns} inputs per output are more than ${WIDEST}`;
   const axis = layer.channelsLast ? (types.shape(layer.end)?.length ?? 2) - 1 : 1;
   const sum = sumAfter(layer, types);
-  if (sum && !dependsOn(sum.other, unsettled)) {
+  if (sum && unsettled && !dependsOn(sum.other, unsettled)) {
     const pair = pairing.of(sum.value, axis);
     if (typeof pair !== "string") return { layer, pair, other: sum.other };
   }
