@@ -6,12 +6,12 @@ import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
 import { type PassRequest, type PruneOptions, planOnly } from "./planning.js";
-import { composed, type Pairing, pairingOf } from "./recover/pairing.js";
-import { notesOf, type RecoveryMethod, recover } from "./recover/recover.js";
+import { pairingOf } from "./recover/pairing.js";
+import { Recoveries, type Removed } from "./recover/recoveries.js";
 import type { RunReport, StepReport } from "./report.js";
-import { openRunner } from "./runtime/provider.js";
 import type { PruningPlan } from "./score/plan.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
+import { checkInterface } from "./verify/verify.js";
 
 export { type Calibration, type GatherOptions, gather, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 export type { ProgressEvent, ProofOptions } from "./verify/prove.js";
@@ -77,53 +77,34 @@ export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<P
   return { model: after, plans: [plan], report: made };
 }
 
-/**
- * Recovery after each removal of a run, towards the model before the first of them. A step of its own: what removal did is claimed of the
- * graph as it left it, and recovery answers to held-out samples.
- */
-class Recoveries {
-  readonly #method: RecoveryMethod | "none";
-  readonly #options: Omit<PruneOptions, "passes">;
-  #pairing: Pairing | undefined;
-
-  /** @throws ConfigError RECONSTRUCT_NO_DATA where corrections are asked for and no samples came. */
-  constructor(options: Omit<PruneOptions, "passes">) {
-    this.#options = options;
-    this.#method = options.reconstruct ?? "none";
-    if (this.#method === "none" || options.calibration) return;
-    throw new ConfigError("RECONSTRUCT_NO_DATA", `Weights are corrected (${this.#method}) by what samples show, but none came.`, {
-      hint: "Give --calibrate samples (or --data, of which a part is then set aside); they need no labels.",
-    });
-  }
-
-  async after({ model, removal }: Step): Promise<{ model: Model; report: StepReport } | undefined> {
-    const { calibration, onProgress, seed, signal, ep, threads, device } = this.#options;
-    if (this.#method === "none" || !removal || !calibration) return undefined;
-    const started = performance.now();
-    const step = pairingOf(removal.prepared.model, model, removal);
-    this.#pairing = this.#pairing ? composed(this.#pairing, step) : step;
-    const runner = await openRunner(ep ?? "auto", { threads, device });
-    try {
-      const { model: better, recovery } = await recover(runner, model, this.#pairing, calibration, {
-        method: this.#method,
-        seed,
-        signal,
-        onProgress: (done, total) => onProgress?.({ phase: "reconstruct", done, total }),
-      });
-      if (better !== model) checkPassed("reconstruct", model, better);
-      const milliseconds = Math.round(performance.now() - started);
-      const changed = better !== model;
-      const options = { method: this.#method };
-      return { model: better, report: { pass: "reconstruct", options, changed, milliseconds, notes: notesOf(recovery), recovery } };
-    } finally {
-      await runner.close();
-    }
-  }
+/** What `tune` corrects, and by what. */
+export interface TuneOptions extends Omit<PruneOptions, "passes" | "target"> {
+  /** The plan the student was made with: it tells which channels of the teacher are left. Without it, values of equal extents are compared. */
+  readonly plan?: PruningPlan | undefined;
 }
 
-interface Step {
-  readonly model: Model;
-  readonly removal?: Removal;
+/**
+ * Corrects the weights of `student`, a pruned copy of `teacher`, wherever it came from. Default method: least-squares.
+ * @throws ConfigError RECONSTRUCT_NO_DATA without calibration samples, TUNE_UNLIKE when no layer of the student has a partner in the teacher.
+ */
+export async function tune(teacher: Model, student: Model, options: TuneOptions): Promise<PruneResult> {
+  requireLabels(options);
+  const { reconstruct = "least-squares", plan } = options;
+  const recovery = new Recoveries({ ...options, reconstruct });
+  checkInterface(teacher, student);
+  const removal = plan && applyPlan(teacher, plan);
+  const original = removal?.prepared.model ?? teacher;
+  const recovered = await recovery.towards(pairingOf(original, student, removal), student);
+  const { left, steps: made } = recovered.report.recovery;
+  if (made.length > 0 && made.every((s) => s.layers.length === 0)) {
+    throw new ConfigError("TUNE_UNLIKE", `No layer of the student can be compared with the teacher: ${left[0]?.why ?? "it has none"}.`, {
+      hint: "Values are matched by name. Where channels were removed, give the --plan they were removed by.",
+    });
+  }
+  const steps = [recovered.report];
+  const plans = plan ? [plan] : [];
+  const report = await prove({ before: teacher, after: recovered.model, steps, plans, claims: [] }, options);
+  return { model: recovered.model, plans, report };
 }
 
 async function runStep(
@@ -133,7 +114,7 @@ async function runStep(
   options: PruneOptions,
   claims: Claim[],
   plans: PruningPlan[],
-): Promise<Step & { report: Omit<StepReport, "milliseconds"> }> {
+): Promise<Removed & { report: Omit<StepReport, "milliseconds"> }> {
   const { entry } = request;
   if (entry.kind === "criterion") {
     const planned = await planOnly(model, request, options, original);

@@ -58,7 +58,7 @@ export const flags = {
       .enum(["none", ...RECOVERY_METHODS])
       .default("none")
       .describe(
-        "after removal, correct the weights that stay by what unlabelled samples show: mean, normalise, least-squares (best with 1,000 samples or more), least-squares+normalise, none",
+        "after removal, correct the weights that stay by what unlabelled samples show: mean, normalise, merge, least-squares (best with 1,000 samples or more), least-squares+normalise, none",
       ),
   },
   exclude: { group: "What to remove", value: "name", schema: z.array(z.string()).describe("a group or node left whole; may be repeated") },

@@ -28,7 +28,7 @@ export function batchesOf(model: Model, samples: Samples): Batches {
   const size = fixed ?? Math.max(1, Math.min(MOST_PER_BATCH, Math.floor(samples.count / HELD_OUT)));
   const count = fixed ? Math.floor(samples.count / size) : Math.ceil(samples.count / size);
   const sizeOf = (b: number) => Math.min(size, samples.count - b * size);
-  const isHeldOut = (b: number) => count > 1 && (count < HELD_OUT ? b === count - 1 : b % HELD_OUT === HELD_OUT - 1);
+  const isHeldOut = (b: number) => count > 1 && (count < HELD_OUT ? b === count - 1 : b % HELD_OUT === HELD_OUT >> 1);
   let held = 0;
   let all = 0;
   for (let b = 0; b < count; b++) {

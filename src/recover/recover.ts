@@ -6,7 +6,8 @@ import type { Note } from "../graph/note.js";
 import type { Recovery, RecoveryStep } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import { Agreement } from "./agreement.js";
-import { batchesOf } from "./batches.js";
+import { type Batches, batchesOf } from "./batches.js";
+import { merge } from "./merge.js";
 import { ridge, withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
 import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
@@ -14,10 +15,11 @@ import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
 /**
  * - `mean`: each bias moves so that its layer gives the original's mean
  * - `normalise`: each channel is scaled and shifted to the original's mean and variance, as re-estimating batch normalisation does
+ * - `merge`: what left is written as a linear map of what stayed, folded into every layer that reads both
  * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
  * - `least-squares+normalise`: one after the other; what does not help is undone
  */
-export const RECOVERY_METHODS = ["mean", "normalise", "least-squares", "least-squares+normalise"] as const;
+export const RECOVERY_METHODS = ["mean", "normalise", "merge", "least-squares", "least-squares+normalise"] as const;
 export type RecoveryMethod = (typeof RECOVERY_METHODS)[number];
 
 export interface RecoverOptions {
@@ -42,34 +44,39 @@ const EQUATIONS = 150;
 /** Strengths that are tried, of each layer the best on held-out samples is taken. */
 const RIDGES: readonly number[] = [1, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-5, 1e-10];
 
-/** A correction of all layers, one after the other. */
+/** A correction of all layers, one after the other: of `pruned`, in place. */
 interface Correction {
   readonly name: string;
-  readonly fit: Fit;
-  readonly how: Pick<SweepOptions, "sums" | "unconditional">;
+  run(runner: Runner, pruned: Model, pairing: Pairing, batches: Batches, options: SweepOptions): Promise<Swept>;
 }
 
-const mean: Correction = { name: "mean", fit: (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), how: { sums: true } };
+/** Layers are refitted in order, each on what the corrected ones before it give. */
+function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional"> = {}): Correction {
+  return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
+}
 
-const leastSquares: Correction = {
-  name: "least-squares",
-  *fit(m, now, { hasBias }) {
-    if (hasBias) yield withMeans(m, now);
-    for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
-  },
-  how: { sums: true },
-};
+const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []));
+
+const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
+  if (hasBias) yield withMeans(m, now);
+  for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
+});
 
 /** Sums are left alone: what a branch lacks would be blown up to the variance of what its skip got wrong. */
-const normalise: Correction = {
-  name: "normalise",
-  fit: (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []),
-  how: { sums: false, unconditional: true },
+const normalise = sweeping("normalise", (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []), {
+  sums: false,
+  unconditional: true,
+});
+
+const merging: Correction = {
+  name: "merge",
+  run: (runner, pruned, pairing, batches, options) => merge(runner, pruned, pairing, batches, RIDGES, options),
 };
 
 const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
   mean: [mean],
   normalise: [normalise],
+  merge: [merging],
   "least-squares": [leastSquares],
   "least-squares+normalise": [leastSquares, normalise],
 };
@@ -98,10 +105,10 @@ export async function recover(
   let distance = start;
   const steps: RecoveryStep[] = [];
   let left: Swept["left"] = [];
-  for (const [i, { name, fit, how }] of corrections.entries()) {
+  for (const [i, { name, run }] of corrections.entries()) {
     const next = cloneModel(model);
     const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
-    const swept = await sweep(runner, next, pairing, batches, fit, { ...how, seed, memory, equations, signal, onProgress: progress });
+    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, signal, onProgress: progress });
     const after = await agreement.distance(next);
     const kept = after < distance;
     steps.push({ method: name, before: distance, after, kept, layers: swept.layers });

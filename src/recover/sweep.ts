@@ -75,37 +75,38 @@ export async function sweep(
       [task.pair.value],
       tasks.slice(i + 1).map((t) => t.pair.value),
     );
-    const { fitting, heldOut } = await momentsOf(runner, task, a, b, batches, options, `recover/${options.seed}/${i}`);
+    const { layer, pair, other } = task;
+    const seen = async (batch: number) => {
+      const [have, reference] = [await a.run(batch), await b.run(batch)];
+      return { x: have.get(layer.input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
+    };
+    const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, `recover/${options.seed}/${i}`);
     await a.close();
     await b.close();
-    layers.push(refit(task.layer, fitting, heldOut, solve, options.unconditional ?? false));
+    layers.push(refit(layer, fitting, heldOut, solve, options.unconditional ?? false));
   }
   return { layers, left };
 }
 
-async function momentsOf(
+/** Sums over all batches, apart for those that fit and those that judge. `read` is called for each batch in order. */
+export async function momentsOf(
   runner: Runner,
-  { layer, pair, other }: Task,
-  mine: Awaited<ReturnType<Stages["open"]>>,
-  theirs: Awaited<ReturnType<Stages["open"]>>,
+  layer: Layer,
+  kept: readonly number[] | undefined,
+  read: (batch: number) => Promise<Seen>,
   batches: Batches,
-  { equations, signal }: SweepOptions,
+  { equations, signal }: Pick<SweepOptions, "equations" | "signal">,
   seed: string,
-): Promise<{ fitting: Moments; heldOut: Moments }> {
+): Promise<{ readonly fitting: Moments; readonly heldOut: Moments }> {
   const fitting = zeroMoments(layer.groups, layer.columns, layer.rows);
   const heldOut = zeroMoments(layer.groups, layer.columns, layer.rows);
   let session: MomentSession | undefined;
   try {
     for (let b = 0; b < batches.count; b++) {
       signal?.throwIfAborted();
-      const [have, reference] = [await mine.run(b), await theirs.run(b)];
-      const seen = {
-        x: have.get(layer.input),
-        target: reference.get(pair.value),
-        other: other && have.get(other),
-      } as Seen;
+      const seen = await read(b);
       const positions = Math.min(positionsOf(layer, seen), Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting)));
-      session ??= await MomentSession.open(runner, layer, seen, pair.kept, positions, seed);
+      session ??= await MomentSession.open(runner, layer, seen, kept, positions, seed);
       addMoments(batches.isHeldOut(b) ? heldOut : fitting, await session.run(seen, b));
     }
   } finally {
@@ -117,18 +118,29 @@ async function momentsOf(
 /** Writes the weights that are best on held-out samples. */
 function refit(layer: Layer, fitting: Moments, heldOut: Moments, solve: Fit, unconditional: boolean): RecoveredLayer {
   const now = layer.read();
+  const { best, before, after } = bestOf(heldOut, now, solve(fitting, now, layer), unconditional);
+  if (best) layer.write(best);
+  return { node: layer.node.label, changed: best !== undefined, before, after };
+}
+
+/** The weights with the least held-out error; undefined where none is better than `now` (or, unconditionally, where there are none). */
+export function bestOf(
+  heldOut: Moments,
+  now: Weights,
+  others: Iterable<Weights>,
+  unconditional = false,
+): { readonly best: Weights | undefined; readonly before: number; readonly after: number } {
   const scale = variances(heldOut);
   const error = (w: Weights) => errors(heldOut, w).reduce((s, e) => s + e, 0) / scale;
   const before = error(now);
-  let best: { weights: Weights; error: number } | undefined = unconditional ? undefined : { weights: now, error: before };
-  for (const weights of solve(fitting, now, layer)) {
+  let best: Weights | undefined;
+  let after = unconditional ? Number.POSITIVE_INFINITY : before;
+  for (const weights of others) {
     if (![weights.weight, weights.bias].every((a) => a.every(Number.isFinite))) continue;
     const e = error(weights);
-    if (!best || e < best.error) best = { weights, error: e };
+    if (e < after) [best, after] = [weights, e];
   }
-  const changed = best !== undefined && best.weights !== now;
-  if (best && changed) layer.write(best.weights);
-  return { node: layer.node.label, changed, before, after: best?.error ?? before };
+  return { best, before, after: best ? after : before };
 }
 
 /** Sum of the targets' variances; 1 where they are constant, so that errors stay numbers. */

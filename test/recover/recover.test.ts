@@ -59,6 +59,26 @@ describe("least squares gives back exactly", () => {
   });
 });
 
+describe("merging gives back exactly", () => {
+  it("a removed channel that is a linear map of others, where no padding comes in", async () => {
+    const original =
+      modelOf(`g (float[N, 2, 7, 7] x) => (float[N, 3, 3, 3] y) <float[6, 2, 3, 3] w1 = ${filters("w1", 6, (f) => [...f.slice(0, 5), sum(at(f, 0), at(f, 4))])},
+      float[6] b1 = {1, 1, 0.5, 0.5, 0, 7}, float[3, 6, 3, 3] w2 = {...}, float[3] b2 = {...}> { a = Conv (x, w1, b1) y = Conv (a, w2, b2) }`);
+    const { removal, pruned } = prunedBy(original, { "w1:0": [5] });
+    expect(await distance(runner, original, pruned)).toBeGreaterThan(0.05);
+    const { model } = await recovered(runner, original, pruned, await normalSamples(original, 60), { method: "merge" }, removal);
+    expect(await distance(runner, original, model)).toBeLessThan(1e-5);
+  });
+
+  it("a duplicate under padding, because it has no constant", async () => {
+    const original = net((f) => [...f.slice(0, 5), at(f, 1)]);
+    const { removal, pruned } = prunedBy(original, { "w1:0": [5] });
+    const { model, recovery } = await recovered(runner, original, pruned, await normalSamples(original, 60), { method: "merge" }, removal);
+    expect(recovery.steps[0]?.layers.map((l) => l.node)).toEqual(["c"]);
+    expect(await distance(runner, original, model)).toBeLessThan(1e-5);
+  });
+});
+
 describe("singular cases", () => {
   const cases: Readonly<Record<string, (f: Float32Array[]) => Float32Array[]>> = {
     "channels that are the same": (f) => [at(f, 0), at(f, 0), at(f, 0), at(f, 0), at(f, 4), at(f, 5)],
