@@ -27,9 +27,9 @@ describe("prune with reconstruct", () => {
     const plain = await prune(model, options);
     const better = await prune(model, { ...options, reconstruct: "least-squares" });
     const lost = (r: typeof plain) => 100 * ((r.report.accuracy?.before.top1 as number) - (r.report.accuracy?.after.top1 as number));
-    // Measured: 9.0 points without, 0.4 with (500 test images).
-    expect(lost(plain)).toBeGreaterThan(4);
-    expect(lost(better)).toBeLessThan(0.25 * lost(plain));
+    // Measured: 65.6 points lost without, 2.8 with (500 test images).
+    expect(lost(plain)).toBeGreaterThan(40);
+    expect(lost(better)).toBeLessThan(0.1 * lost(plain));
     expect(better.report.steps.map((s) => s.pass)).toEqual(["l1", "reconstruct"]);
     const { recovery } = better.report.steps[1] as (typeof better.report.steps)[number];
     expect(recovery).toMatchObject({ fitted: 320, heldOut: 80, metric: "kl", left: [] });
