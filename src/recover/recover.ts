@@ -29,6 +29,8 @@ export interface RecoverOptions {
   readonly memory?: number | undefined;
   /** Equations per unknown that are taken at least, where there are as many (default 150). */
   readonly equations?: number | undefined;
+  /** Least squares: whether layers before a Relu are fitted a second time, to what gets through it (default true). */
+  readonly rectify?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -51,11 +53,11 @@ interface Correction {
 }
 
 /** Layers are refitted in order, each on what the corrected ones before it give. */
-function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional"> = {}): Correction {
+function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional" | "rectify"> = {}): Correction {
   return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
 }
 
-const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []));
+const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false });
 
 const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
   if (hasBias) yield withMeans(m, now);
@@ -66,6 +68,7 @@ const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
 const normalise = sweeping("normalise", (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []), {
   sums: false,
   unconditional: true,
+  rectify: false,
 });
 
 const merging: Correction = {
@@ -97,7 +100,7 @@ export async function recover(
   options: RecoverOptions,
 ): Promise<Recovered> {
   const batches = batchesOf(pruned, samples);
-  const { seed = 0, memory = MEMORY, equations = EQUATIONS, signal, onProgress } = options;
+  const { seed = 0, memory = MEMORY, equations = EQUATIONS, rectify = true, signal, onProgress } = options;
   const corrections = batches.heldOut > 0 ? CORRECTIONS[options.method] : [];
   const agreement = await Agreement.with(runner, pairing.original, batches);
   const start = await agreement.distance(pruned);
@@ -108,7 +111,7 @@ export async function recover(
   for (const [i, { name, run }] of corrections.entries()) {
     const next = cloneModel(model);
     const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
-    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, signal, onProgress: progress });
+    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, rectify, signal, onProgress: progress });
     const after = await agreement.distance(next);
     const kept = after < distance;
     steps.push({ method: name, before: distance, after, kept, layers: swept.layers });

@@ -7,6 +7,7 @@ import { Tensor } from "../graph/tensor.js";
 import type { Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import type { Layer } from "./layers.js";
+import type { Weights } from "./moments.js";
 import { type Extents, patchIndices } from "./patches.js";
 
 /** Values a layer's moments are taken from, in one batch. */
@@ -31,15 +32,20 @@ export class MomentSession {
   readonly #layer: Layer;
   readonly #positions: number;
   readonly #seed: string;
+  readonly #rectified: Weights | undefined;
 
-  private constructor(session: Session, layer: Layer, positions: number, seed: string) {
+  private constructor(session: Session, layer: Layer, positions: number, seed: string, rectified: Weights | undefined) {
+    this.#rectified = rectified;
     this.#session = session;
     this.#layer = layer;
     this.#positions = positions;
     this.#seed = seed;
   }
 
-  /** `kept`: channels of the target that the layer still gives, in its order; undefined: all. */
+  /**
+   * `kept`: channels of the target that the layer still gives, in its order; undefined: all. `rectified`: what is read is max(target, 0)
+   * alone, and these are the weights of the layer; where the target is not positive, what they give, but at most 0, is as good.
+   */
   static async open(
     runner: Runner,
     layer: Layer,
@@ -47,9 +53,10 @@ export class MomentSession {
     kept: readonly number[] | undefined,
     positions: number,
     seed: string,
+    rectified?: Weights,
   ): Promise<MomentSession> {
-    const model = momentModel(layer, like, kept);
-    return new MomentSession(await runner.load(sourceOf(model)), layer, positions, seed);
+    const model = momentModel(layer, like, kept, rectified !== undefined);
+    return new MomentSession(await runner.load(sourceOf(model)), layer, positions, seed, rectified);
   }
 
   /** Row-major [groups, D, D]. */
@@ -60,7 +67,7 @@ export class MomentSession {
     const patches = this.#layer.channelsLast
       ? Int32Array.from(chosen)
       : patchIndices(this.#layer.node, inside, out, chosen, volume(inside));
-    const rows = samplesIn(this.#layer, seen) * chosen.length;
+    const rows = (seen.x.dims[0] as number) * chosen.length;
     const feeds: Record<string, Tensor> = {
       x: seen.x,
       target: seen.target,
@@ -69,6 +76,11 @@ export class MomentSession {
       ones: Tensor.fromNumbers("float64", [this.#layer.groups, 1, rows], new Float64Array(this.#layer.groups * rows).fill(1)),
     };
     if (seen.other) feeds["other"] = seen.other;
+    if (this.#rectified) {
+      const { groups, rows: outputs, columns } = this.#layer;
+      feeds["weights"] = Tensor.fromNumbers("float64", [groups, outputs, columns], this.#rectified.weight);
+      feeds["biases"] = Tensor.fromNumbers("float64", [groups, outputs, 1], this.#rectified.bias);
+    }
     const { moments } = await this.#session.run(feeds);
     return (moments as Tensor).numbers();
   }
@@ -90,10 +102,6 @@ function extentsOf({ channelsLast }: Layer, { x, target }: Seen): { readonly ins
   return { inside: between, out: between };
 }
 
-function samplesIn(_layer: Layer, { x }: Seen): number {
-  return x.dims[0] as number;
-}
-
 const volume = (dims: readonly number[]) => dims.reduce((n, d) => n * d, 1);
 
 const indexTensor = (values: Int32Array) => Tensor.ofBytes("int32", [values.length], new Uint8Array(values.buffer));
@@ -110,7 +118,7 @@ function sampled(size: number, count: number, seed: string): number[] {
   return all.slice(0, count).sort((a, b) => a - b);
 }
 
-function momentModel(layer: Layer, like: Seen, kept: readonly number[] | undefined): Model {
+function momentModel(layer: Layer, like: Seen, kept: readonly number[] | undefined, isRectified: boolean): Model {
   const graph = new Graph("moments");
   const input = (name: string, dtype: DType) => graph.addInput(new Value(name, { kind: "tensor", dtype, shape: undefined }));
   const node = (opType: string, inputs: readonly Value[], attributes: Readonly<Record<string, Attribute>> = {}) =>
@@ -126,17 +134,26 @@ function momentModel(layer: Layer, like: Seen, kept: readonly number[] | undefin
   const channels = layer.channelsLast ? 2 : 1;
   const reshaped = (v: Value, to: readonly number[]) => node("Reshape", [v, shape(to)]);
   // [N, C, S] or [N, S, C]
-  const flat = (v: Value) => (layer.channelsLast ? reshaped(v, [0, -1, like.x === undefined ? 0 : width(v)]) : reshaped(v, [0, 0, -1]));
+  const flat = (v: Value) => (layer.channelsLast ? reshaped(v, [0, -1, width(v)]) : reshaped(v, [0, 0, -1]));
   const width = (v: Value) => (v === x ? K : v === target ? (like.target.dims.at(-1) as number) : G * O);
 
-  const targets = () => {
-    let whole = flat(target);
-    if (kept) whole = node("Gather", [whole, graph.addInitializer("kept", Tensor.ints(kept))], { axis: int(channels) });
-    const at = { axis: int(layer.channelsLast ? 1 : 2) };
-    let t = double(node("Gather", [whole, places], at));
-    if (like.other) t = node("Sub", [t, double(node("Gather", [flat(input("other", like.other.dtype)), places], at))]);
+  /** [groups, outputs, rows] */
+  const chosen = (v: Value) => {
+    const t = double(node("Gather", [v, places], { axis: int(layer.channelsLast ? 1 : 2) }));
     if (layer.channelsLast) return reshaped(node("Transpose", [t], { perm: ints([2, 0, 1]) }), [1, O, -1]);
     return reshaped(node("Transpose", [reshaped(t, [0, G, O, -1])], { perm: ints([1, 2, 0, 3]) }), [G, O, -1]);
+  };
+  const targets = (read: Value) => {
+    let all = flat(target);
+    if (kept) all = node("Gather", [all, graph.addInitializer("kept", Tensor.ints(kept))], { axis: int(channels) });
+    const whole = chosen(all);
+    const other = like.other && chosen(flat(input("other", like.other.dtype)));
+    const wanted = other ? node("Sub", [whole, other]) : whole;
+    if (!isRectified) return wanted;
+    const zero = graph.addInitializer("nothing", Tensor.fromNumbers("float64", [], [0]));
+    const given = node("Add", [node("MatMul", [input("weights", "float64"), read]), input("biases", "float64")]);
+    const dark = node("Min", [given, other ? node("Neg", [other]) : zero]);
+    return node("Where", [node("Greater", [whole, zero]), wanted, dark]);
   };
   const inputs = () => {
     if (layer.channelsLast) {
@@ -150,7 +167,8 @@ function momentModel(layer: Layer, like: Seen, kept: readonly number[] | undefin
     const apart = reshaped(read, [0, G, K / taps, -1, taps]);
     return reshaped(node("Transpose", [apart], { perm: ints([1, 2, 4, 0, 3]) }), [G, K, -1]);
   };
-  const v = node("Concat", [inputs(), targets(), ones], { axis: int(1) });
+  const read = inputs();
+  const v = node("Concat", [read, targets(read), ones], { axis: int(1) });
   const product = graph.insertNode("MatMul", [v, node("Transpose", [v], { perm: ints([0, 2, 1]) })], { outputs: ["moments"] });
   const out = product.outputs[0] as Value;
   out.type = { kind: "tensor", dtype: "float64", shape: undefined };

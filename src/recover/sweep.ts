@@ -24,6 +24,8 @@ export interface SweepOptions {
   readonly unconditional?: boolean;
   /** Whether a layer before a sum is fitted to the sum (default), or to its own values. */
   readonly sums?: boolean;
+  /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
+  readonly rectify?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -40,6 +42,8 @@ interface Task {
   readonly pair: Pair;
   /** The other operand of the sum that is fitted, where a sum is. */
   readonly other: Value | undefined;
+  /** Whether what is fitted is read by rectifiers alone. */
+  readonly isRectified: boolean;
 }
 
 /** Layers wider than this are left: their moments would not fit. */
@@ -80,10 +84,17 @@ export async function sweep(
       const [have, reference] = [await a.run(batch), await b.run(batch)];
       return { x: have.get(layer.input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
     };
-    const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, `recover/${options.seed}/${i}`);
+    const seed = `recover/${options.seed}/${i}`;
+    const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed);
+    let result = refit(layer, fitting, heldOut, solve, options.unconditional ?? false);
+    if (options.rectify && task.isRectified) {
+      const through = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed, layer.read());
+      const again = refit(layer, through.fitting, through.heldOut, solve, false);
+      result = { ...result, changed: result.changed || again.changed };
+    }
     await a.close();
     await b.close();
-    layers.push(refit(layer, fitting, heldOut, solve, options.unconditional ?? false));
+    layers.push(result);
   }
   return { layers, left };
 }
@@ -97,6 +108,7 @@ export async function momentsOf(
   batches: Batches,
   { equations, signal }: Pick<SweepOptions, "equations" | "signal">,
   seed: string,
+  rectified?: Weights,
 ): Promise<{ readonly fitting: Moments; readonly heldOut: Moments }> {
   const fitting = zeroMoments(layer.groups, layer.columns, layer.rows);
   const heldOut = zeroMoments(layer.groups, layer.columns, layer.rows);
@@ -106,7 +118,7 @@ export async function momentsOf(
       signal?.throwIfAborted();
       const seen = await read(b);
       const positions = Math.min(positionsOf(layer, seen), Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting)));
-      session ??= await MomentSession.open(runner, layer, seen, kept, positions, seed);
+      session ??= await MomentSession.open(runner, layer, seen, kept, positions, seed, rectified);
       addMoments(batches.isHeldOut(b) ? heldOut : fitting, await session.run(seen, b));
     }
   } finally {
@@ -168,10 +180,15 @@ function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: 
   const sum = sumAfter(layer, types);
   if (sum && unsettled && !dependsOn(sum.other, unsettled)) {
     const pair = pairing.of(sum.value, axis);
-    if (typeof pair !== "string") return { layer, pair, other: sum.other };
+    if (typeof pair !== "string") return { layer, pair, other: sum.other, isRectified: isRectified(sum.value) };
   }
   const pair = pairing.of(layer.end, axis);
-  return typeof pair === "string" ? pair : { layer, pair, other: undefined };
+  return typeof pair === "string" ? pair : { layer, pair, other: undefined, isRectified: isRectified(layer.end) };
+}
+
+function isRectified(value: Value): boolean {
+  const uses = value.uses();
+  return uses.length > 0 && !value.isOutput && uses.every(({ node }) => node.isStandard && node.opType === "Relu");
 }
 
 function sumAfter({ end, node }: Layer, types: Types): { value: Value; other: Value } | undefined {

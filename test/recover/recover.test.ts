@@ -147,6 +147,18 @@ describe("recovery", () => {
     expect(once.model).not.toBe(pruned);
   });
 
+  it("spends nothing on what a rectifier lets not through", async () => {
+    const original =
+      modelOf(`g (float[N, 12] x) => (float[N, 8] y) <float[12, 16] w1 = {...}, float[16] b1 = {...}, float[16, 8] w2 = {...}, float[8] b2 = {...}> {
+      a = Gemm (x, w1, b1) r = Relu (a) c = Gemm (r, w2, b2) y = Relu (c) }`);
+    const { removal, pruned } = prunedBy(original, { "w1:1": [0, 3, 5, 6, 9, 11] });
+    const samples = await normalSamples(original, 400);
+    const distanceWith = async (rectify: boolean) =>
+      (await recovered(runner, original, pruned, samples, { method: "least-squares", rectify }, removal)).recovery.after;
+    // 1 − cosine of the outputs. Measured: 0.03005 against 0.03026.
+    expect(await distanceWith(true)).toBeLessThan(await distanceWith(false));
+  });
+
   it("fits a branch to the block's sum, so that errors of the skip are made good", async () => {
     // The stream loses what block one gave it (its filters are set to 0); block two can still restore the sum.
     const original =
