@@ -30,7 +30,11 @@ export {
   type PruneResult,
   planOnly,
   prune,
+  type TuneOptions,
+  tune,
 } from "./pipeline.js";
+export { type Pair, type Pairing, pairingOf } from "./recover/pairing.js";
+export { RECOVERY_METHODS, type Recovered, type RecoverOptions, type RecoveryMethod, recover } from "./recover/recover.js";
 export type * from "./report.js";
 export { openRunner } from "./runtime/provider.js";
 export type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runtime/runner.js";

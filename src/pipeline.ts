@@ -3,12 +3,15 @@ import { ConfigError } from "./errors.js";
 import type { Model } from "./graph/graph.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
-import { applyPlan } from "./passes/remove-filters.js";
+import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
 import { type PassRequest, type PruneOptions, planOnly } from "./planning.js";
+import { pairingOf } from "./recover/pairing.js";
+import { Recoveries, type Removed } from "./recover/recoveries.js";
 import type { RunReport, StepReport } from "./report.js";
 import type { PruningPlan } from "./score/plan.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
+import { checkInterface } from "./verify/verify.js";
 
 export { type Calibration, type GatherOptions, gather, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 export type { ProgressEvent, ProofOptions } from "./verify/prove.js";
@@ -33,6 +36,7 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
       hint: "`onnx-prune passes` lists them; e.g. --pass l1 --macs 0.5.",
     });
   requireLabels(options);
+  const recovery = new Recoveries(options);
   const steps: StepReport[] = [];
   const plans: PruningPlan[] = [];
   const claims: Claim[] = [];
@@ -46,7 +50,9 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     const started = performance.now();
     const step = await runStep(model, current, request, options, claims, plans);
     steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
-    current = step.model;
+    const recovered = await recovery.after(step);
+    if (recovered) steps.push(recovered.report);
+    current = recovered?.model ?? step.model;
   }
   const report = await prove({ before: model, after: current, steps, plans, claims }, options);
   return { model: current, plans, report };
@@ -59,12 +65,46 @@ async function requestOf(pass: PassRequest | string): Promise<PassRequest> {
 /** Carries out a plan made before: no scores, no decision. */
 export async function applyOnly(model: Model, plan: PruningPlan, options: Omit<PruneOptions, "passes" | "target">): Promise<PruneResult> {
   requireLabels(options);
+  const recovery = new Recoveries(options);
   const claims: Claim[] = [];
   const started = performance.now();
-  const { result, report } = removalStep(model, "remove-filters", plan, claims);
-  const steps = [{ ...report, milliseconds: Math.round(performance.now() - started) }];
-  const made = await prove({ before: model, after: result, steps, plans: [plan], claims }, options);
-  return { model: result, plans: [plan], report: made };
+  const { result, report, removal } = removalStep(model, "remove-filters", plan, claims);
+  const steps: StepReport[] = [{ ...report, milliseconds: Math.round(performance.now() - started) }];
+  const recovered = await recovery.after({ model: result, removal });
+  if (recovered) steps.push(recovered.report);
+  const after = recovered?.model ?? result;
+  const made = await prove({ before: model, after, steps, plans: [plan], claims }, options);
+  return { model: after, plans: [plan], report: made };
+}
+
+/** What `tune` corrects, and by what. */
+export interface TuneOptions extends Omit<PruneOptions, "passes" | "target"> {
+  /** The plan the student was made with: it tells which channels of the teacher are left. Without it, values of equal extents are compared. */
+  readonly plan?: PruningPlan | undefined;
+}
+
+/**
+ * Corrects the weights of `student`, a pruned copy of `teacher`, wherever it came from. Default method: least-squares.
+ * @throws ConfigError RECONSTRUCT_NO_DATA without calibration samples, TUNE_UNLIKE when no layer of the student has a partner in the teacher.
+ */
+export async function tune(teacher: Model, student: Model, options: TuneOptions): Promise<PruneResult> {
+  requireLabels(options);
+  const { reconstruct = "least-squares", plan } = options;
+  const recovery = new Recoveries({ ...options, reconstruct });
+  checkInterface(teacher, student);
+  const removal = plan && applyPlan(teacher, plan);
+  const original = removal?.prepared.model ?? teacher;
+  const recovered = await recovery.towards(pairingOf(original, student, removal), student);
+  const { left, steps: made } = recovered.report.recovery;
+  if (made.length > 0 && made.every((s) => s.layers.length === 0)) {
+    throw new ConfigError("TUNE_UNLIKE", `No layer of the student can be compared with the teacher: ${left[0]?.why ?? "it has none"}.`, {
+      hint: "Values are matched by name. Where channels were removed, give the --plan they were removed by.",
+    });
+  }
+  const steps = [recovered.report];
+  const plans = plan ? [plan] : [];
+  const report = await prove({ before: teacher, after: recovered.model, steps, plans, claims: [] }, options);
+  return { model: recovered.model, plans, report };
 }
 
 async function runStep(
@@ -74,15 +114,16 @@ async function runStep(
   options: PruneOptions,
   claims: Claim[],
   plans: PruningPlan[],
-): Promise<{ model: Model; report: Omit<StepReport, "milliseconds"> }> {
+): Promise<Removed & { report: Omit<StepReport, "milliseconds"> }> {
   const { entry } = request;
   if (entry.kind === "criterion") {
     const planned = await planOnly(model, request, options, original);
     plans.push(planned.plan);
-    const { result, report } = removalStep(model, entry.criterion.name, planned.plan, claims);
+    const { result, report, removal } = removalStep(model, entry.criterion.name, planned.plan, claims);
     const declined = planned.declined.map((d) => ({ group: d.group.name, why: d.why }));
     return {
       model: result,
+      removal,
       report: {
         ...report,
         options: planned.plan.why["options"],
@@ -97,8 +138,8 @@ async function runStep(
   if (pass.name === "remove-filters") {
     const { plan } = parseOptions(pass, request.options) as { plan: PruningPlan };
     plans.push(plan);
-    const { result, report } = removalStep(model, pass.name, plan, claims);
-    return { model: result, report };
+    const { result, report, removal } = removalStep(model, pass.name, plan, claims);
+    return { model: result, removal, report };
   }
   const { model: next, changed, notes } = runPass(pass, model, request.options);
   const { name, oracle } = pass;
@@ -123,7 +164,7 @@ function removalStep(
   name: string,
   plan: PruningPlan,
   claims: Claim[],
-): { result: Model; report: Omit<StepReport, "milliseconds"> } {
+): { result: Model; removal: Removal; report: Omit<StepReport, "milliseconds"> } {
   const removal = applyPlan(model, plan);
   const { model: prepared, notes } = removal.prepared;
   if (prepared !== model)
@@ -166,5 +207,5 @@ function removalStep(
   });
   const blocks = bypass?.blocks.map((b) => ({ name: b.name, nodes: b.nodes.length }));
   const changed = isSliced || bypass !== undefined;
-  return { result, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
+  return { result, removal, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
 }

@@ -16,6 +16,7 @@ import { type Entry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { parseOptions, runPass } from "./passes/run-pass.js";
 import { retie, type Untying } from "./passes/untie.js";
+import type { RecoveryMethod } from "./recover/recover.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
@@ -45,6 +46,8 @@ export interface PruneOptions extends ProofOptions {
   readonly calibration?: Samples | undefined;
   /** Statistics gathered before (`gather`): what a criterion needs is looked up there, and only else measured. */
   readonly statistics?: Summary | undefined;
+  /** How weights are corrected after each removal, from the calibration samples (recover/recover.ts). Default "none". */
+  readonly reconstruct?: RecoveryMethod | "none" | undefined;
   /** Groups or nodes left whole. */
   readonly exclude?: readonly string[];
 }

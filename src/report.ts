@@ -62,6 +62,38 @@ export interface Calibration {
   readonly seconds: number;
 }
 
+/** What recovery did to a layer. Errors: mean squares on held-out samples, relative to the variance of the original's values. */
+export interface RecoveredLayer {
+  readonly node: string;
+  readonly changed: boolean;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** One kind of correction over the whole model, kept only if the outputs came nearer to the original's on held-out samples. */
+export interface RecoveryStep {
+  readonly method: string;
+  /** Mean distance of the outputs from the original's. */
+  readonly before: number;
+  readonly after: number;
+  readonly kept: boolean;
+  readonly layers: readonly RecoveredLayer[];
+}
+
+/** Corrections of weights from unlabelled samples. */
+export interface Recovery {
+  readonly data: string;
+  /** Samples that fitted, and samples that judged. */
+  readonly fitted: number;
+  readonly heldOut: number;
+  /** kl: Kullback-Leibler divergence of class scores in nats; cosine: 1 − cosine of the outputs. */
+  readonly metric: "kl" | "cosine";
+  readonly before: number;
+  readonly after: number;
+  readonly steps: readonly RecoveryStep[];
+  readonly left: readonly { readonly node: string; readonly why: string }[];
+}
+
 export interface StepReport {
   readonly pass: string;
   readonly options: unknown;
@@ -74,6 +106,7 @@ export interface StepReport {
   readonly calibration?: Calibration;
   /** Residual blocks that left, and how many nodes with each. */
   readonly blocks?: readonly { readonly name: string; readonly nodes: number }[];
+  readonly recovery?: Recovery;
   readonly declined?: readonly { readonly group: string; readonly why: string }[];
 }
 

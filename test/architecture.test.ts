@@ -19,6 +19,7 @@ const ORDER = [
   ["score"],
   ["passes"],
   ["report.ts"],
+  ["recover"],
   ["verify"],
   ["compare"],
   ["export"],

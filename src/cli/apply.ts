@@ -2,14 +2,14 @@
 import { applyOnly } from "../pipeline.js";
 import { type Command, PROVING, REPORTING } from "./command.js";
 import { checkOutputs } from "./outputs.js";
-import { readPlan } from "./request.js";
+import { needsCalibration, readPlan } from "./request.js";
 import { produce } from "./result.js";
 
 export const applyCommand: Command = {
   name: "apply",
   takes: ["<in.onnx>", "<plan.json>", "<out.onnx>"],
   summary: "removes what a plan names, without scores",
-  flags: [...PROVING, ...REPORTING],
+  flags: ["reconstruct", "calibrate", "calibrate-samples", ...PROVING, ...REPORTING],
   examples: [["onnx-prune apply in.onnx plan.json out.onnx", "what `onnx-prune plan` decided"]],
 
   async run(run) {
@@ -20,6 +20,6 @@ export const applyCommand: Command = {
     ];
     checkOutputs(inputs, output, [{ what: "--json", path: run.flags.json }]);
     const plan = await readPlan(planFile);
-    await produce(input, output, run, (model, options) => applyOnly(model, plan, options));
+    await produce(input, output, run, (model, options) => applyOnly(model, plan, options), needsCalibration([], run.flags));
   },
 };

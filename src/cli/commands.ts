@@ -9,6 +9,7 @@ import { mergeCommand } from "./merge.js";
 import { passesCommand } from "./passes.js";
 import { planCommand } from "./plan.js";
 import { pruneCommand } from "./prune.js";
+import { tuneCommand } from "./tune.js";
 import { verifyCommand } from "./verify.js";
 
 export const commands: readonly Command[] = [
@@ -18,6 +19,7 @@ export const commands: readonly Command[] = [
   mergeCommand,
   planCommand,
   applyCommand,
+  tuneCommand,
   verifyCommand,
   compareCommand,
   passesCommand,

@@ -1,6 +1,7 @@
 /** Every flag once: its schema checks the command line and the configuration file, and makes the help. */
 import { z } from "zod";
 import { ConfigError } from "../errors.js";
+import { RECOVERY_METHODS } from "../recover/recover.js";
 import { closest } from "../suggest.js";
 
 interface Flag {
@@ -49,6 +50,16 @@ export const flags = {
       .enum(["auto", "all", "none"])
       .default("auto")
       .describe("shared matrices that get a copy per reader: those kept whole only by being shared, if cheap; all; none"),
+  },
+  reconstruct: {
+    group: "What to remove",
+    value: "how",
+    schema: z
+      .enum(["none", ...RECOVERY_METHODS])
+      .default("none")
+      .describe(
+        "after removal, correct the weights that stay by what unlabelled samples show: mean, normalise, merge, least-squares (best with 1,000 samples or more), least-squares+normalise, none",
+      ),
   },
   exclude: { group: "What to remove", value: "name", schema: z.array(z.string()).describe("a group or node left whole; may be repeated") },
   seed: { group: "What to remove", value: "n", schema: z.int().min(0).default(0).describe("seed of all that is random") },

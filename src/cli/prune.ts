@@ -10,10 +10,14 @@ export const pruneCommand: Command = {
   name: "",
   takes: ["<in.onnx>", "<out.onnx>"],
   summary: "makes an ONNX file smaller and faster, and proves that the result is right",
-  flags: [...DECIDING, ...CALIBRATING, ...PROVING, "plan-out", ...REPORTING],
+  flags: [...DECIDING, "reconstruct", ...CALIBRATING, ...PROVING, "plan-out", ...REPORTING],
   examples: [
     ["onnx-prune in.onnx out.onnx --pass similar --macs 0.7", "no data needed"],
     ["onnx-prune in.onnx out.onnx --pass l1 --macs 0.5 --data val/ --max-drop 1", "written only if accuracy holds"],
+    [
+      "onnx-prune in.onnx out.onnx --pass similar --macs 0.5 --reconstruct least-squares --data images/",
+      "refits what stays, no labels needed",
+    ],
     ["onnx-prune in.onnx out.onnx --pass fold-batch-norm --pass remove-identity", "clean up only"],
   ],
 

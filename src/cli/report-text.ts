@@ -1,6 +1,6 @@
 /** A RunReport as a person reads it: one table, then verdicts, then what was left alone and why. */
 import type { Note } from "../graph/note.js";
-import type { RunReport, StepReport } from "../report.js";
+import type { Recovery, RunReport, StepReport } from "../report.js";
 import { bytes, milliseconds, percent, scaled, shortened, table, tiny, whole } from "./table.js";
 import type { Channel } from "./terminal.js";
 
@@ -55,6 +55,7 @@ function stepsText({ steps }: RunReport): string {
 }
 
 function stepResult(step: StepReport): string {
+  if (step.recovery) return recoveryResult(step.recovery);
   const blocks = step.blocks ?? [];
   const bypassed = blocks.length > 0 ? `bypassed ${blocks.length} residual ${blocks.length === 1 ? "block" : "blocks"}; ` : "";
   if (!step.groups) return step.changed ? "changed" : "nothing to do";
@@ -64,6 +65,14 @@ function stepResult(step: StepReport): string {
   const budget = step.budget ? `; ${step.budget.measure}: asked ${step.budget.asked}, reached ${step.budget.reached.toFixed(4)}` : "";
   const seen = step.calibration ? `; seen on ${whole(step.calibration.samples)} samples` : "";
   return `${bypassed}removed ${whole(removed)} of ${whole(all)} channels, in ${cut.length} of ${step.groups.length} groups${budget}${seen}`;
+}
+
+function recoveryResult({ steps, metric, before, after, heldOut, fitted }: Recovery): string {
+  const kept = steps.filter((s) => s.kept);
+  if (kept.length === 0) return "nothing was better on held-out samples";
+  const layers = new Set(kept.flatMap((s) => s.layers.filter((l) => l.changed).map((l) => l.node))).size;
+  const distance = metric === "kl" ? "divergence" : "1 − cosine";
+  return `${kept.map((s) => s.method).join(", ")}: ${layers} layers corrected on ${whole(fitted)} samples; ${distance} of the outputs on ${whole(heldOut)} held-out ones ${before.toPrecision(3)} → ${after.toPrecision(3)}`;
 }
 
 function verdictText({ equality, loads, provider }: RunReport, channel: Channel): string {

@@ -135,8 +135,9 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
   );
 }
 
-/** Whether samples must be set aside: a criterion among the passes looks at more than weights, and no statistics say it already. */
-export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate }: Values): boolean {
+/** Whether samples must be set aside: weights are corrected by them, or a criterion looks at more than weights and no statistics say it already. */
+export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate, reconstruct }: Values): boolean {
+  if (reconstruct !== undefined && reconstruct !== "none") return true;
   const looks = ({ entry, options }: PassRequest) =>
     entry.kind === "criterion" && needsOf(entry.criterion, parseOptions(entry.criterion, options)).some((need) => need !== "weights");
   return (stats === undefined || calibrate !== undefined) && passes.some(looks);
@@ -165,6 +166,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress, cal
     ...(flags.align ? { align: flags.align } : {}),
     ...(flags.untie ? { untie: flags.untie } : {}),
     ...(flags.exclude ? { exclude: flags.exclude } : {}),
+    ...(flags.reconstruct ? { reconstruct: flags.reconstruct } : {}),
     ...(flags.ep ? { ep: flags.ep } : {}),
     ...(flags.device === undefined ? {} : { device: flags.device }),
     ...(flags.threads ? { threads: flags.threads } : {}),

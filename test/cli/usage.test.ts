@@ -13,8 +13,8 @@ describe("wrong usage exits with 2 and suggests what was meant", () => {
   const cases: readonly (readonly [what: string, line: string, says: string])[] = [
     [
       "a command of a later version",
-      "tune a.onnx b.onnx",
-      'COMMAND_UNKNOWN  There is no command "tune"; this version has inspect, calibrate, merge, plan, apply, verify, compare, passes',
+      "quantise a.onnx b.onnx",
+      'COMMAND_UNKNOWN  There is no command "quantise"; this version has inspect, calibrate, merge, plan, apply, tune, verify, compare, passes',
     ],
     ["a misspelt command", "inspet a.onnx", 'Did you mean "onnx-prune inspect"?'],
     ["no arguments", "", "USAGE  onnx-prune takes <in.onnx> <out.onnx>, but nothing came."],

@@ -1,0 +1,146 @@
+/** Recovery: closed-form corrections of a pruned model's weights, from unlabelled samples and without gradients. */
+import type { Samples } from "../calibrate/samples.js";
+import { cloneModel } from "../graph/clone.js";
+import type { Model } from "../graph/graph.js";
+import type { Note } from "../graph/note.js";
+import type { Recovery, RecoveryStep } from "../report.js";
+import type { Runner } from "../runtime/runner.js";
+import { Agreement } from "./agreement.js";
+import { type Batches, batchesOf } from "./batches.js";
+import { merge } from "./merge.js";
+import { ridge, withMeans, withMeansAndVariances } from "./moments.js";
+import type { Pairing } from "./pairing.js";
+import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
+
+/**
+ * - `mean`: each bias moves so that its layer gives the original's mean
+ * - `normalise`: each channel is scaled and shifted to the original's mean and variance, as re-estimating batch normalisation does
+ * - `merge`: what left is written as a linear map of what stayed, folded into every layer that reads both
+ * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
+ * - `least-squares+normalise`: one after the other; what does not help is undone
+ */
+export const RECOVERY_METHODS = ["mean", "normalise", "merge", "least-squares", "least-squares+normalise"] as const;
+export type RecoveryMethod = (typeof RECOVERY_METHODS)[number];
+
+export interface RecoverOptions {
+  readonly method: RecoveryMethod;
+  readonly seed?: number | undefined;
+  /** Bytes of activations held between layers (default 1 GiB); what does not fit is computed again. */
+  readonly memory?: number | undefined;
+  /** Equations per unknown that are taken at least, where there are as many (default 150). */
+  readonly equations?: number | undefined;
+  /** Least squares: whether layers before a Relu are fitted a second time, to what gets through it (default true). */
+  readonly rectify?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface Recovered {
+  /** The very model that was given where no correction was kept. */
+  readonly model: Model;
+  readonly recovery: Recovery;
+}
+
+const MEMORY = 2 ** 30;
+const EQUATIONS = 150;
+/** Strengths that are tried, of each layer the best on held-out samples is taken. */
+const RIDGES: readonly number[] = [1, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-5, 1e-10];
+
+/** A correction of all layers, one after the other: of `pruned`, in place. */
+interface Correction {
+  readonly name: string;
+  run(runner: Runner, pruned: Model, pairing: Pairing, batches: Batches, options: SweepOptions): Promise<Swept>;
+}
+
+/** Layers are refitted in order, each on what the corrected ones before it give. */
+function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional" | "rectify"> = {}): Correction {
+  return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
+}
+
+const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false });
+
+const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
+  if (hasBias) yield withMeans(m, now);
+  for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
+});
+
+/** Sums are left alone: what a branch lacks would be blown up to the variance of what its skip got wrong. */
+const normalise = sweeping("normalise", (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []), {
+  sums: false,
+  unconditional: true,
+  rectify: false,
+});
+
+const merging: Correction = {
+  name: "merge",
+  run: (runner, pruned, pairing, batches, options) => merge(runner, pruned, pairing, batches, RIDGES, options),
+};
+
+const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
+  mean: [mean],
+  normalise: [normalise],
+  merge: [merging],
+  "least-squares": [leastSquares],
+  "least-squares+normalise": [leastSquares, normalise],
+};
+
+/**
+ * Corrects the weights of `pruned`, so that it comes nearer to the original it was made from. `samples` fit, but for every fifth batch,
+ * which is held out and decides: of each layer the strength of its correction, and of the whole whether a correction is kept. So the
+ * held-out distance of the outputs never grows. The same samples and seed give the same weights on one machine.
+ *
+ * Shapes, nodes and their number stay; a layer without a bias may get one.
+ * @throws what the runner throws.
+ */
+export async function recover(
+  runner: Runner,
+  pruned: Model,
+  pairing: Pairing,
+  samples: Samples,
+  options: RecoverOptions,
+): Promise<Recovered> {
+  const batches = batchesOf(pruned, samples);
+  const { seed = 0, memory = MEMORY, equations = EQUATIONS, rectify = true, signal, onProgress } = options;
+  const corrections = batches.heldOut > 0 ? CORRECTIONS[options.method] : [];
+  const agreement = await Agreement.with(runner, pairing.original, batches);
+  const start = await agreement.distance(pruned);
+  let model = pruned;
+  let distance = start;
+  const steps: RecoveryStep[] = [];
+  let left: Swept["left"] = [];
+  for (const [i, { name, run }] of corrections.entries()) {
+    const next = cloneModel(model);
+    const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
+    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, rectify, signal, onProgress: progress });
+    const after = await agreement.distance(next);
+    const kept = after < distance;
+    steps.push({ method: name, before: distance, after, kept, layers: swept.layers });
+    left = swept.left;
+    if (!kept) continue;
+    next.sha256 = undefined;
+    model = next;
+    distance = after;
+  }
+  const { fitting: fitted, heldOut } = batches;
+  return {
+    model,
+    recovery: { data: samples.source, fitted, heldOut, metric: agreement.metric, before: start, after: distance, steps, left },
+  };
+}
+
+/** What a reader of the report should know. */
+export function notesOf({ heldOut, fitted, data, left, steps }: Recovery): Note[] {
+  const notes: Note[] = left.map(({ node, why }) => ({ code: "RECONSTRUCT_LEFT", about: node, why: `not corrected: ${why}` }));
+  if (heldOut === 0) {
+    const why = `${fitted} ${fitted === 1 ? "sample fits" : "samples fit"} one batch, and none can be held out to judge corrections: nothing was corrected`;
+    notes.push({ code: "RECONSTRUCT_TOO_FEW", about: data, why });
+  }
+  for (const s of steps.filter((s) => !s.kept)) {
+    notes.push({
+      code: "RECONSTRUCT_UNDONE",
+      about: s.method,
+      why: `it brought the held-out outputs no nearer to the original's (${s.before.toPrecision(4)} before, ${s.after.toPrecision(4)} after), and was undone`,
+    });
+  }
+  return notes;
+}
