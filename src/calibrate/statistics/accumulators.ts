@@ -75,7 +75,14 @@ export function accumulatorOf(request: StatisticRequest, frame: Frame): Accumula
 }
 
 /** Sums that add up entry by entry. */
-export const added = (left: Sums, right: Sums): Sums => left.map((a, i) => a.map((x, k) => x + ((right[i] as Float64Array)[k] as number)));
+export const added = (left: Sums, right: Sums): Sums =>
+  left.map((a, i) => {
+    const b = right[i] as Float64Array;
+    const out = new Float64Array(a.length);
+    // A loop: half the time of gathering covariances was this, by map.
+    for (let k = 0; k < a.length; k++) out[k] = (a[k] as number) + (b[k] as number);
+    return out;
+  });
 
 /** Positions need to be asked for only where the graph does not say them. */
 export function extent({ extents }: Tapped): readonly Reduction[] {
