@@ -9,7 +9,7 @@ import { Tensor } from "../../src/graph/tensor.js";
 import { openNodeRunner } from "../../src/runtime/node.js";
 import type { Runner } from "../../src/runtime/runner.js";
 import { sourceOf } from "../../src/runtime/source.js";
-import { eliminate, type ReadingLayer } from "../../src/score/obs/elimination.js";
+import { eliminate, precisionOf, type ReadingLayer } from "../../src/score/obs/elimination.js";
 import { obs } from "../../src/score/obs/obs.js";
 import { extract } from "../../src/verify/extract.js";
 import { findValue, modelOf, randomFloats } from "../support/build.js";
@@ -65,7 +65,7 @@ interface Data {
   readonly importance: number;
 }
 
-function layerOf({ x, features, W, importance }: Data): ReadingLayer {
+function layerOf({ x, features, W, importance }: Data, ridge = 1e-12): ReadingLayer {
   const [n, size] = [x.length, (x[0] as number[]).length];
   const mean = Array.from({ length: size }, (_, i) => x.reduce((s, r) => s + (r[i] as number), 0) / n);
   const covariance = new Float64Array(size * size);
@@ -74,7 +74,7 @@ function layerOf({ x, features, W, importance }: Data): ReadingLayer {
       covariance[i * size + j] =
         x.reduce((s, r) => s + ((r[i] as number) - (mean[i] as number)) * ((r[j] as number) - (mean[j] as number)), 0) / n;
   const weights = features.map((f) => Float64Array.from(W.flatMap((row) => f.map((i) => row[i] as number))));
-  return { size, covariance, features, weights, importance };
+  return { precision: precisionOf(covariance, size, ridge), features, weights, importance };
 }
 
 /** What is lost of Wx when only the features outside `gone` may be used. */
@@ -118,7 +118,10 @@ describe("elimination", () => {
   ];
 
   test("takes the channel whose leaving costs least, and the cost is that of dense least squares, at every step", () => {
-    const { order, losses } = eliminate(5, two.map(layerOf), 1e-12);
+    const { order, losses } = eliminate(
+      5,
+      two.map((d) => layerOf(d)),
+    );
     const total = (gone: readonly number[]) => two.reduce((s, d) => s + lossOf(d, gone), 0);
     let before = 0;
     order.forEach((k, i) => {
@@ -134,7 +137,7 @@ describe("elimination", () => {
   test("is as good as the best of all sets where channels do not depend on each other", () => {
     const x = normals("independent", 400, 6);
     const data: Data = { x, features: [[0], [1], [2], [3], [4], [5]], W: normals("w", 2, 6), importance: 1 };
-    const { order } = eliminate(6, [layerOf(data)], 1e-12);
+    const { order } = eliminate(6, [layerOf(data)]);
     for (let size = 1; size < 6; size++) {
       let best = Number.POSITIVE_INFINITY;
       for (let set = 0; set < 64; set++) {
@@ -151,7 +154,7 @@ describe("elimination", () => {
     const x = base.map((r) => [...r, 2 * (r[0] as number), -(r[0] as number) + 5, (r[1] as number) + (r[2] as number), 0, 3]);
     const data: Data = { x, features: x[0]?.map((_, i) => [i]) as number[][], W: normals("w9", 3, 9), importance: 1 };
     const energy = lossOf(data, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    const { order, losses } = eliminate(9, [layerOf(data)], 1e-4);
+    const { order, losses } = eliminate(9, [layerOf(data, 1e-4)]);
     expect(new Set(order.slice(0, 2))).toEqual(new Set([7, 8]));
     // Two of the three twins, and one of the three that add up: what is left has four dimensions.
     for (const loss of losses.subarray(0, 5)) expect(loss).toBeLessThan(3e-4 * energy);

@@ -10,12 +10,31 @@
  */
 import { internal } from "../../errors.js";
 
+/** The inverse covariance of features, each on the scale on which its variance is 1. */
+export interface Precision {
+  readonly deviation: Float64Array;
+  /** Features that vary at all, ascending: the rows of `matrix`. */
+  readonly varying: readonly number[];
+  /** (correlation + ridge·I)⁻¹ of these, row-major. */
+  readonly matrix: Float64Array;
+  /** Raised above what was asked for where rounding errors outweigh it. */
+  readonly ridge: number;
+}
+
+/**
+ * @param covariance row-major size × size
+ * @param ridge share of each feature's own variance that is added to it before the inversion: H may be singular
+ */
+export function precisionOf(covariance: Float64Array, size: number, ridge: number): Precision {
+  const deviation = Float64Array.from({ length: size }, (_, i) => Math.sqrt(Math.max(0, covariance[i * size + i] as number)));
+  const varying = [...deviation.keys()].filter((i) => (deviation[i] as number) > 0);
+  const inverse = inverseOf(correlations(varying, covariance, size, deviation), varying.length, ridge);
+  return { deviation, varying, ...inverse };
+}
+
 /** One layer that reads the channels. */
 export interface ReadingLayer {
-  /** Features of the layer: the extent of `covariance`. */
-  readonly size: number;
-  /** Row-major size × size, of its features. */
-  readonly covariance: Float64Array;
+  readonly precision: Precision;
   /** features[k]: those of channel k; empty where the layer does not read it. Features of no channel stay and help to reconstruct. */
   readonly features: readonly (readonly number[])[];
   /** weights[k]: row-major rows × features[k].length, of each of its outputs. The same number of rows for all channels. */
@@ -31,13 +50,9 @@ export interface Elimination {
   readonly losses: Float64Array;
 }
 
-/**
- * Greedy: the channel whose leaving adds least is next; ties go to the lower number.
- *
- * @param ridge share of each feature's own variance that is added to it before H is inverted: H may be singular
- */
-export function eliminate(channels: number, layers: readonly ReadingLayer[], ridge: number): Elimination {
-  const states = layers.filter((l) => l.importance > 0).map((l) => new LayerState(l, ridge));
+/** Greedy: the channel whose leaving adds least is next; ties go to the lower number. */
+export function eliminate(channels: number, layers: readonly ReadingLayer[]): Elimination {
+  const states = layers.filter((l) => l.importance > 0).map((l) => new LayerState(l));
   const left = new Set(Array.from({ length: channels }, (_, k) => k));
   const order: number[] = [];
   const losses = new Float64Array(channels);
@@ -70,24 +85,23 @@ class LayerState {
   /** Loss of each channel as it was worked out last. */
   readonly #known: Float64Array;
 
-  constructor({ size, covariance, features, weights, importance }: ReadingLayer, ridge: number) {
-    const deviation = Float64Array.from({ length: size }, (_, i) => Math.sqrt(Math.max(0, covariance[i * size + i] as number)));
-    const owned = new Set(features.flat());
-    const varies = (i: number) => (deviation[i] as number) > 0;
-    const mine = [...owned].filter(varies);
-    const others = Array.from({ length: size }, (_, i) => i).filter((i) => varies(i) && !owned.has(i));
-    const all = [...mine, ...others];
+  constructor({ precision, features, weights, importance }: ReadingLayer) {
+    const { deviation, varying, matrix, ridge } = precision;
+    const row = new Map(varying.map((i, at) => [i, at]));
+    const mine = [...new Set(features.flat())].filter((i) => row.has(i));
     const place = new Map(mine.map((i, at) => [i, at]));
-    const n = mine.length;
-    this.#n = n;
+    this.#n = mine.length;
     this.#importance = importance;
+    this.#ridge = ridge;
     this.#places = features.map((f) => f.flatMap((i) => place.get(i) ?? []));
-    this.#alive = new Uint8Array(n).fill(1);
+    this.#alive = new Uint8Array(mine.length).fill(1);
     this.#known = new Float64Array(features.length).fill(Number.NaN);
-    const inverse = inverseOf(correlations(all, covariance, size, deviation), all.length, ridge);
-    this.#ridge = inverse.ridge;
-    this.#P = leading(inverse.matrix, all.length, n);
-    this.#V = productsOf(n, features, weights, place, deviation);
+    this.#P = submatrix(
+      matrix,
+      varying.length,
+      mine.map((i) => row.get(i) as number),
+    );
+    this.#V = productsOf(mine.length, features, weights, place, deviation);
   }
 
   /** What the channel's leaving adds to the loss. */
@@ -220,10 +234,10 @@ function productsOf(
   return V;
 }
 
-function leading(A: Float64Array, size: number, n: number): Float64Array {
-  if (size === n) return A;
+function submatrix(A: Float64Array, size: number, at: readonly number[]): Float64Array {
+  const n = at.length;
   const out = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) out.set(A.subarray(i * size, i * size + n), i * n);
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) out[i * n + j] = A[(at[i] as number) * size + (at[j] as number)] as number;
   return out;
 }
 

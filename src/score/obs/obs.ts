@@ -1,11 +1,11 @@
 /** obs: channels ranked by what the network loses for good, once the weights that read the others have made up for them. */
 import { z } from "zod";
-import type { StatisticRequest, Statistics } from "../../calibrate/statistics/request.js";
+import { keyOf, type StatisticRequest, type Statistics } from "../../calibrate/statistics/request.js";
 import type { Group } from "../../graph/coupling/groups.js";
 import { defineCriterion, type Ranking, type ScoringContext } from "../criterion.js";
 import { distinct, measuredFor } from "../measured.js";
 import { weightsFor } from "../relative.js";
-import { eliminate, type ReadingLayer } from "./elimination.js";
+import { eliminate, type Precision, precisionOf, type ReadingLayer } from "./elimination.js";
 import { type Reading, readingsOf } from "./readings.js";
 import { savingsOf } from "./savings.js";
 
@@ -59,21 +59,49 @@ export const obs = defineCriterion({
     const statistics = measuredFor("obs", context);
     const weights = weightsFor(context);
     const savings = per === "none" ? undefined : savingsOf(context.coupling, per);
+    const precisions = new Precisions(statistics, ridge);
     return (group) => {
       const readings = readingsOf(group, context.coupling, weights, { features });
       if (typeof readings === "string") return { scores: new Float64Array(group.choices.length), whole: readings };
-      const layers = readings.map((r) => layerOf(r, group, statistics));
-      return rankingOf(group, layers, ridge, savings?.(group), context);
+      const layers = readings.map((r) => layerOf(r, group, statistics, precisions));
+      return rankingOf(group, layers, savings?.(group), context);
     };
   },
 });
 
-function layerOf(reading: Reading, group: Group, statistics: Statistics): ReadingLayer {
-  const { mean, covariance } = statistics.of(reading.moments);
+/** Inverse covariances, held for the next group that the same layer reads: streams that are joined from parts have several. */
+class Precisions {
+  readonly #statistics: Statistics;
+  readonly #ridge: number;
+  readonly #held = new Map<string, Precision>();
+  #bytes = 0;
+
+  constructor(statistics: Statistics, ridge: number) {
+    this.#statistics = statistics;
+    this.#ridge = ridge;
+  }
+
+  of(request: Reading["moments"]): Precision {
+    const key = keyOf(request);
+    const have = this.#held.get(key);
+    if (have) return have;
+    const { mean, covariance } = this.#statistics.of(request);
+    const made = precisionOf(covariance, mean.length, this.#ridge);
+    this.#bytes += made.matrix.byteLength;
+    if (this.#bytes > MOST_HELD) {
+      this.#held.clear();
+      this.#bytes = made.matrix.byteLength;
+    }
+    this.#held.set(key, made);
+    return made;
+  }
+}
+const MOST_HELD = 2 ** 29;
+
+function layerOf(reading: Reading, group: Group, statistics: Statistics, precisions: Precisions): ReadingLayer {
   const energy = statistics.of(reading.received).variance.reduce((a, b) => a + b, 0);
   return {
-    size: mean.length,
-    covariance,
+    precision: precisions.of(reading.moments),
     features: group.choices.map((_, k) => reading.features(k)),
     weights: group.choices.map((_, k) => reading.weights(k)),
     // What never varies loses nothing.
@@ -81,14 +109,8 @@ function layerOf(reading: Reading, group: Group, statistics: Statistics): Readin
   };
 }
 
-function rankingOf(
-  group: Group,
-  layers: readonly ReadingLayer[],
-  ridge: number,
-  savings: Float64Array | undefined,
-  context: ScoringContext,
-): Ranking {
-  const { order, losses } = eliminate(group.choices.length, layers, ridge);
+function rankingOf(group: Group, layers: readonly ReadingLayer[], savings: Float64Array | undefined, context: ScoringContext): Ranking {
+  const { order, losses } = eliminate(group.choices.length, layers);
   if (savings?.some((s) => s === 0)) {
     context.note({
       code: "SAVINGS_UNKNOWN",
