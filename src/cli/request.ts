@@ -99,11 +99,12 @@ export async function readPlan(path: string): Promise<PruningPlan> {
   return parsePlan(text, path);
 }
 
-export function targetOf({ macs, params, bytes, ratio }: Values): Target {
+export function targetOf({ macs, params, bytes, latency, ratio }: Values): Target {
   return {
     ...(macs === undefined ? {} : { macs }),
     ...(params === undefined ? {} : { params }),
     ...(bytes === undefined ? {} : { bytes }),
+    ...(latency === undefined ? {} : { latency }),
     ...(ratio === undefined ? {} : { ratio }),
   };
 }
