@@ -4,6 +4,7 @@ import { type CollectOptions, collect } from "./calibrate/statistics/collect.js"
 import { keyOf, type StatisticRequest, type Statistics } from "./calibrate/statistics/request.js";
 import { type Summary, statisticsFrom } from "./calibrate/statistics/summary.js";
 import { ConfigError } from "./errors.js";
+import { keepTable, openTable } from "./export/latency-tables.js";
 import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
@@ -25,7 +26,6 @@ import { requireClasses } from "./score/measured.js";
 import { type Measure, measureOf, type Target } from "./score/target.js";
 import { randomFeeds } from "./verify/feeds.js";
 import { planForLatency } from "./verify/latency-budget.js";
-import { cacheFolder, keepTable, openTable } from "./verify/latency-cache.js";
 import { costOptions, type ProofOptions } from "./verify/prove.js";
 
 export type { Calibration } from "./report.js";
@@ -51,7 +51,7 @@ export interface PruneOptions extends ProofOptions {
   readonly statistics?: Summary | undefined;
   /** Groups or nodes left whole. */
   readonly exclude?: readonly string[];
-  /** Folder in which times of layers are kept for the next run with a budget of time (verify/latency-cache.ts); default: of the user. "none": none. */
+  /** Folder in which times of layers are kept for the next run with a budget of time (export/latency-tables.ts); default: they are not. */
   readonly latencyCache?: string | undefined;
 }
 
@@ -149,9 +149,8 @@ async function planInTime(
   make: (target: Target, judged: Criterion, measure: (m: Model, what: Exclude<Measure, "ratio">) => number) => PlanResult,
 ): Promise<PlanResult> {
   const { keep } = measureOf(options.target ?? {});
-  const folder = options.latencyCache === "none" ? undefined : (options.latencyCache ?? cacheFolder());
   const runner = await openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
-  const table = openTable(runner, options.threads, folder);
+  const table = await openTable(runner, options.threads, options.latencyCache);
   try {
     const { plan, reached } = await planForLatency(runner, {
       original,
@@ -171,7 +170,7 @@ async function planInTime(
       budget: { measure: "latency", asked: keep, reached },
     };
   } finally {
-    keepTable(table, folder);
+    await keepTable(table, options.latencyCache);
     await runner.close();
   }
 }

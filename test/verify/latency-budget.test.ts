@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { keepTable, openTable } from "../../src/export/latency-tables.js";
 import { decode } from "../../src/graph/codec.js";
 import { findGroups } from "../../src/graph/coupling/groups.js";
 import type { Model } from "../../src/graph/graph.js";
@@ -15,7 +16,6 @@ import { makePlan, type PlanResult } from "../../src/score/budget.js";
 import { l1 } from "../../src/score/norm.js";
 import { randomFeeds } from "../../src/verify/feeds.js";
 import { planForLatency } from "../../src/verify/latency-budget.js";
-import { keepTable, openTable } from "../../src/verify/latency-cache.js";
 import { LatencyTable, type LayerShape, layersOf } from "../../src/verify/latency-table.js";
 import { modelOf } from "../support/build.js";
 
@@ -134,14 +134,14 @@ test("a table is kept for the same machine alone", async () => {
   const folder = mkdtempSync(join(tmpdir(), "onnx-prune-"));
   try {
     const runner = runnerOf({ time: staircase, rest: () => 0 });
-    const table = openTable(runner, 2, folder);
+    const table = await openTable(runner, 2, folder);
     await table.fill(runner, layersOf(net, { x: [2, 3, 16, 16] }));
     expect(table.size).toBe(3);
-    keepTable(table, folder);
+    await keepTable(table, folder);
     expect(readdirSync(folder).length).toBe(1);
-    expect(openTable(runner, 2, folder).print()).toBe(table.print());
-    expect(openTable(runner, 1, folder).size).toBe(0);
-    expect(openTable({ ...runner, runtime: "another" }, 2, folder).size).toBe(0);
+    expect((await openTable(runner, 2, folder)).print()).toBe(table.print());
+    expect((await openTable(runner, 1, folder)).size).toBe(0);
+    expect((await openTable({ ...runner, runtime: "another" }, 2, folder)).size).toBe(0);
     expect(LatencyTable.read("{ damaged", "test").size).toBe(0);
   } finally {
     rmSync(folder, { recursive: true });
