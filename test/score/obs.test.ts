@@ -4,6 +4,7 @@ import type { Samples } from "../../src/calibrate/samples.js";
 import { collect } from "../../src/calibrate/statistics/collect.js";
 import type { StatisticRequest, Statistics } from "../../src/calibrate/statistics/request.js";
 import { statisticsFrom } from "../../src/calibrate/statistics/summary.js";
+import { findGroups } from "../../src/graph/coupling/groups.js";
 import type { Model } from "../../src/graph/graph.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { openNodeRunner } from "../../src/runtime/node.js";
@@ -418,5 +419,13 @@ describe("layers", () => {
       a = MatMul (x, q) b = MatMul (x, k) t = Transpose <perm = [0, 2, 1]> (b) y = MatMul (a, t) }`);
     const { whole } = score(obs, model, {}, undefined, 0, undefined);
     expect(whole).toMatch(/multiplied with other activations/);
+    // The same in heads, each with channels of its own.
+    const heads =
+      modelOf(`g (float[N, 5, 6] x) => (float[N, 2, 5, 5] y) <float[6, 8] q = {...}, float[6, 8] k = {...}, int64[4] s = {0, 5, 2, 4}> {
+      a = MatMul (x, q) b = MatMul (x, k) c = Reshape (a, s) d = Reshape (b, s)
+      e = Transpose <perm = [0, 2, 1, 3]> (c) t = Transpose <perm = [0, 2, 3, 1]> (d) y = MatMul (e, t) }`);
+    const { groups } = findGroups(heads);
+    expect(groups.length).toBeGreaterThan(0);
+    for (const { name } of groups) expect(score(obs, heads, {}, name).whole).toMatch(/multiplied with other activations/);
   });
 });

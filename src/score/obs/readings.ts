@@ -234,7 +234,9 @@ function pairedWithActivations(group: Group, { typing, choices }: Coupling): Nod
       // Constants that are moved or converted on the way are weights still.
       if (!value || isFromConstants(value)) break;
       const of = typing.axesOfInput(node, input)?.[axis];
-      if (of && choices.layers(of).some((l) => l.some((c) => c !== ALWAYS && mine.has(c)))) return node;
+      // An axis that depends on another (the channels of each head) has members of its own for each index of that.
+      const members = of ? typing.system.members(of) : [];
+      if (members.some((m) => choices.layers(m.axis).some((l) => l.some((c) => c !== ALWAYS && mine.has(c))))) return node;
     }
   }
   return undefined;
