@@ -4,25 +4,29 @@ import { type CollectOptions, collect } from "./calibrate/statistics/collect.js"
 import { keyOf, type StatisticRequest, type Statistics } from "./calibrate/statistics/request.js";
 import { type Summary, statisticsFrom } from "./calibrate/statistics/summary.js";
 import { ConfigError } from "./errors.js";
+import { keepTable, openTable } from "./export/latency-tables.js";
 import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
-import { findGroups } from "./graph/coupling/groups.js";
+import { findGroups, type Group } from "./graph/coupling/groups.js";
 import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
 import { prepare, withoutFunctions } from "./passes/prepare.js";
 import { type Entry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
+import { applyPlan } from "./passes/remove-filters.js";
 import { parseOptions, runPass } from "./passes/run-pass.js";
 import { retie, type Untying } from "./passes/untie.js";
 import type { RecoveryMethod } from "./recover/recover.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanResult } from "./score/budget.js";
-import { type Bench, type Evidence, needsOf } from "./score/criterion.js";
+import { type Bench, type Criterion, type Evidence, type Judgement, judgementOf, needsOf, type Ranking } from "./score/criterion.js";
 import { requireClasses } from "./score/measured.js";
-import type { Measure, Target } from "./score/target.js";
+import { type Measure, measureOf, type Target } from "./score/target.js";
+import { randomFeeds } from "./verify/feeds.js";
+import { planForLatency } from "./verify/latency-budget.js";
 import { costOptions, type ProofOptions } from "./verify/prove.js";
 
 export type { Calibration } from "./report.js";
@@ -50,6 +54,8 @@ export interface PruneOptions extends ProofOptions {
   readonly reconstruct?: RecoveryMethod | "none" | undefined;
   /** Groups or nodes left whole. */
   readonly exclude?: readonly string[];
+  /** Folder in which times of layers are kept for the next run with a budget of time (export/latency-tables.ts); default: they are not. */
+  readonly latencyCache?: string | undefined;
 }
 
 /**
@@ -71,7 +77,7 @@ export async function planOnly(
   const checked = parseOptions(criterion, request.options);
   if (!options.target && !criterion.decidesAmount?.(checked))
     throw new ConfigError("TARGET_COUNT", `"${criterion.name}" needs a budget.`, {
-      hint: "Give one of --ratio, --macs, --params, --bytes.",
+      hint: "Give one of --ratio, --macs, --params, --bytes, --latency.",
     });
   requireSameModel(options.statistics, original);
   const notes: Note[] = [];
@@ -85,27 +91,91 @@ export async function planOnly(
       : undefined;
   const runs = criterion.measure?.(checked, { ...context, statistics: measuredOf?.statistics });
   const ownRuns = runs ? await onBench(runs, criterion.name, options) : undefined;
-  const result = makePlan(prepared.model, {
-    criterion,
-    options: checked,
-    coupling,
-    statistics: measuredOf?.statistics,
-    measured: ownRuns,
-    target: options.target ?? {},
-    scope: options.scope ?? "global",
-    align: options.align ?? "auto",
-    seed: options.seed ?? 0,
-    exclude: options.exclude ?? [],
-    original,
-    measure: (m, what) => measured(m, what, options),
-    note: (n) => notes.push(n),
-  });
+  const make = (target: Target, judged: Criterion, measure: (m: Model, what: Exclude<Measure, "ratio">) => number): PlanResult => {
+    const made = makePlan(prepared.model, {
+      criterion: judged,
+      options: checked,
+      coupling,
+      statistics: measuredOf?.statistics,
+      measured: ownRuns,
+      target,
+      scope: options.scope ?? "global",
+      align: options.align ?? "auto",
+      seed: options.seed ?? 0,
+      exclude: options.exclude ?? [],
+      original,
+      measure,
+      note: (n) => notes.push(n),
+    });
+    return { ...made, plan: { ...made.plan, untied: [...prepared.untied] } };
+  };
+  const isTimed = options.target?.latency !== undefined && !criterion.decidesAmount?.(checked);
+  const result = isTimed
+    ? await planInTime(model, original, options, (n) => notes.push(n), judgedOnce(criterion), make)
+    : make(options.target ?? {}, criterion, (m, what) => measured(m, what, options));
   return {
     ...result,
-    plan: { ...result.plan, untied: [...prepared.untied] },
     notes: [...prepared.notes, ...(measuredOf ? (options.calibration?.notes ?? []) : []), ...notes],
     ...(measuredOf ? { calibration: measuredOf.calibration } : {}),
   };
+}
+
+/** The same criterion, which judges a model once however often it is planned for. */
+function judgedOnce(criterion: Criterion): Criterion {
+  let judgement: Judgement | undefined;
+  const ranked = new Map<Group, Ranking>();
+  return {
+    ...criterion,
+    prepare(checked, context) {
+      const made = judgement ?? judgementOf(criterion.prepare(checked, context));
+      judgement = made;
+      return {
+        ...made,
+        ...(made.block ? { block: (b) => made.block?.(b) } : {}),
+        rank(group) {
+          const ranking = ranked.get(group) ?? made.rank(group);
+          ranked.set(group, ranking);
+          return ranking;
+        },
+      };
+    },
+  };
+}
+
+/** A plan for a fraction of the original's time, on this machine and provider. */
+async function planInTime(
+  model: Model,
+  original: Model,
+  options: PruneOptions,
+  note: (note: Note) => void,
+  criterion: Criterion,
+  make: (target: Target, judged: Criterion, measure: (m: Model, what: Exclude<Measure, "ratio">) => number) => PlanResult,
+): Promise<PlanResult> {
+  const { keep } = measureOf(options.target ?? {});
+  const runner = await openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
+  const table = await openTable(runner, options.threads, options.latencyCache);
+  try {
+    const { plan, reached } = await planForLatency(runner, {
+      original,
+      keep,
+      // What the report times, too.
+      feeds: randomFeeds(original, (options.seed ?? 0) + 1, options.inputShapes),
+      table,
+      plan: (asked, predict) => make({ latency: asked }, criterion, (m) => predict(emitted(m, options))),
+      carryOut: (made) => emitted(applyPlan(model, made.plan).result, options),
+      note,
+      signal: options.signal,
+      onProgress: (done, total) => options.onProgress?.({ phase: "latency", done, total }),
+    });
+    return {
+      ...plan,
+      plan: { ...plan.plan, why: { ...plan.plan.why, target: { latency: keep } } },
+      budget: { measure: "latency", asked: keep, reached },
+    };
+  } finally {
+    await keepTable(table, options.latencyCache);
+    await runner.close();
+  }
 }
 
 /** What `gather` runs on, and how. */
@@ -232,9 +302,14 @@ function figures(summary: Summary, wanted: readonly StatisticRequest[], data: st
 
 /** What the file made from a model costs: dead nodes and weights do not reach it. */
 function measured(model: Model, what: Exclude<Measure, "ratio">, options: PruneOptions): number {
-  const clean = cloneModel(runPass(removeDead, withoutFunctions(model).model).model);
-  if ((options.untie ?? "auto") !== "none") retie(clean);
+  const clean = emitted(model, options);
   if (what === "bytes") return encodedSize(clean);
   const c = cost(clean, options.inputShapes ? undefined : infer(clean), costOptions(options));
   return what === "macs" ? c.macs : c.parameters;
+}
+
+function emitted(model: Model, options: PruneOptions): Model {
+  const clean = cloneModel(runPass(removeDead, withoutFunctions(model).model).model);
+  if ((options.untie ?? "auto") !== "none") retie(clean);
+  return clean;
 }

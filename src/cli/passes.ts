@@ -82,7 +82,7 @@ function entryText(entry: Entry): string {
       ...(facts.needs
         ? [
             ["needs", facts.needs.join(", ")],
-            ["budget", "one of --macs, --params, --bytes, --ratio"],
+            ["budget", "one of --macs, --params, --bytes, --latency, --ratio"],
           ]
         : []),
       ...(facts.effect ? [["effect", EFFECTS[facts.effect] ?? facts.effect]] : []),

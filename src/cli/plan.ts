@@ -3,6 +3,7 @@ import { ConfigError } from "../errors.js";
 import { readModel } from "../export/read.js";
 import { type PassRequest, planOnly } from "../pipeline.js";
 import { printPlan } from "../score/plan.js";
+import { cacheFolder } from "./cache.js";
 import { CALIBRATING, type Command, DECIDING, REPORTING } from "./command.js";
 import { writeText } from "./files.js";
 import { writeJson } from "./json.js";
@@ -46,6 +47,7 @@ export const planCommand: Command = {
       statistics,
       target: targetOf(flags),
       signal,
+      latencyCache: cacheFolder(),
       seed: flags.seed ?? 0,
       ...(flags.scope ? { scope: flags.scope } : {}),
       ...(flags.align ? { align: flags.align } : {}),

@@ -12,6 +12,7 @@ import type { PassRequest, PruneOptions } from "../pipeline.js";
 import { type Criterion, needsOf } from "../score/criterion.js";
 import { type PruningPlan, parsePlan } from "../score/plan.js";
 import { measureOf, type Target } from "../score/target.js";
+import { cacheFolder } from "./cache.js";
 import type { Run } from "./command.js";
 import type { Values } from "./flags.js";
 import type { Progress } from "./progress.js";
@@ -99,11 +100,12 @@ export async function readPlan(path: string): Promise<PruningPlan> {
   return parsePlan(text, path);
 }
 
-export function targetOf({ macs, params, bytes, ratio }: Values): Target {
+export function targetOf({ macs, params, bytes, latency, ratio }: Values): Target {
   return {
     ...(macs === undefined ? {} : { macs }),
     ...(params === undefined ? {} : { params }),
     ...(bytes === undefined ? {} : { bytes }),
+    ...(latency === undefined ? {} : { latency }),
     ...(ratio === undefined ? {} : { ratio }),
   };
 }
@@ -156,6 +158,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress, cal
     target: targetOf(flags),
     seed: flags.seed ?? 0,
     latency: !flags["no-latency"],
+    latencyCache: cacheFolder(),
     signal,
     data,
     calibration,

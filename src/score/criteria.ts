@@ -6,6 +6,7 @@ import { entropy, entropyGauss } from "./entropy.js";
 import { fpgm } from "./fpgm.js";
 import { mi } from "./mi.js";
 import { l1, l2 } from "./norm.js";
+import { obs } from "./obs/obs.js";
 import { outputL1 } from "./output-l1.js";
 import { random } from "./random.js";
 import { removeBlocks } from "./remove-blocks.js";
@@ -20,6 +21,7 @@ export const criteria: readonly Criterion[] = [
   fpgm,
   similar,
   outputL1,
+  obs,
   entropy,
   entropyGauss,
   mi,

@@ -10,7 +10,7 @@ import type { Settling } from "./settle.js";
 import type { Measure } from "./target.js";
 
 /** Relative error allowed on a budget: widths that must be multiples are coarser. */
-const TOLERANCE = { exact: 0.01, aligned: 0.03 } as const;
+const TOLERANCE = { exact: 0.01, aligned: 0.03, latency: 0.05 } as const;
 
 /** Costs measured before a search for a closer combination is given up: milliseconds each. */
 const LONGEST_SEARCH = 500;
@@ -50,7 +50,8 @@ export class Search {
     this.#steps = steps;
     this.#request = request;
     this.#whole = measure === "ratio" ? 1 : request.measure(request.original ?? model, measure);
-    this.#tolerance = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
+    const widths = states.some((s) => s.widths.some((w) => w.isAligned)) ? TOLERANCE.aligned : TOLERANCE.exact;
+    this.#tolerance = measure === "latency" ? TOLERANCE.latency : widths;
     this.#base = channels ?? this.channels;
     // A share of channels is rounded to whole ones: half a channel (of the least move there is) either way is met.
     const least = Math.min(...states.map((s) => s.pool.cells.reduce((n, c) => n + takenOf(c, 1), 0)));

@@ -7,10 +7,12 @@ export interface Target {
   readonly macs?: number;
   readonly params?: number;
   readonly bytes?: number;
+  /** Of the time measured on this machine. */
+  readonly latency?: number;
 }
 
-export type Measure = "ratio" | "macs" | "params" | "bytes";
-const MEASURES: readonly Measure[] = ["ratio", "macs", "params", "bytes"];
+export type Measure = "ratio" | "macs" | "params" | "bytes" | "latency";
+const MEASURES: readonly Measure[] = ["ratio", "macs", "params", "bytes", "latency"];
 
 /** The one measure a target names. @throws ConfigError when none or several are given, or the fraction is out of range. */
 export function measureOf(target: Target): { readonly measure: Measure; readonly keep: number } {
@@ -21,7 +23,7 @@ export function measureOf(target: Target): { readonly measure: Measure; readonly
       "TARGET_COUNT",
       `Exactly one budget is expected, but ${given.length === 0 ? "none came" : `${given.map((g) => `--${g}`).join(" and ")} came`}.`,
       {
-        hint: "Give one of --ratio, --macs, --params, --bytes: the fraction to keep, e.g. --macs 0.5.",
+        hint: "Give one of --ratio, --macs, --params, --bytes, --latency: the fraction to keep, e.g. --macs 0.5.",
       },
     );
   }

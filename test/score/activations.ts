@@ -90,9 +90,17 @@ function resultOf(
       const share = (is: (x: number) => boolean) => Float64Array.from(all, (x) => x.filter(is).length / x.length);
       return { positive: share((x) => x > 0), zero: share((x) => x === 0) };
     }
-    case "gram": {
-      if (request.pool !== undefined && request.pool ** 2 < positions) throw new Error("No made-up pooling.");
-      const all = variables("pixels").map((maps) => maps.flat());
+    case "gram":
+    case "patches": {
+      if (request.kind === "gram" && request.pool !== undefined && request.pool ** 2 < positions) throw new Error("No made-up pooling.");
+      const taps = request.kind === "patches" ? request.window.kernel.reduce((a, b) => a * b, 1) : 1;
+      const [from, to] = (request.kind === "patches" ? request.channels : undefined) ?? [0, channels];
+      // Tap t of a window sees the position t further on; maps have no border.
+      const all = variables("pixels")
+        .slice(from, to)
+        .flatMap((maps) =>
+          Array.from({ length: taps }, (_, t) => maps.flatMap((map) => map.map((_x, p) => map[(p + t) % positions] as number))),
+        );
       const means = all.map(mean);
       const covariance = all.flatMap((a, k) =>
         all.map((b, j) => mean(a.map((x, i) => (x - (means[k] as number)) * ((b[i] as number) - (means[j] as number))))),

@@ -1,11 +1,11 @@
 /** Each kind of statistic: the reductions it is made from, its sums in float64, how two sums add, and what they say. */
 import { UnsupportedError } from "../../errors.js";
 import type { Tensor } from "../../graph/tensor.js";
-import { gramRows, type Reduction, type Tapped } from "./reductions.js";
+import { gram, patches } from "./products.js";
+import type { Reduction, Tapped } from "./reductions.js";
 import {
   type Active,
   type AnyResult,
-  type Gram,
   type Histogram,
   keyOf,
   type Moments,
@@ -69,13 +69,23 @@ export function accumulatorOf(request: StatisticRequest, frame: Frame): Accumula
       return samples(request.variable, request.limit, frame);
     case "gram":
       return gram(request.pool, frame);
+    case "patches":
+      return patches(request, frame);
   }
 }
 
-const added = (left: Sums, right: Sums): Sums => left.map((a, i) => a.map((x, k) => x + ((right[i] as Float64Array)[k] as number)));
+/** Sums that add up entry by entry. */
+export const added = (left: Sums, right: Sums): Sums =>
+  left.map((a, i) => {
+    const b = right[i] as Float64Array;
+    const out = new Float64Array(a.length);
+    // A loop: half the time of gathering covariances was this, by map.
+    for (let k = 0; k < a.length; k++) out[k] = (a[k] as number) + (b[k] as number);
+    return out;
+  });
 
 /** Positions need to be asked for only where the graph does not say them. */
-function extent({ extents }: Tapped): readonly Reduction[] {
+export function extent({ extents }: Tapped): readonly Reduction[] {
   return extents.slice(1).every((e) => e !== undefined) ? [] : ["extent"];
 }
 
@@ -315,56 +325,6 @@ function hash(id: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b) >>> 0;
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35) >>> 0;
   return (h ^ (h >>> 16)) >>> 0;
-}
-
-/** Values, Σ(x − p), Σ(x − p)(x − p)ᵀ in the blocks of gramRows. */
-function gram(pool: number | undefined, { channels: C, tap }: Frame): Accumulator {
-  const product: Reduction = pool === undefined ? "gram" : `gram:${pool}`;
-  const mean: Reduction = pool === undefined ? "mean" : `mean:${pool}`;
-  const [h, w] = [tap.extents[2], tap.extents[3]];
-  const isPooled = pool !== undefined && tap.rank === 4 && tap.axis === 1 && h !== undefined && w !== undefined;
-  const rows = gramRows(C);
-  const cells = isPooled ? Math.min(h as number, pool) * Math.min(w as number, pool) : undefined;
-  return {
-    reductions: [product, mean, ...extent(tap)],
-    zero: () => [
-      new Float64Array(1),
-      new Float64Array(C),
-      new Float64Array(rows.reduce((n, [from, to]) => n + (to - from) * (C - from), 0)),
-    ],
-    add([values, sum, products], seen) {
-      const x = seen.row(mean);
-      const weight = cells ?? seen.positions;
-      for (let s = 0; s < seen.n; s++) {
-        (values as Float64Array)[0] = ((values as Float64Array)[0] as number) + weight;
-        for (let k = 0; k < C; k++) (sum as Float64Array)[k] = ((sum as Float64Array)[k] as number) + weight * (x[s * C + k] as number);
-      }
-      const G = seen.raw(product).numbers();
-      for (let i = 0; i < G.length; i++) (products as Float64Array)[i] = ((products as Float64Array)[i] as number) + (G[i] as number);
-    },
-    combine: added,
-    result([values, sum, products]): Gram {
-      const count = (values as Float64Array)[0] as number;
-      const centred = (sum as Float64Array).map((x) => x / count);
-      const covariance = new Float64Array(C * C);
-      let start = 0;
-      for (const [from, to] of rows) {
-        const width = C - from;
-        const at = (i: number, j: number) => (products as Float64Array)[start + (i - from) * width + (j - from)] as number;
-        for (let i = from; i < to; i++) {
-          for (let j = i; j < C; j++) {
-            // On the diagonal block both halves are there: float32 products of a blocked kernel need not be symmetric to the last bit.
-            const g = (j < to ? (at(i, j) + at(j, i)) / 2 : at(i, j)) / count;
-            const c = g - (centred[i] as number) * (centred[j] as number);
-            covariance[i * C + j] = i === j ? Math.max(0, c) : c;
-            covariance[j * C + i] = covariance[i * C + j] as number;
-          }
-        }
-        start += (to - from) * width;
-      }
-      return { count, mean: centred.map((m, k) => m + (tap.pivot?.[k] ?? 0)), covariance };
-    },
-  };
 }
 
 /** @throws UnsupportedError for a statistic of values that the runtime cannot give. */

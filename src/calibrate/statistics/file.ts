@@ -11,6 +11,8 @@ import type { Gathered, Summary } from "./summary.js";
 
 const tap = { value: z.string(), axis: z.int().min(1) };
 const variable = z.enum(["pixels", "gap", "gmp"]);
+const whole = z.array(z.int().min(0));
+const window = z.strictObject({ kernel: whole, strides: whole, pads: whole, dilations: whole });
 const requestSchema: z.ZodType<StatisticRequest> = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("moments"), ...tap, variable, byClass: z.boolean() }),
   z.strictObject({ kind: z.literal("absolute"), ...tap }),
@@ -19,6 +21,13 @@ const requestSchema: z.ZodType<StatisticRequest> = z.discriminatedUnion("kind", 
   z.strictObject({ kind: z.literal("histogram"), ...tap, variable, byClass: z.boolean(), bins: z.int().min(1) }),
   z.strictObject({ kind: z.literal("samples"), ...tap, variable: z.enum(["gap", "gmp"]), limit: z.int().min(1) }),
   z.strictObject({ kind: z.literal("gram"), ...tap, pool: z.int().min(1).optional() }),
+  z.strictObject({
+    kind: z.literal("patches"),
+    ...tap,
+    window,
+    channels: z.tuple([z.int().min(0), z.int().min(1)]).optional(),
+    every: z.int().min(1).optional(),
+  }),
 ]) as z.ZodType<StatisticRequest>;
 
 const headerSchema = z.strictObject({

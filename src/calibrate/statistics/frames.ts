@@ -1,4 +1,5 @@
 /** What sums are relative to, taken from the first batch of all data: pivots where means lie far from 0, ranges of histograms. */
+import { UnsupportedError } from "../../errors.js";
 import type { Model, Value } from "../../graph/graph.js";
 import type { Types } from "../../graph/infer.js";
 import type { Runner } from "../../runtime/runner.js";
@@ -6,8 +7,8 @@ import { sourceOf } from "../../runtime/source.js";
 import type { Samples } from "../samples.js";
 import type { Frame, Seen } from "./accumulators.js";
 import { instrument, tapped } from "./instrument.js";
-import type { Reduction } from "./reductions.js";
-import type { StatisticRequest } from "./request.js";
+import type { Reduction, Tapped } from "./reductions.js";
+import type { PatchesRequest, StatisticRequest } from "./request.js";
 import { seenOf } from "./seen.js";
 import type { Identity } from "./summary.js";
 
@@ -32,6 +33,7 @@ export async function framesOf(
     const key = `${request.axis} ${request.value}`;
     const entry = byTap.get(key) ?? { tap: tapped(model, types, request, axis0), requests: [] };
     byTap.set(key, entry);
+    if (request.kind === "patches") requireWindow(request, entry.tap);
     entry.requests.push(request);
   }
   const taps = [...byTap.values()];
@@ -54,6 +56,15 @@ export async function framesOf(
     await session.release();
   }
   return frames;
+}
+
+function requireWindow({ value, axis, window }: PatchesRequest, { rank }: Tapped): void {
+  if (axis === 1 && window.kernel.length === rank - 2) return;
+  throw new UnsupportedError(
+    "STATISTICS_WINDOW",
+    `Windows of ${window.kernel.length} axes cannot slide over "${value}" of ${rank} axes with its channels on axis ${axis}.`,
+    { at: { value }, hint: "Patches are of what a Conv reads: [samples, channels, …] with one spatial axis for each of the window." },
+  );
 }
 
 function firstLook(requests: readonly StatisticRequest[]): Reduction[] {

@@ -3,6 +3,7 @@ import { type Attribute, int, ints } from "../../graph/attribute.js";
 import type { DType } from "../../graph/dtype.js";
 import type { Graph, Value } from "../../graph/graph.js";
 import { Tensor } from "../../graph/tensor.js";
+import type { PatchesRequest } from "./request.js";
 
 /**
  * A tensor that leaves the graph. Of a value [N, C, …] (its channel axis C wherever it lies), "centred" meaning less the pivot:
@@ -13,6 +14,8 @@ import { Tensor } from "../../graph/tensor.js";
  * - `gram`, `gram:g`: the upper block triangle of [C, C] (gramRows), sums over the batch of products of centred channels; maps pooled to g × g
  * - `mean:g`: [N, C], of the centred, pooled maps
  * - `extent`: the dims of the value
+ * - `patches:…`: the upper block triangle of [D, D], sums over the batch of products of the entries of patches (less the pivot of their
+ *   channel, in the pads too); `patches-mean:…` [D]: their means; `patches-extent:…`: D and the number of patches
  */
 export type Reduction =
   | "mean"
@@ -26,7 +29,19 @@ export type Reduction =
   | "extent"
   | `gram:${number}`
   | "gram"
-  | `mean:${number}`;
+  | `mean:${number}`
+  | `patches${"" | "-mean" | "-extent"}:${string}`;
+
+/** The reductions of a request for patches. */
+export function patchReductions({ window, channels, every }: PatchesRequest): {
+  readonly product: Reduction;
+  readonly mean: Reduction;
+  readonly extent: Reduction;
+} {
+  const key = JSON.stringify({ window, channels, every } satisfies Patches);
+  return { product: `patches:${key}`, mean: `patches-mean:${key}`, extent: `patches-extent:${key}` };
+}
+type Patches = Pick<PatchesRequest, "window"> & { readonly [k in "channels" | "every"]: PatchesRequest[k] | undefined };
 
 /** A value whose channels are measured. */
 export interface Tapped {
@@ -85,6 +100,7 @@ export class Emitter {
         case "gram":
           return this.#gram(this.#centred());
         default: {
+          if (reduction.startsWith("patches")) return this.#ofPatches(reduction);
           const side = Number(reduction.slice(reduction.indexOf(":") + 1));
           const pooled = this.#once(`pooled:${side}`, () => this.#pooled(this.#centred(), side));
           return reduction.startsWith("gram") ? this.#gram(pooled) : this.#average(pooled);
@@ -175,25 +191,73 @@ export class Emitter {
     return gh === h ? rows : this.#node("MatMul", [this.#constant(pooling(h, gh, false)), rows]);
   }
 
-  /** X Xᵀ of X [C, positions], block rows from the diagonal on (gramRows). ONNX Runtime transposes inside the product. */
+  #ofPatches(reduction: Reduction): Value {
+    const at = reduction.indexOf(":");
+    const key = reduction.slice(at + 1);
+    const rows = this.#once(`patches of ${key}`, () => this.#patches(JSON.parse(key) as Patches));
+    switch (reduction.slice(0, at)) {
+      case "patches-mean":
+        if (this.#opset >= 18) return this.#node("ReduceMean", [rows, this.#shape([1])], { keepdims: int(0) });
+        return this.#node("ReduceMean", [rows], { axes: ints([1]), keepdims: int(0) });
+      case "patches-extent":
+        return this.#node("Shape", [rows]);
+      default:
+        return this.#products(rows, this.#patchSize(JSON.parse(key) as Patches));
+    }
+  }
+  #patchSize({ window, channels }: Patches): number {
+    const [from, to] = channels ?? [0, this.#tap.extents[1] as number];
+    return window.kernel.reduce((a, b) => a * b, to - from);
+  }
+  /**
+   * [D, patches], by a depthwise convolution whose kernels are the taps: as fast as slices of each tap (measured at 3 × 3 on 16 × 32²,
+   * 32 × 16², 64 × 8²: 1 ms a batch of 8 beside 1.4 for the product), and padding is the operator's own.
+   */
+  #patches({ window, channels, every = 1 }: Patches): Value {
+    const { kernel, strides, pads, dilations } = window;
+    const [from, to] = channels ?? [0, this.#tap.extents[1] as number];
+    const taps = kernel.reduce((a, b) => a * b, 1);
+    const D = (to - from) * taps;
+    const x = channels ? this.#sliced(this.#float(), 1, from, to) : this.#float();
+    const order = Array.from({ length: this.#tap.rank }, (_, a) => (a === 0 ? 1 : a === 1 ? 0 : a));
+    const picks = new Float32Array(D * taps);
+    for (let d = 0; d < D; d++) picks[d * taps + (d % taps)] = 1;
+    const seen = this.#node("Conv", [x, this.#constant(Tensor.floats([D, 1, ...kernel], picks))], {
+      group: int(to - from),
+      kernel_shape: ints(kernel),
+      strides: ints(strides.map((s) => s * every)),
+      pads: ints(pads),
+      dilations: ints(dilations),
+    });
+    const rows = this.#node("Reshape", [this.#node("Transpose", [seen], { perm: ints(order) }), this.#shape([D, -1])]);
+    const { pivot } = this.#tap;
+    if (!pivot) return rows;
+    const ofEntry = Float32Array.from({ length: D }, (_, d) => pivot[from + Math.floor(d / taps)] as number);
+    return this.#node("Sub", [rows, this.#constant(Tensor.floats([D, 1], ofEntry))]);
+  }
+
+  /** X Xᵀ of X [C, positions]. */
   #gram(x: Value): Value {
     const { rank, axis, extents } = this.#tap;
     const order = [axis, ...Array.from({ length: rank }, (_, a) => a).filter((a) => a !== axis)];
     const channelsFirst = this.#node("Transpose", [x], { perm: ints(order) });
     const C = extents[axis] as number;
-    const flat = rank === 2 ? channelsFirst : this.#node("Reshape", [channelsFirst, this.#shape([C, -1])]);
+    return this.#products(rank === 2 ? channelsFirst : this.#node("Reshape", [channelsFirst, this.#shape([C, -1])]), C);
+  }
+  /** X Xᵀ of X [C, positions], block rows from the diagonal on (gramRows). ONNX Runtime transposes inside the product. */
+  #products(flat: Value, C: number): Value {
     const product = (rows: Value, all: Value) => this.#node("MatMul", [rows, this.#node("Transpose", [all], { perm: ints([1, 0]) })]);
     const blocks = gramRows(C);
     if (blocks.length === 1) return product(flat, flat);
     const parts = blocks.map(([from, to]) => {
-      const rest = from === 0 ? flat : this.#rows(flat, from, C);
-      return this.#node("Reshape", [product(this.#rows(flat, from, to), rest), this.#shape([-1])]);
+      const rest = from === 0 ? flat : this.#sliced(flat, 0, from, C);
+      return this.#node("Reshape", [product(this.#sliced(flat, 0, from, to), rest), this.#shape([-1])]);
     });
     return this.#node("Concat", parts, { axis: int(0) });
   }
-  #rows(x: Value, from: number, to: number): Value {
-    if (this.#opset >= 10) return this.#node("Slice", [x, this.#shape([from]), this.#shape([to]), this.#shape([0])]);
-    return this.#node("Slice", [x], { starts: ints([from]), ends: ints([to]), axes: ints([0]) });
+  #sliced(x: Value, axis: number, from: number, to: number): Value {
+    if (this.#opset >= 10) return this.#node("Slice", [x, this.#shape([from]), this.#shape([to]), this.#shape([axis])]);
+    return this.#node("Slice", [x], { starts: ints([from]), ends: ints([to]), axes: ints([axis]) });
   }
 }
 

@@ -53,6 +53,26 @@ export interface GramRequest extends Tap {
   readonly pool?: number;
 }
 
+/** The windows that a convolution reads: kernel, strides, pads (all begins, then all ends) and dilations per spatial axis. Pads count as zeros. */
+export interface Window {
+  readonly kernel: readonly number[];
+  readonly strides: readonly number[];
+  readonly pads: readonly number[];
+  readonly dilations: readonly number[];
+}
+/**
+ * Covariances of the entries of patches (im2col): entry c·taps + t of a patch is what tap t of a window sees of channel c, taps row-major,
+ * as the weights [M, C, …kernel] of a Conv are laid out. One patch per output position; channels on axis 1.
+ */
+export interface PatchesRequest extends Tap {
+  readonly kind: "patches";
+  readonly window: Window;
+  /** Channels [from, to) alone: those of one group. */
+  readonly channels?: readonly [number, number];
+  /** Every so many output positions along each spatial axis, from the first; default all. */
+  readonly every?: number;
+}
+
 export type StatisticRequest =
   | MomentsRequest
   | AbsoluteRequest
@@ -60,7 +80,8 @@ export type StatisticRequest =
   | RangeRequest
   | HistogramRequest
   | SamplesRequest
-  | GramRequest;
+  | GramRequest
+  | PatchesRequest;
 
 export interface Moments {
   /** Samples seen. */
@@ -106,6 +127,7 @@ export interface SampleValues {
   /** values[s][k]: of sample s, channel k. */
   readonly values: readonly Float32Array[];
 }
+/** Of C channels, or of the C·taps entries of patches. */
 export interface Gram {
   /** Positions summed over. */
   readonly count: number;
@@ -123,6 +145,7 @@ interface Results {
   readonly histogram: Histogram;
   readonly samples: SampleValues;
   readonly gram: Gram;
+  readonly patches: Gram;
 }
 export type ResultOf<R extends StatisticRequest> = Results[R["kind"]];
 export type AnyResult = Results[keyof Results];
@@ -150,6 +173,13 @@ export function keyOf(request: StatisticRequest): string {
       return `${kind}(${request.variable}, ${request.limit}) of ${tap}`;
     case "gram":
       return `${kind}(${request.pool ?? "full"}) of ${tap}`;
+    case "patches": {
+      const { window: w, channels, every } = request;
+      const parts = [w.kernel.join("×"), `strides ${w.strides}`, `pads ${w.pads}`, `dilations ${w.dilations}`];
+      if (channels) parts.push(`channels ${channels[0]}-${channels[1]}`);
+      if (every !== undefined && every !== 1) parts.push(`every ${every}`);
+      return `${kind}(${parts.join("; ")}) of ${tap}`;
+    }
     default:
       return `${kind} of ${tap}`;
   }

@@ -30,7 +30,7 @@ export function seenOf(
           n /
           C
         );
-      const [reduced] = [...names.keys()].filter((r) => !r.startsWith("gram") && r !== "grid");
+      const [reduced] = [...names.keys()].filter((r) => !/^(gram|grid|patches)/.test(r));
       const rows = reduced === undefined ? n : raw(reduced).size / C;
       return ((perRow as number) / C) * (rows / n);
     },

@@ -1,0 +1,218 @@
+/** Times of single layers on the machine at hand, by shape: what a model will take is their sum, before it exists. */
+import { z } from "zod";
+import { type Dim, isKnown } from "../graph/dim.js";
+import type { Model, Node, Value } from "../graph/graph.js";
+import { infer } from "../graph/infer.js";
+import { parse } from "../graph/parse.js";
+import type { Feeds, Runner } from "../runtime/runner.js";
+import { sourceOf } from "../runtime/source.js";
+import { randomFeeds } from "./feeds.js";
+
+/** A layer as far as its time depends on it. */
+export interface LayerShape {
+  /** Operator, attributes and shapes: two layers with one key take the same time. */
+  readonly key: string;
+  readonly macs: number;
+  /** Operator with its attributes, as ONNX text. */
+  readonly call: string;
+  readonly input: readonly number[];
+  readonly weight: readonly number[];
+}
+
+/** A table file: what its times hold for, and the times. */
+const fileSchema = z.strictObject({
+  format: z.literal(1),
+  /** Provider, threads, runtime and processor. */
+  machine: z.string(),
+  /** Milliseconds by key of the layer. */
+  layers: z.record(z.string(), z.number().positive()),
+});
+
+export interface FillOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+/** What a model takes by the table: known layers, and an estimate for those that were not timed yet. */
+export interface Prediction {
+  /** Milliseconds of all layers. */
+  readonly milliseconds: number;
+  /** Layers that are only estimated. */
+  readonly missing: readonly LayerShape[];
+}
+
+export class LatencyTable {
+  readonly machine: string;
+  readonly #times: Map<string, number>;
+  /** Timed layers that came up in this run, for estimates. */
+  readonly #seen = new Map<string, LayerShape>();
+
+  /** @param machine what times hold for: another machine has another table */
+  constructor(machine: string, times: Iterable<readonly [string, number]> = []) {
+    this.machine = machine;
+    this.#times = new Map(times);
+  }
+
+  /** Reads a table; an empty one where the text is damaged or of another machine, for it is a cache. */
+  static read(text: string | undefined, machine: string): LatencyTable {
+    try {
+      const file = fileSchema.parse(JSON.parse(text ?? ""));
+      if (file.machine === machine) return new LatencyTable(machine, Object.entries(file.layers));
+    } catch {
+      // Measured anew.
+    }
+    return new LatencyTable(machine);
+  }
+  print(): string {
+    const layers = Object.fromEntries([...this.#times].sort(([a], [b]) => (a < b ? -1 : 1)));
+    return `${JSON.stringify({ format: 1, machine: this.machine, layers } satisfies z.output<typeof fileSchema>, undefined, 1)}\n`;
+  }
+
+  get size(): number {
+    return this.#times.size;
+  }
+  get(key: string): number | undefined {
+    return this.#times.get(key);
+  }
+
+  predict(layers: readonly LayerShape[]): Prediction {
+    let milliseconds = 0;
+    const missing = new Map<string, LayerShape>();
+    for (const layer of layers) {
+      const time = this.#times.get(layer.key);
+      if (time !== undefined) this.#seen.set(layer.key, layer);
+      else missing.set(layer.key, layer);
+      milliseconds += time ?? this.#estimate(layer);
+    }
+    return { milliseconds, missing: [...missing.values()] };
+  }
+
+  /** By the multiply-accumulates a millisecond of the timed layer that is nearest in size. */
+  #estimate({ macs }: LayerShape): number {
+    let nearest: LayerShape | undefined;
+    for (const l of this.#seen.values())
+      if (!nearest || Math.abs(Math.log(l.macs / macs)) < Math.abs(Math.log(nearest.macs / macs))) nearest = l;
+    return nearest ? ((this.#times.get(nearest.key) as number) * macs) / nearest.macs : macs / 1e7;
+  }
+
+  /** Times layers that the table lacks. */
+  async fill(runner: Runner, layers: readonly LayerShape[], { signal, onProgress }: FillOptions = {}): Promise<void> {
+    const lacking = layers.filter((l) => !this.#times.has(l.key));
+    for (const [i, layer] of lacking.entries()) {
+      signal?.throwIfAborted();
+      onProgress?.(i, lacking.length);
+      this.#times.set(layer.key, await timeOf(runner, layer));
+      this.#seen.set(layer.key, layer);
+    }
+  }
+}
+
+/** Shorter layers are timed several in one model: a run costs some 30 µs, whatever is in it. */
+const LONG_ENOUGH_MACS = 5e7;
+/** Layers of the smaller and the larger model whose difference is the time of those between. */
+const COPIES = [2, 6] as const;
+/** Blocks of runs, and milliseconds of each. Blocks of the two models take turns. */
+const BLOCKS = 4;
+const BLOCK_MS = 6;
+
+/** Milliseconds of one layer: the least of many runs, which other work on the machine disturbs least. */
+async function timeOf(runner: Runner, layer: LayerShape): Promise<number> {
+  if (layer.macs >= LONG_ENOUGH_MACS) return (await leastTimes(runner, [modelOf(layer, 1)]))[0] as number;
+  const [few, many] = (await leastTimes(
+    runner,
+    COPIES.map((n) => modelOf(layer, n)),
+  )) as [number, number];
+  // Noise may turn the difference of two small numbers round; a layer never takes nothing.
+  return Math.max((many - few) / (COPIES[1] - COPIES[0]), many / COPIES[1] / 10);
+}
+
+async function leastTimes(runner: Runner, models: readonly Model[]): Promise<number[]> {
+  const sessions = [];
+  try {
+    for (const m of models) sessions.push({ session: await runner.load(sourceOf(m)), feeds: randomFeeds(m, 1) });
+    return await leastOf(sessions, BLOCKS, BLOCK_MS);
+  } finally {
+    for (const { session } of sessions) await session.release();
+  }
+}
+
+/** The least time of a run of each session, in milliseconds; blocks of runs take turns. */
+export async function leastOf(
+  sessions: readonly { readonly session: { time(feeds: Feeds, runs: number): Promise<Float64Array> }; readonly feeds: Feeds }[],
+  blocks: number,
+  milliseconds: number,
+): Promise<number[]> {
+  const least: number[] = [];
+  const runs: number[] = [];
+  for (const { session, feeds } of sessions) {
+    const warm = Math.min(...(await session.time(feeds, 3)));
+    least.push(warm);
+    runs.push(Math.max(2, Math.min(200, Math.ceil(milliseconds / Math.max(warm, 1e-3)))));
+  }
+  for (let b = 0; b < blocks; b++) {
+    for (const [i, { session, feeds }] of sessions.entries()) {
+      for (const t of await session.time(feeds, runs[i] as number)) least[i] = Math.min(least[i] as number, t);
+    }
+  }
+  return least;
+}
+
+/** `copies` of the layer side by side, each with weights of its own, added up: as blocked kernels have them in a network. */
+function modelOf({ call, input, weight }: LayerShape, copies: number): Model {
+  const each = Array.from({ length: copies }, (_, i) => i);
+  const weights = each.map((i) => `float[${weight.join(", ")}] w${i} = {...}`).join(", ");
+  const nodes = each.map((i) => `  y${i} = ${call} (x, w${i})`).join("\n");
+  const sum = copies === 1 ? "  y = Identity (y0)" : `  y = Sum (${each.map((i) => `y${i}`).join(", ")})`;
+  // The runtime infers the shape of what comes out.
+  const rank = Array.from({ length: copies === 0 ? 0 : outputRank(call, input, weight) }, (_, a) => `D${a}`);
+  return parse(
+    `<ir_version: 8, opset_import: ["" : 13]> layer (float[${input.join(", ")}] x) => (float[${rank.join(", ")}] y) <${weights}> {\n${nodes}\n${sum}\n}`,
+  );
+}
+
+function outputRank(call: string, input: readonly number[], weight: readonly number[]): number {
+  return call.startsWith("MatMul") ? Math.max(input.length, weight.length) : input.length;
+}
+
+const TIMED: Readonly<Record<string, readonly string[]>> = {
+  Conv: ["auto_pad", "dilations", "group", "pads", "strides"],
+  ConvTranspose: ["auto_pad", "dilations", "group", "output_padding", "output_shape", "pads", "strides"],
+  Gemm: ["transA", "transB"],
+  MatMul: [],
+};
+
+/** The layers of the main graph that multiply float32 matrices of known extents, when inputs have `shapes`. */
+export function layersOf(model: Model, shapes: Readonly<Record<string, readonly number[]>>): LayerShape[] {
+  const types = infer(model, { bind: shapes });
+  const shapeOf = (v: Value | undefined): number[] | undefined => {
+    const type = v && types.type(v);
+    if (type?.kind !== "tensor" || type.dtype !== "float32" || !type.shape?.every((d: Dim) => isKnown(d))) return undefined;
+    return type.shape as number[];
+  };
+  return model.graph.nodes.flatMap((node) => {
+    const attributes = node.isStandard ? TIMED[node.opType] : undefined;
+    const [input, weight, output] = [shapeOf(node.inputs[0]), shapeOf(node.inputs[1]), shapeOf(node.outputs[0])];
+    if (!attributes || !input || !weight || !output) return [];
+    const call = callOf(node, attributes);
+    const key = `${call} [${input}] [${weight}]`;
+    return [{ key, call, input, weight, macs: Math.max(1, macsOf(node, input, weight, output)) }];
+  });
+}
+
+function callOf(node: Node, attributes: readonly string[]): string {
+  const given = attributes.flatMap((name) => {
+    if (!node.attributes.has(name)) return [];
+    if (name === "auto_pad") return [`auto_pad = "${node.string(name, "NOTSET")}"`];
+    if (["group", "transA", "transB"].includes(name)) return [`${name} = ${node.int(name, 0)}`];
+    return [`${name} = [${node.ints(name, []).join(", ")}]`];
+  });
+  return given.length > 0 ? `${node.opType} <${given.join(", ")}>` : node.opType;
+}
+
+function macsOf(node: Node, input: readonly number[], weight: readonly number[], output: readonly number[]): number {
+  const product = (x: readonly number[]) => x.reduce((a, b) => a * b, 1);
+  if (node.opType === "Conv") return product(output) * product(weight.slice(1));
+  if (node.opType === "ConvTranspose") return product(input) * product(weight.slice(1));
+  const inner = node.opType === "Gemm" && node.int("transA", 0) !== 0 ? input[0] : input.at(-1);
+  return product(output) * (inner as number);
+}
