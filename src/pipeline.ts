@@ -1,9 +1,10 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
 import { ConfigError } from "./errors.js";
+import { gatesStep } from "./gates/step.js";
 import type { Model } from "./graph/graph.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
-import { applyPlan } from "./passes/remove-filters.js";
+import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
 import { type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 import type { RunReport, StepReport } from "./report.js";
@@ -47,9 +48,32 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     const step = await runStep(model, current, request, options, claims, plans);
     steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
     current = step.model;
+    const gated = step.removal && (await secondStage(model, current, request, step.removal, step.report, options));
+    if (!gated) continue;
+    steps.push(gated.report);
+    claims.push(...gated.claims);
+    current = gated.model;
   }
   const report = await prove({ before: model, after: current, steps, plans, claims }, options);
   return { model: current, plans, report };
+}
+
+/** Gates, where the criterion's options ask for them. */
+async function secondStage(
+  original: Model,
+  student: Model,
+  { entry, options: given }: PassRequest,
+  removal: Removal,
+  { budget }: Omit<StepReport, "milliseconds">,
+  options: PruneOptions,
+) {
+  if (entry.kind !== "criterion") return undefined;
+  const { criterion } = entry;
+  const kinds = criterion.gates?.(parseOptions(criterion, given)) ?? "none";
+  if (kinds === "none") return undefined;
+  const started = performance.now();
+  const made = await gatesStep({ pass: criterion.name, kinds, removal, student, budget, original }, options);
+  return { ...made, report: { ...made.report, milliseconds: Math.round(performance.now() - started) } };
 }
 
 async function requestOf(pass: PassRequest | string): Promise<PassRequest> {
@@ -74,15 +98,16 @@ async function runStep(
   options: PruneOptions,
   claims: Claim[],
   plans: PruningPlan[],
-): Promise<{ model: Model; report: Omit<StepReport, "milliseconds"> }> {
+): Promise<{ model: Model; report: Omit<StepReport, "milliseconds">; removal?: Removal }> {
   const { entry } = request;
   if (entry.kind === "criterion") {
     const planned = await planOnly(model, request, options, original);
     plans.push(planned.plan);
-    const { result, report } = removalStep(model, entry.criterion.name, planned.plan, claims);
+    const { result, report, removal } = removalStep(model, entry.criterion.name, planned.plan, claims);
     const declined = planned.declined.map((d) => ({ group: d.group.name, why: d.why }));
     return {
       model: result,
+      removal,
       report: {
         ...report,
         options: planned.plan.why["options"],
@@ -123,7 +148,7 @@ function removalStep(
   name: string,
   plan: PruningPlan,
   claims: Claim[],
-): { result: Model; report: Omit<StepReport, "milliseconds"> } {
+): { result: Model; report: Omit<StepReport, "milliseconds">; removal: Removal } {
   const removal = applyPlan(model, plan);
   const { model: prepared, notes } = removal.prepared;
   if (prepared !== model)
@@ -166,5 +191,5 @@ function removalStep(
   });
   const blocks = bypass?.blocks.map((b) => ({ name: b.name, nodes: b.nodes.length }));
   const changed = isSliced || bypass !== undefined;
-  return { result, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
+  return { result, removal, report: { pass: name, options: { plan: "see plans" }, changed, notes, groups, ...(blocks ? { blocks } : {}) } };
 }

@@ -62,6 +62,21 @@ export interface Calibration {
   readonly seconds: number;
 }
 
+/** A gate that was kept, and by how much it lowers the loss of samples no fit has seen. */
+export interface GateFigures {
+  /** The map whose channels it multiplies. */
+  readonly value: string;
+  /** static: constant factors, folded into weights; diagonal and se stay in the graph. */
+  readonly kinds: readonly ("static" | "diagonal" | "se")[];
+  /** Samples that were looked at; a fifth of them judged. */
+  readonly samples: number;
+  /** Squared distance to the unpruned layers' results, as a share of these. */
+  readonly heldOut: { readonly before: number; readonly after: number };
+  /** What stays in the graph costs; counted in the totals. */
+  readonly parameters: number;
+  readonly macs: number;
+}
+
 export interface StepReport {
   readonly pass: string;
   readonly options: unknown;
@@ -75,6 +90,8 @@ export interface StepReport {
   /** Residual blocks that left, and how many nodes with each. */
   readonly blocks?: readonly { readonly name: string; readonly nodes: number }[];
   readonly declined?: readonly { readonly group: string; readonly why: string }[];
+  /** Gates kept (src/gates). */
+  readonly gates?: readonly GateFigures[];
 }
 
 export interface AccuracyFigures {

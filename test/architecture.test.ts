@@ -20,6 +20,7 @@ const ORDER = [
   ["passes"],
   ["report.ts"],
   ["verify"],
+  ["gates"],
   ["compare"],
   ["export"],
   ["planning.ts"],

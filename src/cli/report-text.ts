@@ -57,6 +57,7 @@ function stepsText({ steps }: RunReport): string {
 function stepResult(step: StepReport): string {
   const blocks = step.blocks ?? [];
   const bypassed = blocks.length > 0 ? `bypassed ${blocks.length} residual ${blocks.length === 1 ? "block" : "blocks"}; ` : "";
+  if (step.gates) return gatesResult(step.gates);
   if (!step.groups) return step.changed ? "changed" : "nothing to do";
   const cut = step.groups.filter((g) => g.kept < g.of);
   const removed = cut.reduce((n, g) => n + g.of - g.kept, 0);
@@ -64,6 +65,15 @@ function stepResult(step: StepReport): string {
   const budget = step.budget ? `; ${step.budget.measure}: asked ${step.budget.asked}, reached ${step.budget.reached.toFixed(4)}` : "";
   const seen = step.calibration ? `; seen on ${whole(step.calibration.samples)} samples` : "";
   return `${bypassed}removed ${whole(removed)} of ${whole(all)} channels, in ${cut.length} of ${step.groups.length} groups${budget}${seen}`;
+}
+
+function gatesResult(gates: NonNullable<StepReport["gates"]>): string {
+  if (gates.length === 0) return "no gate pays on held-out samples";
+  const count = (kind: "static" | "diagonal" | "se") => gates.filter((g) => g.kinds.includes(kind)).length;
+  const mean = (key: "before" | "after") => tiny(gates.reduce((sum, g) => sum + g.heldOut[key], 0) / gates.length);
+  const add = (key: "parameters" | "macs") => gates.reduce((sum, g) => sum + g[key], 0);
+  const kinds = `factors folded at ${count("static")}, diagonal gates at ${count("diagonal")}, squeeze-and-excitation at ${count("se")} maps`;
+  return `${kinds}; held-out loss ${mean("before")} → ${mean("after")}; +${whole(add("parameters"))} parameters, +${whole(add("macs"))} MACs`;
 }
 
 function verdictText({ equality, loads, provider }: RunReport, channel: Channel): string {

@@ -45,6 +45,12 @@ export const dominosOptions = z.strictObject({
     ),
   merge: z.boolean().default(false).describe("add the outgoing weights of a channel that leaves to those of its twin (nearest only)"),
   samples: z.int().min(1).default(32).describe("samples that ablation runs on"),
+  gates: z
+    .enum(["none", "static", "diagonal", "se", "auto"])
+    .default("auto")
+    .describe(
+      "second stage, after removal, where it lowers the loss on held-out calibration samples: factors per channel folded into weights (static), then gates affine in the channel's mean (diagonal) or squeeze-and-excitation (se), or the cheaper that pays",
+    ),
 });
 export type DominosOptions = z.output<typeof dominosOptions>;
 
@@ -87,6 +93,8 @@ export const dominos = defineCriterion<DominosOptions>({
     const scores = new DominosScores(options, context);
     return { rank: (group) => scores.rank(group), block: ({ last }) => scores.blockAt(last) };
   },
+
+  gates: ({ gates }) => gates,
 });
 
 /** The scores of one model: of channels, of filters, and of blocks. */
