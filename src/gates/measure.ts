@@ -223,8 +223,9 @@ async function run(
   fitting: number,
 ): Promise<Quadratics> {
   const first = student.graph.inputs.find((v) => v.constant === undefined)?.shape?.[0];
-  const size = typeof first === "number" ? first : Math.min(32, fitting, samples.count);
   const most = Math.min(options.samples, samples.count, Math.max(1, Math.floor(options.memory / (4 * channels * channels))));
+  const isFixed = typeof first === "number";
+  const size = isFixed ? first : Math.floor(most / Math.ceil(most / Math.min(32, fitting)));
   // Runs spread over the whole source, which may be sorted by class.
   const runs = Math.floor(most / size);
   const G: Float32Array[] = [];
