@@ -50,7 +50,7 @@ export interface Attended {
  * Fits a gate at each place of the student (insert-gates' `inner`), in graph order, so that each sees what those before it changed.
  *
  * The loss is the distance between what a layer makes of the gated map and what the teacher's layer of the same name made, before
- * activation. Source: that attention follows removal is in the abstract of Chen 2020; the loss, the fits and the acceptance are a
+ * activation, or the residual sum it goes into. Source: that attention follows removal is in the abstract of Chen 2020; the loss, the fits and the acceptance are a
  * reconstruction (the thesis may have trained gates with the network instead).
  */
 export async function attend(runner: Runner, pair: Pair, samples: Samples, options: AttendOptions): Promise<Attended> {

@@ -12,7 +12,7 @@ import type { Runner } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import { biasOf } from "../score/affine.js";
 import type { Quadratics } from "./quadratics.js";
-import { layerOf, type ReadLayer } from "./read-layer.js";
+import { layerOf, type ReadLayer, type Wanted } from "./read-layer.js";
 
 /** Two nets whose values have the same names: the student is what is left of the teacher. */
 export interface Pair {
@@ -35,7 +35,7 @@ const RUN_BYTES = 64 * 2 ** 20;
 
 /**
  * The quadratics of a gate at `site` of the student, whose wanted results are what the teacher's layers of the same names give before
- * their activation. A sentence where they cannot be measured: a reader that is no linear layer, or of which the teacher has no twin.
+ * their activation, or the residual sums these go into. A sentence where they cannot be measured: a reader that is no linear layer, or of which the teacher has no twin.
  *
  * G of readers with few weights per channel is (WᵀW)∘(XXᵀ), else it is made of Z itself. Where one sample's Z is beyond 64 MiB, positions
  * are sampled evenly; the loss is then that of these positions.
@@ -68,8 +68,7 @@ function readLayer(reader: LinearReader, site: GateSite, types: Types, { teacher
   const { node } = reader;
   const about = `${node.opType} "${node.label}"`;
   const Y = node.outputs[0] as Value;
-  const twin = teacher.graph.value(Y.name);
-  if (twin?.producer?.opType !== node.opType) return `the model before removal has no ${about}`;
+  if (teacher.graph.value(Y.name)?.producer?.opType !== node.opType) return `the model before removal has no ${about}`;
   const shape = types.shape(Y);
   const channels = node.opType === "MatMul" || node.opType === "Gemm" ? (shape?.length ?? 0) - 1 : 1;
   const outputs = shape?.[channels];
@@ -78,15 +77,31 @@ function readLayer(reader: LinearReader, site: GateSite, types: Types, { teacher
   if (bias === "other") return `the bias of ${about} is not a constant`;
   const rows = kept(Y.name, channels);
   if (typeof rows === "string") return rows;
-  return layerOf(reader, site, { shape, channels, outputs, bias, rows }, RUN_BYTES / 4);
+  const wanted = sumAfter(Y, teacher, types) ?? { value: Y.name, minus: undefined };
+  return layerOf(reader, site, { shape, channels, outputs, bias, rows, wanted }, RUN_BYTES / 4);
+}
+
+/**
+ * Where the layer's result goes into a residual sum alone, the sum is what should be right: what removal before it has done to the skip
+ * is made good here, as far as this layer can.
+ */
+function sumAfter(Y: Value, teacher: Model, types: Types): Wanted | undefined {
+  const [use] = Y.uses();
+  const sum = use?.node;
+  const other = sum?.inputs[1 - (use?.index ?? 0)];
+  const S = sum?.outputs[0];
+  if (sum?.qualifiedType !== "Add" || Y.useCount > 1 || Y.isOutput || !other || other === Y || other.constant || !S) return undefined;
+  const isSame = (a: Value, b: Value) => types.shape(a)?.join() === types.shape(b)?.join();
+  if (!isSame(Y, other) || !isSame(Y, S) || teacher.graph.value(S.name)?.producer?.opType !== "Add") return undefined;
+  return { value: S.name, minus: other.name };
 }
 
 /** The teacher with the rows of wanted results that the student has as its outputs, in the order of the layers. */
 function targetsOf(teacher: Model, layers: readonly ReadLayer[]): Model {
   const copy = cloneModel(teacher);
   const { graph } = copy;
-  const outputs = layers.map(({ reader, rows, channels }, k) => {
-    const Y = graph.value((reader.node.outputs[0] as Value).name) as Value;
+  const outputs = layers.map(({ wanted, rows, channels }, k) => {
+    const Y = graph.value(wanted.value) as Value;
     if (!rows) return graph.insertNode("Identity", [Y], { outputs: [`gate_target_${k}`] }).outputs[0] as Value;
     const indices = graph.addInitializer(`gate_rows_${k}`, Tensor.ints(rows));
     const attributes = { axis: int(channels) };
@@ -110,7 +125,9 @@ function quadraticGraph(student: Model, site: GateSite, layers: readonly ReadLay
   const parts = layers.map((layer, k) => {
     const target = graph.addInput(new Value(graph.freshName(`gate_target_${k}`), { kind: "tensor", dtype: site.dtype, shape: undefined }));
     const operand = graph.value(layer.reader.operand.name) as Value;
-    return emit.quadratic(layer, emit.float32(operand, site), emit.float32(target, site));
+    const other = layer.wanted.minus === undefined ? undefined : graph.value(layer.wanted.minus);
+    const Y = other ? emit.node("Sub", [target, other]) : target;
+    return emit.quadratic(layer, emit.float32(operand, site), emit.float32(Y, site));
   });
   const sum = (of: (p: (typeof parts)[number]) => Value) => parts.map(of).reduce((a, b) => emit.node("Add", [a, b]));
   const X = emit.float32(graph.value(site.value.name) as Value, site);

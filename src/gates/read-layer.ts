@@ -12,6 +12,13 @@ export interface LayerResult {
   readonly bias: Float64Array | undefined;
   /** Rows of the teacher's result that the student makes; undefined: all. */
   readonly rows: readonly number[] | undefined;
+  readonly wanted: Wanted;
+}
+
+/** What the layer should give: the value of this name in the teacher, less what the student has at `minus`. */
+export interface Wanted {
+  readonly value: string;
+  readonly minus: string | undefined;
 }
 
 /** Y[o, p] = Σ_c Σ_t W[o, c, t]·U[c, t, p], c < C channels of the map, t < K taps on each, o < O outputs, p < P positions. */
@@ -24,6 +31,7 @@ export interface ReadLayer {
   readonly O: number;
   readonly bias: Float64Array | undefined;
   readonly rows: readonly number[] | undefined;
+  readonly wanted: Wanted;
   /** Axis of the outputs in the result. */
   readonly channels: number;
   /** Positions that are looked at; undefined: all. */
@@ -75,6 +83,7 @@ export function layerOf(reader: LinearReader, site: GateSite, result: LayerResul
     O,
     bias: result.bias,
     rows: result.rows,
+    wanted: result.wanted,
     channels: result.channels,
     positions,
     isGram,

@@ -132,6 +132,21 @@ describe("quadratics measured by the runtime", () => {
     for (const x of [0, 1, 2]) expect(Math.abs(lossOf(q, [x], () => ones))).toBeLessThan(1e-5 * (q.k[x] as number));
   });
 
+  test("what goes into a residual sum should make the sum right, with the skip as the student has it", async () => {
+    const text = `g (float[N, 6, 5, 5] x) => (float[N, 6, 5, 5] y) <float[6, 6, 1, 1] w = {...}, float[6, 6, 1, 1] v = {...}> {
+      a = Conv (x, w) r = Relu (a) c = Conv (r, v) k = Mul (x, scale) y = Add (c, k) }`;
+    const withSkip = (scale: number) => modelOf(text.replace("{...}> {", `{...}, float[1] scale = {${scale}}> {`));
+    const [teacher, student] = [withSkip(1), withSkip(0.5)];
+    const site = gateSites(findGroups(student), "inner").sites.find((s) => s.value.name === "r") as GateSite;
+    const samples = await samplesFor(student, 3);
+    const q = await measureQuadratics(runner, { teacher, student, kept: () => undefined }, site, samples, { samples: 3, memory: 1e9 });
+    if (typeof q === "string") throw new Error(q);
+    const factor = Float64Array.from(randomFloats("sum", 6));
+    const want = await straight(teacher, student, site, factor, ["y"], samples);
+    for (const [x, direct] of want.entries())
+      expect(Math.abs(lossOf(q, [x], () => factor) - direct)).toBeLessThan(2e-5 * (q.k[x] as number));
+  });
+
   test("readers that are no linear layers, and layers the teacher lacks, are named", async () => {
     const text = (y: string, op: string) => `g (float[N, 3, 5, 5] x) => (float[N, 5, 5, 5] out)
       <float[4, 3, 1, 1] w = {...}, float[5, 4, 1, 1] v = {...}, float[5, 4, 1, 1] u = {...}> {

@@ -100,6 +100,15 @@ describe("insert-gates", () => {
     });
   });
 
+  test("gates can be put on gates: names stay unique", async () => {
+    const before = modelOf(BLOCK);
+    const { model } = runPass(insertGates, runPass(insertGates, before, { at: ["rb"] }).model, { at: ["rb_gated"] });
+    expect(gated(model)).toEqual(["rb", "rb_gated"]);
+    const { model: twice } = runPass(insertGates, model, { at: ["rd"] });
+    const feeds = randomFeeds(before, 1);
+    expect(await bytesAtLevels(runner, twice, feeds)).toEqual(await bytesAtLevels(runner, before, feeds));
+  });
+
   test("a name that no place has is refused with the nearest", () => {
     expect(() => runPass(insertGates, modelOf(BLOCK), { at: ["rbb"] })).toThrow('No gate can stand at "rbb"');
   });

@@ -85,8 +85,12 @@ class GateEmitter {
 
   node(opType: string, inputs: readonly Value[], what: string, attributes = {}): Value {
     const name = `${this.#site.value.name}_${what}`;
-    const options = { outputs: [name], attributes, name, ...(this.#before ? { before: this.#before } : {}) };
-    return this.#graph.insertNode(opType, inputs, options).outputs[0] as Value;
+    const options = { outputs: [name], attributes, ...(this.#before ? { before: this.#before } : {}) };
+    const node = this.#graph.insertNode(opType, inputs, options);
+    const output = node.outputs[0] as Value;
+    // ONNX Runtime refuses names that repeat; the value's is made unique.
+    node.name = output.name;
+    return output;
   }
 
   #constant(what: string, dims: readonly number[], values: ArrayLike<number>): Value {
