@@ -2,7 +2,7 @@
 import type { Samples } from "../calibrate/samples.js";
 import { cloneModel } from "../graph/clone.js";
 import { findGroups } from "../graph/coupling/groups.js";
-import type { Model, Value } from "../graph/graph.js";
+import type { Model, Node, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import type { Note } from "../graph/note.js";
 import { emitGate, type Gate, gateCost } from "../passes/gates/emit.js";
@@ -47,7 +47,8 @@ export interface Attended {
 }
 
 /**
- * Fits a gate at each place of the student (insert-gates' `inner`), in graph order, so that each sees what those before it changed.
+ * Fits a gate at each place of the student (insert-gates' `inner`), in graph order, so that each sees what those before it changed; on
+ * vectors and maps of one position, where a gate would see no more than the layer does, constant factors alone.
  *
  * The loss is the distance between what a layer makes of the gated map and what the teacher's layer of the same name made, before
  * activation, or the residual sum it goes into. Source: that attention follows removal is in the abstract of Chen 2020; the loss, the fits and the acceptance are a
@@ -64,8 +65,13 @@ export async function attend(runner: Runner, pair: Pair, samples: Samples, optio
     return nothing;
   }
   if (student.opset < 7) return nothing;
-  const { sites, declined } = gateSites(findGroups(student), "inner");
-  notes.push(...declined);
+  const found = gateSites(findGroups(student), "inner");
+  const order = new Map(student.graph.nodes.map((n, i) => [n, i]));
+  const at = ({ value }: GateSite) => order.get(value.producer as Node) ?? 0;
+  const sites = [...found.sites, ...found.constantOnly].sort((a, b) => at(a) - at(b));
+  const constantOnly = new Set(found.constantOnly);
+  const isTried = new Set(sites.map((s) => s.value.name));
+  notes.push(...found.declined.filter((d) => !isTried.has(d.about)));
   let model = student;
   let reference = student;
   let left = options.room?.most ?? Number.POSITIVE_INFINITY;
@@ -88,7 +94,7 @@ export async function attend(runner: Runner, pair: Pair, samples: Samples, optio
       continue;
     }
     const choice = chooseGate(q, {
-      kinds: options.kinds,
+      kinds: constantOnly.has(site) ? "static" : options.kinds,
       reduction: options.reduction ?? 4,
       gain: options.gain ?? 0.01,
       holdOut: options.holdOut ?? 0.2,

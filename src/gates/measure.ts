@@ -176,6 +176,7 @@ class Emitter {
 
   /** [N, C]. */
   mean(X: Value, { rank }: GateSite): Value {
+    if (rank === 2) return X;
     return this.#reduce("ReduceMean", X, rank === 4 ? [2, 3] : [1]);
   }
 

@@ -15,7 +15,7 @@ export interface SqueezeExciteOptions {
 }
 
 /** Products of one number with another that a fit may cost; some seconds. */
-const WORK = 4e9;
+const WORK = 1e9;
 /** Steps between looks at the samples that end the fit, and how many looks without gain end it. */
 const LOOK = 20;
 const PATIENCE = 8;

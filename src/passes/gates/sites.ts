@@ -10,8 +10,8 @@ import { carriersOf } from "../../score/carriers.js";
 /** A value that a gate can multiply, channel by channel. */
 export interface GateSite {
   readonly value: Value;
-  /** 4: [N, C, H, W], channels on axis 1; 3: tokens [N, T, C], channels on axis 2. */
-  readonly rank: 3 | 4;
+  /** 4: [N, C, H, W], channels on axis 1; 3: tokens [N, T, C], channels on axis 2; 2: vectors [N, C], for constant factors alone. */
+  readonly rank: 2 | 3 | 4;
   readonly axis: 1 | 2;
   readonly channels: number;
   readonly dtype: DType;
@@ -20,6 +20,8 @@ export interface GateSite {
 export interface GateSites {
   /** In graph order. */
   readonly sites: readonly GateSite[];
+  /** Places that take constant factors but no gate, as a gate sees nothing there beyond what is read; each is in `declined` too. In graph order. */
+  readonly constantOnly: readonly GateSite[];
   /** Values that carry channels and get no gate, with the reason. */
   readonly declined: readonly Note[];
 }
@@ -48,33 +50,38 @@ export function gateSites(coupling: Coupling, where: "inner" | "all"): GateSites
   const linked = where === "inner" ? linkedGroups(coupling) : new Set<Group>();
   const batch = batchOf(typing.model);
   const order = new Map(typing.model.graph.nodes.map((n, i) => [n, i]));
-  const seen = new Map<Value, GateSite | string>();
+  const seen = new Map<Value, Place>();
   for (const group of coupling.groups) {
     for (const { value, axis } of carriersOf(group, coupling)) if (!seen.has(value)) seen.set(value, siteAt(value, axis));
   }
   const place = (v: Value) => (v.producer ? (order.get(v.producer) ?? 0) : -1);
   const all = [...seen].sort(([a], [b]) => place(a) - place(b));
   return {
-    sites: all.flatMap(([, found]) => (typeof found === "string" ? [] : [found])),
-    declined: all.flatMap(([{ name }, found]) => (typeof found === "string" ? [{ code: "GATE_DECLINED", about: name, why: found }] : [])),
+    sites: all.flatMap(([, { site, why }]) => (site && !why ? [site] : [])),
+    constantOnly: all.flatMap(([, { site, why }]) => (site && why ? [site] : [])),
+    declined: all.flatMap(([{ name }, { why }]) => (why ? [{ code: "GATE_DECLINED", about: name, why }] : [])),
   };
 
-  function siteAt(value: Value, axis: number): GateSite | string {
-    const { shape, type } = { shape: typing.types.shape(value), type: typing.types.type(value) };
+  function siteAt(value: Value, axis: number): Place {
+    const type = typing.types.type(value);
+    const shape = typing.types.shape(value);
     const rank = shape?.length;
-    if (!shape || type?.kind !== "tensor") return "its type is not known";
-    if (!GATED_TYPES.has(type.dtype)) return `it holds ${type.dtype}`;
-    if (!value.producer) return "it is an input of the graph";
-    if (value.isOutput) return "it is an output of the graph";
-    if (!((rank === 4 && axis === 1) || (rank === 3 && axis === 2))) {
-      return `its shape is [${shape.join(", ")}] with channels on axis ${axis}; gates are made for [N, C, H, W] and tokens [N, T, C]`;
-    }
-    if (shape[0] !== batch) return `axis 0 of [${shape.join(", ")}] does not count samples`;
+    if (!shape || type?.kind !== "tensor") return { why: "its type is not known" };
+    if (!GATED_TYPES.has(type.dtype)) return { why: `it holds ${type.dtype}` };
+    if (!value.producer) return { why: "it is an input of the graph" };
+    if (value.isOutput) return { why: "it is an output of the graph" };
+    const described = `its shape is [${shape.join(", ")}] with channels on axis ${axis}; gates are made for [N, C, H, W] and tokens [N, T, C]`;
+    const isMap = (rank === 4 && axis === 1) || (rank === 3 && axis === 2);
+    if (!isMap && !(rank === 2 && axis === 1)) return { why: described };
+    if (shape[0] !== batch) return { why: `axis 0 of [${shape.join(", ")}] does not count samples` };
+    if (isLinked(value, axis)) return { why: "its channels are linked through a residual sum" };
+    const site = { value, rank: rank as 2 | 3 | 4, axis: axis as 1 | 2, channels: shape[axis] as number, dtype: type.dtype };
+    if (!isMap) return { site, why: described };
     const positions = rank === 4 ? shape.slice(2) : shape.slice(1, 2);
-    if (positions.every((d) => d === 1)) return "it has one position: its mean is what it holds already";
-    if (value.uses().length > 0 && value.uses().every(({ node }) => takesMean(node))) return "all that is read of it is its mean";
-    if (isLinked(value, axis)) return "its channels are linked through a residual sum";
-    return { value, rank: rank as 3 | 4, axis: axis as 1 | 2, channels: shape[axis] as number, dtype: type.dtype };
+    if (positions.every((d) => d === 1)) return { site, why: "it has one position: its mean is what it holds already" };
+    if (value.uses().length > 0 && value.uses().every(({ node }) => takesMean(node)))
+      return { site, why: "all that is read of it is its mean" };
+    return { site };
   }
 
   function isLinked(value: Value, axis: number): boolean {
@@ -87,6 +94,12 @@ export function gateSites(coupling: Coupling, where: "inner" | "all"): GateSites
       }),
     );
   }
+}
+
+/** A place for a gate; `why` it takes none, or with a site only constant factors. */
+interface Place {
+  readonly site?: GateSite;
+  readonly why?: string;
 }
 
 function takesMean(node: Node): boolean {
