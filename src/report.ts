@@ -92,6 +92,8 @@ export interface StepReport {
   readonly declined?: readonly { readonly group: string; readonly why: string }[];
   /** Gates kept (src/gates). */
   readonly gates?: readonly GateFigures[];
+  /** With gates kept: distance of the outputs to the unpruned model's on held-out calibration samples, KL in nats or relative L2. */
+  readonly outputs?: { readonly before: number; readonly after: number };
 }
 
 export interface AccuracyFigures {

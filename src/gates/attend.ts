@@ -11,7 +11,9 @@ import { scaleReaders } from "../passes/gates/scale-readers.js";
 import { type GateSite, gateSites } from "../passes/gates/sites.js";
 import type { GateFigures } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
-import { type Choice, chooseGate, FEWEST_SAMPLES, type GateKinds } from "./choose.js";
+import { distance } from "./agreement.js";
+import { type Choice, chooseGate, type GateKinds } from "./choose.js";
+import { divisionOf, looksAt } from "./looks.js";
 import { measureQuadratics, type Pair } from "./measure.js";
 
 export interface AttendOptions {
@@ -43,12 +45,16 @@ export interface Attended {
   /** The same with constant factors as nodes of their own: what `model` must equal. */
   readonly reference: Model;
   readonly gates: readonly GateFigures[];
+  /** Distance of the outputs to the teacher's on held-out samples (agreement.ts), where gates were kept. */
+  readonly outputs?: { readonly before: number; readonly after: number };
   readonly notes: readonly Note[];
 }
 
 /**
  * Fits a gate at each place of the student (insert-gates' `inner`), in graph order, so that each sees what those before it changed; on
  * vectors and maps of one position, where a gate would see no more than the layer does, constant factors alone.
+ *
+ * Samples that judge are the same for all; if the outputs on them are not nearer to the teacher's in the end, no gate is kept.
  *
  * The loss is the distance between what a layer makes of the gated map and what the teacher's layer of the same name made, before
  * activation, or the residual sum it goes into. Source: that attention follows removal is in the abstract of Chen 2020; the loss, the fits and the acceptance are a
@@ -58,9 +64,11 @@ export async function attend(runner: Runner, pair: Pair, samples: Samples, optio
   const { student } = pair;
   const notes: Note[] = [];
   const nothing = { model: student, reference: student, gates: [], notes };
-  const { samples: most = 256, memory = 2 ** 29, seed = 0 } = options;
-  if (Math.min(most, samples.count) < FEWEST_SAMPLES) {
-    const why = `only ${samples.count} calibration samples: fitting and judging by others takes at least ${FEWEST_SAMPLES}`;
+  const { samples: most = 256, memory = 2 ** 29, seed = 0, holdOut = 0.2 } = options;
+  const first = student.graph.inputs.find((v) => v.constant === undefined)?.shape?.[0];
+  const looks = looksAt(samples.count, typeof first === "number" ? first : undefined, { samples: most, holdOut, seed });
+  if (!looks) {
+    const why = `${samples.count} calibration samples: too few to fit on some runs and judge by others`;
     notes.push({ code: "GATES_NO_SAMPLES", about: "the gates", why });
     return nothing;
   }
@@ -80,7 +88,7 @@ export async function attend(runner: Runner, pair: Pair, samples: Samples, optio
     options.onProgress?.(i, sites.length);
     const { name } = site.value;
     const q = await measureQuadratics(runner, { ...pair, student: model }, site, samples, {
-      samples: most,
+      looks,
       memory,
       signal: options.signal,
     });
@@ -88,16 +96,16 @@ export async function attend(runner: Runner, pair: Pair, samples: Samples, optio
       notes.push({ code: "GATE_NOT_FITTED", about: name, why: q });
       continue;
     }
-    if (q.k.length < FEWEST_SAMPLES) {
-      const why = `${q.k.length} samples fit into memory as quadratics of ${site.channels} channels, fewer than ${FEWEST_SAMPLES}`;
+    const division = divisionOf(looks, q.k.length);
+    if (division.held.length === 0) {
+      const why = `quadratics of ${site.channels} channels fit into memory for ${q.k.length} samples alone, of which none can judge`;
       notes.push({ code: "GATE_NOT_FITTED", about: name, why });
       continue;
     }
-    const choice = chooseGate(q, {
+    const choice = chooseGate(q, division, {
       kinds: constantOnly.has(site) ? "static" : options.kinds,
       reduction: options.reduction ?? 4,
       gain: options.gain ?? 0.01,
-      holdOut: options.holdOut ?? 0.2,
       ridge: options.ridge ?? 1e-3,
       steps: options.steps ?? 1500,
       rate: 0.01,
@@ -119,7 +127,16 @@ export async function attend(runner: Runner, pair: Pair, samples: Samples, optio
     gates.push({ value: name, kinds: kindsOf(taken), samples: q.k.length, heldOut: { before, after }, ...spent });
   }
   options.onProgress?.(sites.length, sites.length);
-  return gates.length === 0 ? nothing : { model, reference, gates, notes };
+  if (gates.length === 0) return nothing;
+  // Each gate brings its layer nearer to what it was; whether the outputs follow is looked at, not supposed.
+  const [without, withGates] = [
+    await distance(runner, [pair.teacher, student], samples, looks),
+    await distance(runner, [pair.teacher, model], samples, looks),
+  ];
+  if (withGates < without) return { model, reference, gates, outputs: { before: without, after: withGates }, notes };
+  const why = `all of them together move the outputs on held-out samples from ${without.toPrecision(3)} to ${withGates.toPrecision(3)} away from the unpruned net's`;
+  notes.push({ code: "GATES_DROPPED", about: "the gates", why });
+  return nothing;
 }
 
 function kindsOf({ factor, gate }: Choice): GateFigures["kinds"] {

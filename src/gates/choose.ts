@@ -1,7 +1,7 @@
 /** Which gate a map gets: decided on samples that no fit has seen. */
-import { random } from "../graph/random.js";
 import { type Gate, hiddenWidth } from "../passes/gates/emit.js";
 import { diagonalFactors, diagonalGate, staticGate } from "./closed-form.js";
+import type { Division } from "./looks.js";
 import { type Factors, lossOf, type Quadratics, rescaled } from "./quadratics.js";
 import { squeezeExciteFactors, squeezeExciteGate } from "./squeeze-excite.js";
 
@@ -14,8 +14,6 @@ export interface ChoiceOptions {
   readonly reduction: number;
   /** A gate is kept if it lowers the held-out loss by more than this share. */
   readonly gain: number;
-  /** Share of the samples that no fit sees. */
-  readonly holdOut: number;
   /** λ in units of the mean diagonal. */
   readonly ridge: number;
   readonly steps: number;
@@ -39,15 +37,11 @@ export interface Choice {
 /** Losses below this share of ‖Y‖² are differences of rounded float32 numbers: there is nothing to gain. */
 const ROUNDING = 1e-5;
 
-/** Fewest samples that can be divided into those to fit, to stop at, and to judge by. */
-export const FEWEST_SAMPLES = 10;
-
 /**
  * Fits on part of the samples, and keeps what lowers the loss of the rest by more than `gain`: constant factors first, which cost nothing;
  * then, as far as `kinds` says, gates that look at their input, each against the best before it.
  */
-export function chooseGate(q: Quadratics, options: ChoiceOptions): Choice {
-  const { fit, held } = division(q.k.length, options);
+export function chooseGate(q: Quadratics, { fit, held }: Division, options: ChoiceOptions): Choice {
   const energy = held.reduce((sum, x) => sum + (q.k[x] as number), 0);
   const share = (loss: number) => (energy > 0 ? Math.max(0, loss) / energy : 0);
   const ones = new Float64Array(q.channels).fill(1);
@@ -82,19 +76,4 @@ export function chooseGate(q: Quadratics, options: ChoiceOptions): Choice {
     consider(gate, squeezeExciteFactors(rest, gate));
   }
   return { factor, gate: best, before: share(before), folded: share(folded), after: share(after) };
-}
-
-/** Which samples fit and which judge: at random by the seed, at least one judges. */
-export function division(
-  count: number,
-  { holdOut, seed }: Pick<ChoiceOptions, "holdOut" | "seed">,
-): { readonly fit: readonly number[]; readonly held: readonly number[] } {
-  const uniform = random(`division ${seed}`);
-  const order = Array.from({ length: count }, (_, x) => x);
-  for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(uniform() * (i + 1));
-    [order[i], order[j]] = [order[j] as number, order[i] as number];
-  }
-  const held = Math.max(1, Math.round(holdOut * count));
-  return { held: order.slice(0, held), fit: order.slice(held) };
 }

@@ -9,8 +9,9 @@ import { Tensor } from "../graph/tensor.js";
 import { type LinearReader, linearReaders } from "../passes/gates/readers.js";
 import type { GateSite } from "../passes/gates/sites.js";
 import type { Runner } from "../runtime/runner.js";
-import { sourceOf } from "../runtime/source.js";
+import { withBoth } from "../runtime/source.js";
 import { biasOf } from "../score/affine.js";
+import type { Looks } from "./looks.js";
 import type { Quadratics } from "./quadratics.js";
 import { layerOf, type ReadLayer, type Wanted } from "./read-layer.js";
 
@@ -23,15 +24,14 @@ export interface Pair {
 }
 
 export interface MeasureOptions {
-  /** Most samples; fewer where C² of them would not fit in `memory`. */
-  readonly samples: number;
-  /** Bytes of quadratics held at a time. */
+  readonly looks: Looks;
+  /** Bytes of quadratics held at a time: where C² of all samples would take more, only the first runs are looked at. */
   readonly memory: number;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Bytes of intermediate results of one run beyond which batches get smaller, and positions of a map are sampled. */
-const RUN_BYTES = 64 * 2 ** 20;
+/** Bytes of intermediate results of one sample beyond which positions of a map are sampled. */
+const SAMPLE_BYTES = 64 * 2 ** 20;
 
 /**
  * The quadratics of a gate at `site` of the student, whose wanted results are what the teacher's layers of the same names give before
@@ -60,8 +60,7 @@ export async function measureQuadratics(
   }
   const teacher = targetsOf(pair.teacher, layers);
   const student = quadraticGraph(pair.student, site, layers);
-  const floats = layers.reduce((sum, l) => sum + l.work, 0);
-  return run(runner, teacher, student, layers, site, samples, options, Math.max(1, Math.floor(RUN_BYTES / (4 * floats))));
+  return run(runner, [teacher, student], layers, site, samples, options);
 }
 
 function readLayer(reader: LinearReader, site: GateSite, types: Types, { teacher, kept }: Pair): ReadLayer | string {
@@ -78,7 +77,7 @@ function readLayer(reader: LinearReader, site: GateSite, types: Types, { teacher
   const rows = kept(Y.name, channels);
   if (typeof rows === "string") return rows;
   const wanted = sumAfter(Y, teacher, types) ?? { value: Y.name, minus: undefined };
-  return layerOf(reader, site, { shape, channels, outputs, bias, rows, wanted }, RUN_BYTES / 4);
+  return layerOf(reader, site, { shape, channels, outputs, bias, rows, wanted }, SAMPLE_BYTES / 4);
 }
 
 /**
@@ -232,53 +231,38 @@ class Emitter {
 
 async function run(
   runner: Runner,
-  teacher: Model,
-  student: Model,
+  models: readonly [Model, Model],
   layers: readonly ReadLayer[],
   { channels }: GateSite,
   samples: Samples,
-  options: MeasureOptions,
-  fitting: number,
+  { looks: { size, starts }, memory, signal }: MeasureOptions,
 ): Promise<Quadratics> {
-  const first = student.graph.inputs.find((v) => v.constant === undefined)?.shape?.[0];
-  const most = Math.min(options.samples, samples.count, Math.max(1, Math.floor(options.memory / (4 * channels * channels))));
-  const isFixed = typeof first === "number";
-  const size = isFixed ? first : Math.floor(most / Math.ceil(most / Math.min(32, fitting)));
-  // Runs spread over the whole source, which may be sorted by class.
-  const runs = Math.floor(most / size);
-  const G: Float32Array[] = [];
-  const h: Float32Array[] = [];
-  const z: Float32Array[] = [];
-  const k: number[] = [];
-  const names = layers.map((_, i) => `gate_target_${i}`);
-  const wanted = await runner.load(sourceOf(teacher));
-  try {
-    const made = await runner.load(sourceOf(student));
-    try {
-      const inputs = student.graph.inputs.slice(-layers.length).map((v) => v.name);
-      for (let r = 0; r < runs; r++) {
-        options.signal?.throwIfAborted();
-        const from = runs === 1 ? 0 : Math.floor((r * (samples.count - size)) / (runs - 1));
-        const feeds = await samples.batch(from, from + size);
-        const targets = await wanted.run(feeds);
-        const out = await made.run({
-          ...feeds,
-          ...Object.fromEntries(inputs.map((name, i) => [name, targets[names[i] as string] as Tensor])),
-        });
-        const rows = (name: string, width: number) => {
-          const data = (out[name] as Tensor).data as Float32Array;
-          return Array.from({ length: size }, (_, n) => data.slice(n * width, (n + 1) * width));
-        };
-        G.push(...rows("gate_G", channels * channels));
-        h.push(...rows("gate_h", channels));
-        z.push(...rows("gate_z", channels));
-        k.push(...rows("gate_k", 1).map((v) => v[0] as number));
-      }
-    } finally {
-      await made.release();
+  const runs = starts.slice(0, Math.max(1, Math.floor(memory / (4 * channels * channels * size))));
+  const targets = layers.map((_, i) => `gate_target_${i}`);
+  // The student's inputs for them come last, under names of its own.
+  const inputs = models[1].graph.inputs.slice(-layers.length).map((v) => v.name);
+  return withBoth(runner, models, async (teacher, student) => {
+    const G: Float32Array[] = [];
+    const h: Float32Array[] = [];
+    const z: Float32Array[] = [];
+    const k: number[] = [];
+    for (const from of runs) {
+      signal?.throwIfAborted();
+      const feeds = await samples.batch(from, from + size);
+      const wanted = await teacher.run(feeds);
+      const out = await student.run({
+        ...feeds,
+        ...Object.fromEntries(inputs.map((name, i) => [name, wanted[targets[i] as string] as Tensor])),
+      });
+      const rows = (name: string, width: number) => {
+        const data = (out[name] as Tensor).data as Float32Array;
+        return Array.from({ length: size }, (_, n) => data.slice(n * width, (n + 1) * width));
+      };
+      G.push(...rows("gate_G", channels * channels));
+      h.push(...rows("gate_h", channels));
+      z.push(...rows("gate_z", channels));
+      k.push(...rows("gate_k", 1).map((v) => v[0] as number));
     }
-  } finally {
-    await wanted.release();
-  }
-  return { channels, G, h, z, k: Float64Array.from(k) };
+    return { channels, G, h, z, k: Float64Array.from(k) };
+  });
 }

@@ -38,8 +38,6 @@ export interface ReadLayer {
   readonly positions: readonly number[] | undefined;
   /** G = (WᵀW)∘(UUᵀ) summed over taps, cheaper than Z where there are more outputs than pairs of taps. */
   readonly isGram: boolean;
-  /** Numbers held per sample while G is made. */
-  readonly work: number;
   /** [C, O, K]. */
   weightByChannel(): Float64Array;
   /** [C·K, O]. */
@@ -87,7 +85,6 @@ export function layerOf(reader: LinearReader, site: GateSite, result: LayerResul
     channels: result.channels,
     positions,
     isGram,
-    work: fixed + each * seen + C * K * P,
     weightByChannel: () => filled(C * O * K, (i) => W(Math.floor(i / K) % O, Math.floor(i / (O * K)), i % K)),
     weightByTap: () => filled(C * K * O, (i) => W(i % O, Math.floor(i / (K * O)), Math.floor(i / O) % K)),
     weightGram: () => {

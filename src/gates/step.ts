@@ -49,7 +49,7 @@ export async function gatesStep(
   const runner = await openRunner(ep ?? "auto", { threads, device });
   try {
     const pair = { teacher: removal.prepared.model, student, kept: keptOf(removal) };
-    const { model, reference, gates, notes } = await attend(runner, pair, calibration, {
+    const { model, reference, gates, outputs, notes } = await attend(runner, pair, calibration, {
       kinds,
       signal,
       ...(seed === undefined ? {} : { seed }),
@@ -65,7 +65,7 @@ export async function gatesStep(
       changes: true,
       reference: () => reference,
     };
-    return { model, report: { ...report, changed, notes, gates }, claims: changed ? [claim] : [] };
+    return { model, report: { ...report, changed, notes, gates, ...(outputs ? { outputs } : {}) }, claims: changed ? [claim] : [] };
   } finally {
     await runner.close();
   }

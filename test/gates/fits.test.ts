@@ -1,17 +1,25 @@
 import { describe, expect, test } from "vitest";
 import { Adam } from "../../src/gates/adam.js";
-import { type ChoiceOptions, chooseGate, division } from "../../src/gates/choose.js";
+import { type ChoiceOptions, chooseGate } from "../../src/gates/choose.js";
 import { diagonalFactors, diagonalGate, staticGate } from "../../src/gates/closed-form.js";
+import { divisionOf, type Looks, looksAt } from "../../src/gates/looks.js";
 import { lossOf, type Quadratics, rescaled } from "../../src/gates/quadratics.js";
 import { solveRidge } from "../../src/gates/solve.js";
 import { squeezeExciteFactors, squeezeExciteGate, squeezeExciteObjective } from "../../src/gates/squeeze-excite.js";
 import { identityGate } from "../../src/passes/gates/emit.js";
 import { randomFloats } from "../support/build.js";
-import { directLoss, quadraticsOf, toy } from "./toy.js";
+import { directLoss, quadraticsOf, type Toy, toy } from "./toy.js";
 
 const all = (q: Quadratics) => (q.k.length === 0 ? [] : Array.from(q.k, (_, x) => x));
 const ones = new Float64Array(12).fill(1);
-const OPTIONS: ChoiceOptions = { kinds: "auto", reduction: 2, gain: 0.01, holdOut: 0.2, ridge: 1e-3, steps: 600, rate: 0.01, seed: "0" };
+const OPTIONS: ChoiceOptions = { kinds: "auto", reduction: 2, gain: 0.01, ridge: 1e-3, steps: 600, rate: 0.01, seed: "0" };
+
+const divided = (t: Toy) => {
+  const q = quadraticsOf(t);
+  return [q, halves(q)] as const;
+};
+/** Every fifth sample judges. */
+const halves = (q: Quadratics) => divisionOf({ size: 1, starts: all(q), period: 5 }, q.k.length);
 
 describe("quadratics", () => {
   test("sᵀGs − 2hᵀs + k is the squared distance, whatever the factors", () => {
@@ -112,7 +120,7 @@ describe("fits", () => {
     const X = t.X.map((x) => x.map((map, c) => (c === 3 ? (x[2] as Float64Array) : c === 5 ? new Float64Array(25) : map)));
     const W = t.W.map((w) => w.map((v, c) => (c === 3 ? (w[2] as number) : v)));
     const q = quadraticsOf({ ...t, X, W });
-    const choice = chooseGate(q, OPTIONS);
+    const choice = chooseGate(q, halves(q), OPTIONS);
     expect(choice.factor?.every(Number.isFinite)).toBe(true);
     expect(choice.after).toBeLessThanOrEqual(choice.before);
     expect(solveRidge(new Float64Array(4), Float64Array.of(1, 2), 1e-3)).toEqual(new Float64Array(2));
@@ -126,33 +134,54 @@ describe("acceptance", () => {
       // The best constant factors are taken out, so that only noise is left.
       const raw = quadraticsOf(t);
       const q = rescaled(raw, staticGate(raw, all(raw), 1e-9).factor);
-      const choice = chooseGate(q, { ...OPTIONS, seed });
+      const choice = chooseGate(q, halves(q), { ...OPTIONS, seed });
       expect([choice.factor, choice.gate]).toEqual([undefined, undefined]);
       expect(choice.after).toBe(choice.before);
     }
   });
 
   test("a teacher with constant factors: they are folded, and no gate is paid for", () => {
-    const choice = chooseGate(quadraticsOf(toy("constant", 60, "static")), { ...OPTIONS, ridge: 1e-9 });
+    const choice = chooseGate(...divided(toy("constant", 60, "static")), { ...OPTIONS, ridge: 1e-9 });
     expect(choice.factor).toBeDefined();
     expect(choice.gate).toBeUndefined();
     expect(choice.after).toBeLessThan(1e-4 * choice.before);
   });
 
   test("a teacher with a dynamic gate: a gate that looks at its input stays", () => {
-    const choice = chooseGate(quadraticsOf(toy("dynamic", 200, "dynamic")), OPTIONS);
+    const choice = chooseGate(...divided(toy("dynamic", 200, "dynamic")), OPTIONS);
     expect(choice.factor).toBeDefined();
     expect(choice.gate?.kind).toBe("se");
     expect(choice.after).toBeLessThan(0.7 * choice.folded);
   });
 
-  test("the same seed gives the same gate; samples are divided once each", () => {
-    const q = quadraticsOf(toy("seed", 40, "dynamic"));
-    const short = { ...OPTIONS, kinds: "se" as const, steps: 60 };
-    expect(chooseGate(q, short)).toEqual(chooseGate(q, short));
-    expect(chooseGate(q, { ...short, seed: "1" })).not.toEqual(chooseGate(q, short));
-    const { fit, held } = division(40, OPTIONS);
-    expect(held.length).toBe(8);
-    expect([...fit, ...held].sort((a, b) => a - b)).toEqual(Array.from({ length: 40 }, (_, x) => x));
+  test("the same seed gives the same gate", () => {
+    const q = quadraticsOf(toy("seed", 120, "dynamic"));
+    const short = { ...OPTIONS, kinds: "se" as const, steps: 200 };
+    expect(chooseGate(q, halves(q), short).gate?.kind).toBe("se");
+    expect(chooseGate(q, halves(q), short)).toEqual(chooseGate(q, halves(q), short));
+    expect(chooseGate(q, halves(q), { ...short, seed: "1" })).not.toEqual(chooseGate(q, halves(q), short));
+  });
+});
+
+describe("which samples are looked at", () => {
+  test("runs are spread over the source, a fifth of them judges, and no sample is in both parts", () => {
+    const looks = looksAt(1000, undefined, { samples: 100, holdOut: 0.2, seed: 3 }) as Looks;
+    expect([looks.size, looks.starts.length]).toEqual([4, 25]);
+    expect(Math.min(...looks.starts)).toBe(0);
+    expect(Math.max(...looks.starts)).toBe(996);
+    const { fit, held } = divisionOf(looks, 100);
+    expect([fit.length, held.length]).toEqual([80, 20]);
+    const number = (x: number) => (looks.starts[Math.floor(x / 4)] as number) + (x % 4);
+    expect(new Set([...fit, ...held].map(number)).size).toBe(100);
+    expect(looksAt(1000, undefined, { samples: 100, holdOut: 0.2, seed: 3 })).toEqual(looks);
+    expect(looksAt(1000, undefined, { samples: 100, holdOut: 0.2, seed: 4 })).not.toEqual(looks);
+  });
+
+  test("few samples: runs of one; too few, or too few batches of a fixed size: none", () => {
+    const options = { samples: 256, holdOut: 0.2, seed: 0 };
+    expect(looksAt(7, undefined, options)?.size).toBe(1);
+    expect(looksAt(4, undefined, options)).toBeUndefined();
+    expect(looksAt(40, 8, options)?.starts.length).toBe(5);
+    expect(looksAt(39, 8, options)).toBeUndefined();
   });
 });

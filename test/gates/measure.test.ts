@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { modelInputs } from "../../src/calibrate/model-inputs.js";
 import { openSamples, type Samples } from "../../src/calibrate/samples.js";
+import type { Looks } from "../../src/gates/looks.js";
 import { measureQuadratics } from "../../src/gates/measure.js";
 import { lossOf } from "../../src/gates/quadratics.js";
 import { cloneModel } from "../../src/graph/clone.js";
@@ -19,6 +20,9 @@ beforeAll(async () => {
   runner = await openNodeRunner({ threads: 1 });
 });
 afterAll(() => runner.close());
+
+/** One sample after the other. */
+const inOrder = (n: number): Looks => ({ size: 1, starts: Array.from({ length: n }, (_, x) => x), period: 5 });
 
 const samplesFor = (model: Model, n: number): Promise<Samples> => openSamples(`random:${n}`, modelInputs(model));
 
@@ -102,7 +106,7 @@ describe("quadratics measured by the runtime", () => {
     const site = gateSites(findGroups(student), "inner").sites.find((s) => s.value.name === at) as GateSite;
     const samples = await samplesFor(student, 5);
     const pair = { teacher, student, kept: () => undefined };
-    const q = await measureQuadratics(runner, pair, site, samples, { samples: 5, memory: 1e9 });
+    const q = await measureQuadratics(runner, pair, site, samples, { looks: inOrder(5), memory: 1e9 });
     if (typeof q === "string") throw new Error(q);
     expect(q.k.length).toBe(5);
     const factor = Float64Array.from(randomFloats("factors", site.channels), (v) => Math.abs(1 + 0.5 * v));
@@ -126,7 +130,7 @@ describe("quadratics measured by the runtime", () => {
     const site = gateSites(findGroups(student), "inner").sites[0] as GateSite;
     const samples = await samplesFor(student, 3);
     const kept = (value: string, axis: number) => (value === "y" && axis === 1 ? [0, 2] : undefined);
-    const q = await measureQuadratics(runner, { teacher, student, kept }, site, samples, { samples: 3, memory: 1e9 });
+    const q = await measureQuadratics(runner, { teacher, student, kept }, site, samples, { looks: inOrder(3), memory: 1e9 });
     if (typeof q === "string") throw new Error(q);
     const ones = new Float64Array(6).fill(1);
     for (const x of [0, 1, 2]) expect(Math.abs(lossOf(q, [x], () => ones))).toBeLessThan(1e-5 * (q.k[x] as number));
@@ -139,7 +143,10 @@ describe("quadratics measured by the runtime", () => {
     const [teacher, student] = [withSkip(1), withSkip(0.5)];
     const site = gateSites(findGroups(student), "inner").sites.find((s) => s.value.name === "r") as GateSite;
     const samples = await samplesFor(student, 3);
-    const q = await measureQuadratics(runner, { teacher, student, kept: () => undefined }, site, samples, { samples: 3, memory: 1e9 });
+    const q = await measureQuadratics(runner, { teacher, student, kept: () => undefined }, site, samples, {
+      looks: inOrder(3),
+      memory: 1e9,
+    });
     if (typeof q === "string") throw new Error(q);
     const factor = Float64Array.from(randomFloats("sum", 6));
     const want = await straight(teacher, student, site, factor, ["y"], samples);
@@ -154,7 +161,7 @@ describe("quadratics measured by the runtime", () => {
     const measured = async (teacher: Model, student: Model) => {
       const site = gateSites(findGroups(student), "inner").sites.find((s) => s.value.name === "r") as GateSite;
       const pair = { teacher, student, kept: () => undefined };
-      return measureQuadratics(runner, pair, site, await samplesFor(student, 2), { samples: 2, memory: 1e9 });
+      return measureQuadratics(runner, pair, site, await samplesFor(student, 2), { looks: inOrder(2), memory: 1e9 });
     };
     expect(await measured(modelOf(text("y", "Tanh")), modelOf(text("y", "Tanh")))).toBe('Tanh "t" reads it');
     expect(
@@ -167,7 +174,7 @@ describe("quadratics measured by the runtime", () => {
     const site = gateSites(findGroups(model), "inner").sites[0] as GateSite;
     const samples = await samplesFor(model, 50);
     const q = await measureQuadratics(runner, { teacher: model, student: model, kept: () => undefined }, site, samples, {
-      samples: 50,
+      looks: inOrder(50),
       memory: 4 * 36 * 12,
     });
     if (typeof q === "string") throw new Error(q);
