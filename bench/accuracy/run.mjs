@@ -30,7 +30,10 @@ const { values: flags } = parseArgs({
     budget: { type: "string", default: "macs" },
     scope: { type: "string", default: "global" },
     align: { type: "string", default: "1" },
-    passes: { type: "string", default: "l1,l2,bn-scale,fpgm,similar,output-l1,entropy,entropy-gauss,mi,wmi,dominos,remove-blocks,random" },
+    passes: {
+      type: "string",
+      default: 'l1,l2,bn-scale,fpgm,similar,output-l1,entropy,entropy-gauss,mi,wmi,dominos={"gates":"none"},remove-blocks,random',
+    },
     seeds: { type: "string", default: "3" },
     // Choices (which default is better) are made on val; test is for reporting.
     split: { type: "string", default: "test" },

@@ -29,7 +29,9 @@ async function outputsOf(model, feeds) {
 const isSame = (a, b) => Object.keys(a).every((k) => Buffer.compare(Buffer.from(a[k].bytes), Buffer.from(b[k].bytes)) === 0);
 const parted = (a, b) => LEVELS.filter((_, k) => !isSame(a[k], b[k]));
 
-console.log("| net | where | gates | places without | parameters | MACs | other bits at | folded away, other bits at |\n| - | - | - | - | - | - | - | - |");
+console.log(
+  "| net | where | gates | places without | parameters | MACs | other bits at | folded away, other bits at |\n| - | - | - | - | - | - | - | - |",
+);
 for (const file of process.argv.slice(2)) {
   const { model } = prepare(await readModel(file), "none");
   const feeds = randomFeeds(model, 3);

@@ -84,7 +84,9 @@ for (const net of flags.nets.split(",")) {
 }
 
 const pc = (x) => (100 * x).toFixed(2);
-console.log("\n| net | MACs asked | gates | total MACs | total parameters | maps with static / diagonal / SE | held-out loss | top-1 | time of fits |");
+console.log(
+  "\n| net | MACs asked | gates | total MACs | total parameters | maps with static / diagonal / SE | held-out loss | top-1 | time of fits |",
+);
 console.log("| - | - | - | - | - | - | - | - | - |");
 for (const c of cells.filter((x) => x.split === flags.split)) {
   const loss = c.loss ? `${c.loss.before.toFixed(3)} → ${c.loss.after.toFixed(3)}` : "–";
