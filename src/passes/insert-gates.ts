@@ -22,7 +22,7 @@ import { definePass } from "./pass.js";
  */
 export const insertGates = definePass({
   name: "insert-gates",
-  summary: "put squeeze-and-excitation gates, the exact identity until they are trained, on feature maps before they are read",
+  summary: "put squeeze-and-excitation gates, the exact identity until trained, on feature maps",
   options: z.strictObject({
     where: z
       .enum(["inner", "all"])
