@@ -34,7 +34,7 @@ describe("the second stage of dominos", () => {
     for (const g of gates) expect(g.heldOut.after).toBeLessThan(0.99 * g.heldOut.before);
     const outputs = report.steps[1]?.outputs;
     expect(outputs?.after).toBeLessThan(outputs?.before as number);
-    // 56.8 % without gates and what the comparison shows with them; none are lost.
+    // No fit looks at labels: accuracy is an independent judge.
     expect(report.accuracy?.after.top1).toBeGreaterThanOrEqual(without.accuracy?.after.top1 as number);
     const macs = gates.reduce((n, g) => n + g.macs, 0);
     const parameters = gates.reduce((n, g) => n + g.parameters, 0);
