@@ -1,5 +1,6 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
 import { ConfigError } from "./errors.js";
+import { gatesStep } from "./gates/step.js";
 import type { Model } from "./graph/graph.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
@@ -53,9 +54,32 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     const recovered = await recovery.after(step);
     if (recovered) steps.push(recovered.report);
     current = recovered?.model ?? step.model;
+    const gated = step.removal && (await secondStage(model, current, request, step.removal, step.report, options));
+    if (!gated) continue;
+    steps.push(gated.report);
+    claims.push(...gated.claims);
+    current = gated.model;
   }
   const report = await prove({ before: model, after: current, steps, plans, claims }, options);
   return { model: current, plans, report };
+}
+
+/** Gates, where the criterion's options ask for them. */
+async function secondStage(
+  original: Model,
+  student: Model,
+  { entry, options: given }: PassRequest,
+  removal: Removal,
+  { budget }: Omit<StepReport, "milliseconds">,
+  options: PruneOptions,
+) {
+  if (entry.kind !== "criterion") return undefined;
+  const { criterion } = entry;
+  const kinds = criterion.gates?.(parseOptions(criterion, given)) ?? "none";
+  if (kinds === "none") return undefined;
+  const started = performance.now();
+  const made = await gatesStep({ pass: criterion.name, kinds, removal, student, budget, original }, options);
+  return { ...made, report: { ...made.report, milliseconds: Math.round(performance.now() - started) } };
 }
 
 async function requestOf(pass: PassRequest | string): Promise<PassRequest> {

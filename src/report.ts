@@ -94,6 +94,21 @@ export interface Recovery {
   readonly left: readonly { readonly node: string; readonly why: string }[];
 }
 
+/** A gate that was kept, and by how much it lowers the loss of samples no fit has seen. */
+export interface GateFigures {
+  /** The map whose channels it multiplies. */
+  readonly value: string;
+  /** static: constant factors, folded into weights; diagonal and se stay in the graph. */
+  readonly kinds: readonly ("static" | "diagonal" | "se")[];
+  /** Samples that were looked at; a fifth of them judged. */
+  readonly samples: number;
+  /** Squared distance to the unpruned layers' results, as a share of these. */
+  readonly heldOut: { readonly before: number; readonly after: number };
+  /** What stays in the graph costs; counted in the totals. */
+  readonly parameters: number;
+  readonly macs: number;
+}
+
 export interface StepReport {
   readonly pass: string;
   readonly options: unknown;
@@ -108,6 +123,10 @@ export interface StepReport {
   readonly blocks?: readonly { readonly name: string; readonly nodes: number }[];
   readonly recovery?: Recovery;
   readonly declined?: readonly { readonly group: string; readonly why: string }[];
+  /** Gates kept (src/gates). */
+  readonly gates?: readonly GateFigures[];
+  /** With gates kept: distance of the outputs to the unpruned model's on held-out calibration samples, KL in nats or relative L2. */
+  readonly outputs?: { readonly before: number; readonly after: number };
 }
 
 export interface AccuracyFigures {

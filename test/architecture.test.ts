@@ -21,6 +21,7 @@ const ORDER = [
   ["report.ts"],
   ["recover"],
   ["verify"],
+  ["gates"],
   ["compare"],
   ["export"],
   ["planning.ts"],

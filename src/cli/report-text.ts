@@ -58,6 +58,7 @@ function stepResult(step: StepReport): string {
   if (step.recovery) return recoveryResult(step.recovery);
   const blocks = step.blocks ?? [];
   const bypassed = blocks.length > 0 ? `bypassed ${blocks.length} residual ${blocks.length === 1 ? "block" : "blocks"}; ` : "";
+  if (step.gates) return gatesResult(step.gates);
   if (!step.groups) return step.changed ? "changed" : "nothing to do";
   const cut = step.groups.filter((g) => g.kept < g.of);
   const removed = cut.reduce((n, g) => n + g.of - g.kept, 0);
@@ -73,6 +74,15 @@ function recoveryResult({ steps, metric, before, after, heldOut, fitted }: Recov
   const layers = new Set(kept.flatMap((s) => s.layers.filter((l) => l.changed).map((l) => l.node))).size;
   const distance = metric === "kl" ? "divergence" : "1 − cosine";
   return `${kept.map((s) => s.method).join(", ")}: ${layers} layers corrected on ${whole(fitted)} samples; ${distance} of the outputs on ${whole(heldOut)} held-out ones ${before.toPrecision(3)} → ${after.toPrecision(3)}`;
+}
+
+function gatesResult(gates: NonNullable<StepReport["gates"]>): string {
+  if (gates.length === 0) return "no gate pays on held-out samples";
+  const count = (kind: "static" | "diagonal" | "se") => gates.filter((g) => g.kinds.includes(kind)).length;
+  const mean = (key: "before" | "after") => tiny(gates.reduce((sum, g) => sum + g.heldOut[key], 0) / gates.length);
+  const add = (key: "parameters" | "macs") => gates.reduce((sum, g) => sum + g[key], 0);
+  const kinds = `factors folded at ${count("static")}, diagonal gates at ${count("diagonal")}, squeeze-and-excitation at ${count("se")} maps`;
+  return `${kinds}; held-out loss ${mean("before")} → ${mean("after")}; +${whole(add("parameters"))} parameters, +${whole(add("macs"))} MACs`;
 }
 
 function verdictText({ equality, loads, provider }: RunReport, channel: Channel): string {

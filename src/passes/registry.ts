@@ -8,8 +8,10 @@ import type { Criterion } from "../score/criterion.js";
 import { closest } from "../suggest.js";
 import { foldBatchNorm } from "./fold-batch-norm.js";
 import { foldConstants } from "./fold-constants.js";
+import { foldGates } from "./fold-gates.js";
 import { inlineBranches } from "./inline-branches.js";
 import { inlineFunctions } from "./inline-functions.js";
+import { insertGates } from "./insert-gates.js";
 import { mergeChannels } from "./merge-channels.js";
 import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
@@ -31,6 +33,8 @@ export const passes: readonly Pass[] = [
   removeDead,
   removeFilters,
   mergeChannels,
+  insertGates,
+  foldGates,
 ] as readonly Pass[];
 
 export const entries: readonly Entry[] = [

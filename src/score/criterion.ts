@@ -98,6 +98,8 @@ export interface Criterion<O = unknown> {
    */
   measure?(options: O, context: ScoringContext): ((bench: Bench) => Promise<unknown>) | undefined;
   prepare(options: O, context: ScoringContext): ((group: Group) => Ranking) | Judgement;
+  /** Gates that are fitted once the channels have left (src/gates). Absent: none. */
+  gates?(options: O): "none" | "static" | "diagonal" | "se" | "auto";
 }
 
 /** Identity that gives the literal its option type. */

@@ -45,6 +45,12 @@ export const dominosOptions = z.strictObject({
     ),
   merge: z.boolean().default(false).describe("add the outgoing weights of a channel that leaves to those of its twin (nearest only)"),
   samples: z.int().min(1).default(32).describe("samples that ablation runs on"),
+  gates: z
+    .enum(["none", "static", "diagonal", "se", "auto"])
+    .default("auto")
+    .describe(
+      "second stage, after removal, where it lowers the loss on held-out calibration samples: factors per channel folded into weights (static), then gates affine in the channel's mean (diagonal) or squeeze-and-excitation (se), or the cheaper that pays",
+    ),
 });
 export type DominosOptions = z.output<typeof dominosOptions>;
 
@@ -59,9 +65,12 @@ export type DominosOptions = z.output<typeof dominosOptions>;
  * Defaults of `alpha` and `omegaMin` were chosen on validation images of six networks (bench/accuracy/README.md): influence says more
  * than uniqueness, and a block is better kept until nearly all of its last filters are unimportant.
  *
+ * Once the channels have left, gates are fitted to what the layers gave before (`gates`; src/gates).
+ *
  * Source: that filters are scored by uniqueness and by an influence that decays layer by layer as a Weibull survival model, and
  * that blocks leave where linked layers would not match, is in the abstract of Chen 2020. The measures, the product, the rule for
- * blocks and every default are a reconstruction; the full text is not public.
+ * blocks, the form and fit of the gates (attention once the architecture is fixed is in the abstract), and every default are a
+ * reconstruction; the full text is not public.
  *
  * @see Ting-An Chen, "Dominance in an Overall Sight: Attentive Channel Pruning via Filter Importance Learning", National Taiwan
  *   University 2020, tdr.lib.ntu.edu.tw/handle/123456789/8475
@@ -87,6 +96,8 @@ export const dominos = defineCriterion<DominosOptions>({
     const scores = new DominosScores(options, context);
     return { rank: (group) => scores.rank(group), block: ({ last }) => scores.blockAt(last) };
   },
+
+  gates: ({ gates }) => gates,
 });
 
 /** The scores of one model: of channels, of filters, and of blocks. */
