@@ -15,6 +15,7 @@ import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
 import { removeFilters } from "./remove-filters.js";
 import { removeIdentity } from "./remove-identity.js";
+import { rowColumn } from "./row-column.js";
 import { untie } from "./untie.js";
 
 /** A criterion plans a removal and carries it out; a pass rewrites. */
@@ -31,6 +32,7 @@ export const passes: readonly Pass[] = [
   removeDead,
   removeFilters,
   mergeChannels,
+  rowColumn,
 ] as readonly Pass[];
 
 export const entries: readonly Entry[] = [
