@@ -178,7 +178,7 @@ export function storedOf(work: Work, form: Form): number {
   const width = () => Math.max(...Array.from({ length: groups }, (_, g) => channelsOf(work, g).length));
   switch (form) {
     case "mask":
-      return work.filters * channels * taps;
+      return filters * channels * taps;
     case "channels":
       return filters * width() * taps;
     case "trim":
