@@ -10,6 +10,7 @@ import { type Circumstances, checkPassed, parseOptions, runPass } from "./passes
 import { evidence, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 import type { Calibration, RunReport, StepReport } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
+import type { Runner } from "./runtime/runner.js";
 import type { PruningPlan } from "./score/plan.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
 
@@ -148,13 +149,17 @@ async function circumstances(
       : undefined;
   const told = { seed, ...seen };
   if (!pass.decide || options.check === "none") return told;
-  const runner = await openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
+  let opened: Promise<Runner> | undefined;
+  const open = () => {
+    opened ??= openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
+    return opened;
+  };
+  const notes: Note[] = [];
+  const context = { ...told, options: checked, note: (n: Note) => void notes.push(n), figures: () => undefined };
   try {
-    const notes: Note[] = [];
-    const context = { ...told, options: checked, note: (n: Note) => void notes.push(n), figures: () => undefined };
-    return { ...told, decision: await pass.decide(model, context, runner), notes };
+    return { ...told, decision: await pass.decide(model, context, open), notes };
   } finally {
-    await runner.close();
+    await (await opened)?.close();
   }
 }
 

@@ -46,10 +46,11 @@ export interface Pass<O = unknown> {
   /** What must be known of activations; measured on the model the pass is given. Absent: nothing. */
   statistics?(options: O, model: Model): readonly StatisticRequest[];
   /**
-   * What `run` carries out and `oracle` is told of, decided once and with a runtime at hand. `run` decides by itself where nobody
+   * What `run` carries out and `oracle` is told of, decided once and with a runtime at hand: `openRunner` opens it once, and
+   * the pipeline closes it. `run` decides by itself where nobody
    * did. Does not change `model`.
    */
-  decide?(model: Model, context: PassContext<O>, runner: Runner): Promise<unknown>;
+  decide?(model: Model, context: PassContext<O>, openRunner: () => Promise<Runner>): Promise<unknown>;
   run(model: Model, context: PassContext<O>): boolean;
   /**
    * What the result must equal, where the function changes on purpose and it can be said how: made from the model before by

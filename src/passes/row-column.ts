@@ -28,9 +28,11 @@ const options = z.strictObject({
       "coupled: filters leave with their channel where one layer makes it; group: also where layers add, the same in all; expand: there put back as zeros; keep: columns alone",
     ),
   form: z
-    .enum(["auto", ...FORMS])
+    .enum(["auto", "timed", ...FORMS])
     .default("auto")
-    .describe("how a layer without columns is written (auto: the fastest, timed on your runtime, of those that `prefer` allows)"),
+    .describe(
+      "how a layer without columns is written (auto: of those that `prefer` allows, the fastest by a model of costs, the same in every run; timed: the fastest on your runtime, which may differ from run to run)",
+    ),
   prefer: z
     .enum(["parameters", "bytes", "speed"])
     .default("parameters")
@@ -65,10 +67,10 @@ export const rowColumn = definePass<RowColumnOptions>({
   needs: ({ saliency }) => (saliency === "data" ? ["activations"] : ["weights"]),
   statistics: ({ saliency, skip }, model) => (saliency === "data" ? powerRequests(model, skip) : []),
 
-  async decide(model, context, runner): Promise<Made> {
+  async decide(model, context, openRunner): Promise<Made> {
     const decision = decide(model, context.options, context);
     const { form, prefer } = context.options;
-    return { decision, forms: form === "auto" ? await formsByTime(slice(model, decision), prefer, runner) : undefined };
+    return { decision, forms: form === "timed" ? await formsByTime(slice(model, decision), prefer, await openRunner()) : undefined };
   },
 
   run(model, context) {
@@ -77,10 +79,14 @@ export const rowColumn = definePass<RowColumnOptions>({
     const decision = made?.decision ?? decide(model, context.options, { seed, statistics, note });
     const sliced = slice(model, decision);
     const { form, prefer } = context.options;
-    const chosen = made?.forms ?? (form === "auto" ? formsByEstimate(sliced, prefer) : formsAs(sliced, form));
+    const chosen = made?.forms ?? (form === "auto" || form === "timed" ? formsByEstimate(sliced, prefer) : formsAs(sliced, form));
     const before = new Map(model.graph.nodes.map((n) => [n.outputs[0]?.name, bytesOf(n)]));
     context.figures(sliced.jobs.map((job) => figuresOf(job, chosen.get(job.decision.output) as Form, before)));
     if (decision.layers.every((l) => l.kept === l.cells)) return false;
+    for (const { decision: d, work } of sliced.jobs) {
+      if (form !== "mask" && chosen.get(d.output) === "mask" && storedOf(work, "mask") > d.kept)
+        note({ code: "LAYER_DENSE", about: d.label, why: "its columns stay as zeros: every other form would take more bytes" });
+    }
     emit(sliced, chosen);
     model.graph = sliced.model.graph;
     return true;

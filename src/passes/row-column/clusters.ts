@@ -2,7 +2,7 @@
 import { capturedOutputs } from "../../graph/captured-outputs.js";
 import type { Axis } from "../../graph/coupling/axis.js";
 import { ALWAYS } from "../../graph/coupling/choices.js";
-import type { Coupling } from "../../graph/coupling/groups.js";
+import type { Coupling, Group } from "../../graph/coupling/groups.js";
 import type { Model, Node, Value } from "../../graph/graph.js";
 import type { Note } from "../../graph/note.js";
 import type { Layer } from "./layers.js";
@@ -27,10 +27,11 @@ export function clustersOf(
   rows: RowOption,
   model: Model,
   coupling: Coupling,
+  skip: readonly string[],
   note: (note: Note) => void,
 ): Cluster[] {
   const mine = new Map(layers.map((l) => [l.node, l]));
-  const choicesOf = new Map(layers.map((l) => [l, rows === "keep" ? undefined : rowChoices(l, mine, coupling)]));
+  const choicesOf = new Map(layers.map((l) => [l, rows === "keep" ? undefined : rowChoices(l, mine, coupling, skip)]));
   const captured = capturedOutputs(model.graph);
   const done = new Set<Layer>();
   const out: Cluster[] = [];
@@ -68,13 +69,18 @@ function canExpand({ node, filters }: Layer, captured: ReadonlySet<Value>, coupl
 }
 
 /** The choice of each row, where each can leave by itself; undefined where one cannot, or where layers that are not ours make the channels too. */
-function rowChoices(layer: Layer, mine: ReadonlyMap<Node, Layer>, coupling: Coupling): readonly number[] | undefined {
+function rowChoices(
+  layer: Layer,
+  mine: ReadonlyMap<Node, Layer>,
+  coupling: Coupling,
+  skip: readonly string[],
+): readonly number[] | undefined {
   if (layer.groups > 1) return undefined;
   const choices = choicesAlong(layer.weight, layer.rowAxis, coupling);
   if (!choices || new Set(choices).size !== choices.length) return undefined;
   const groups = new Set(choices.map((c) => coupling.groupOf(c)));
   for (const group of groups) {
-    if (!group || isUneven(group.slots, coupling, group.choices)) return undefined;
+    if (!group || isUneven(group.slots, coupling, group.choices) || isSkipped(group, skip)) return undefined;
     for (const { role, uses } of group.slots)
       if (role === "producer" && uses.some(({ node }) => !mine.has(node) && !isDepthwise(node))) return undefined;
   }
@@ -106,6 +112,11 @@ function isDepthwise(node: Node): boolean {
   return node.opType === "Conv" && node.int("group", 1) > 1 && node.inputs[1]?.constant?.dims[1] === 1;
 }
 
+/** Whether a layer that is to stay as it is makes or reads channels of the group. */
+function isSkipped({ nodes }: Group, skip: readonly string[]): boolean {
+  return nodes.some((n) => skip.includes(n.label));
+}
+
 /** 1 for each input channel that has left. */
 export function deadChannels(
   { weight, columnAxis, channels }: Layer,
@@ -128,6 +139,7 @@ export function unreadChannels(
   layers: readonly Layer[],
   gone: ReadonlySet<number>,
   coupling: Coupling,
+  skip: readonly string[],
 ): Map<string, number[]> {
   const masks = new Map(decided.map((d) => [d.output, d.columns]));
   const own = new Map(layers.map((l) => [l.weight, l]));
@@ -143,7 +155,7 @@ export function unreadChannels(
   }
   const out = new Map<string, number[]>();
   for (const group of coupling.groups) {
-    if (isUneven(group.slots, coupling, group.choices)) continue;
+    if (isUneven(group.slots, coupling, group.choices) || isSkipped(group, skip)) continue;
     const readers = group.slots.filter((s) => s.role === "consumer");
     if (readers.length === 0 || readers.some((s) => own.get(s.value)?.columnAxis !== s.axis)) continue;
     const isUnread = (k: number) => {

@@ -81,7 +81,7 @@ export function decide(
       hint: "Quantised and shared weights are not pruned so; `onnx-prune passes` lists criteria that remove channels.",
     });
   }
-  const clusters = clustersOf(found, choice.rows, model, coupling, context.note);
+  const clusters = clustersOf(found, choice.rows, model, coupling, choice.skip, context.note);
   const weights = new Map(found.map((l) => [l, weightsOf(l)]));
   const powers = new Map(found.map((l) => [l, powerFor(l, choice, coupling, context)]));
   const gone = new Set<number>();
@@ -109,7 +109,7 @@ export function decide(
   }
   const order = new Map(found.map((l, i) => [l.node.outputs[0]?.name, i]));
   layers.sort((a, b) => (order.get(a.output) as number) - (order.get(b.output) as number));
-  return { layers, rows: byGroup(gone, coupling), unread: unreadChannels(layers, found, gone, coupling) };
+  return { layers, rows: byGroup(gone, coupling), unread: unreadChannels(layers, found, gone, coupling, choice.skip) };
 }
 
 function matrix(
