@@ -78,7 +78,7 @@ export function decide(
   const found = findLayers(model, coupling.typing.types, choice.skip, context.note);
   if (found.length === 0) {
     throw new UnsupportedError("ROW_COLUMN_NOTHING", "The model has no Conv, Gemm or MatMul whose rows and columns could be pruned.", {
-      hint: "Quantised and shared weights are not pruned so; `onnx-prune passes` lists criteria that remove channels.",
+      hint: "Quantised and shared weights are not pruned so, and layers in local functions only after --pass inline-functions.",
     });
   }
   const clusters = clustersOf(found, choice.rows, model, coupling, choice.skip, context.note);
