@@ -35,10 +35,9 @@ const VARIANTS = {
   sr: { method: "sr" },
   "sa-fixed": { method: "sa-fixed" },
   "sa-shape": { method: "sa-shape" },
-  "sa-shape, group": { method: "sa-shape", rows: "group" },
-  "sa-shape, data": { method: "sa-shape", saliency: "data" },
+  "sr, data": { method: "sr", saliency: "data" },
   "sr, data, global": { method: "sr", saliency: "data", scope: "global" },
-  "sa-shape, channel": { method: "sa-shape", unit: "channel" },
+  "sr, channel": { method: "sr", unit: "channel" },
   l1: undefined,
 };
 

@@ -115,9 +115,9 @@ function figuresOf({ decision, work }: Job, form: Form, before: ReadonlyMap<stri
     left: `${left[0]} × ${left[1]}`,
     "f / T": total > 0 ? round(cost / total) : 0,
     "f / bound": bound > 0 ? round(cost / bound) : 1,
-    form,
-    "bytes before": before.get(decision.output) as number,
-    "bytes after": storedOf(work, form) * elementBytes(work.node),
+    form: work.kept.every((x) => x === 1) ? "dense" : form,
+    "weight bytes before": before.get(decision.output) as number,
+    "weight bytes after": storedOf(work, form) * elementBytes(work.node),
   };
 }
 

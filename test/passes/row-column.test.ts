@@ -76,7 +76,7 @@ describe("what leaves", () => {
     expect(figures).toHaveLength(3);
     expect(dense).not.toContain("c");
     figures.forEach((row, i) => {
-      const stored = (row["bytes after"] as number) / 4;
+      const stored = (row["weight bytes after"] as number) / 4;
       if (!dense.includes(row["layer"] as string)) expect(stored).toBeLessThanOrEqual(0.3 * (sizes[i] as number));
     });
   });
@@ -160,7 +160,7 @@ describe("what leaves", () => {
 
   test.each(["channel", "tap"] as const)("whole columns of unit %s need no im2col", async (unit) => {
     const { figures } = await expectEqual(chain, { sparsity: 0.6, unit });
-    for (const row of figures) expect(["channels", "trim", "boxes", "mask", "lowered"]).toContain(row["form"]);
+    for (const row of figures) expect(["channels", "trim", "boxes", "mask", "dense", "lowered"]).toContain(row["form"]);
     if (unit === "channel") expect(figures.some((row) => row["form"] === "lowered")).toBe(false);
   });
 
