@@ -60,7 +60,7 @@ interface Made {
  */
 export const rowColumn = definePass<RowColumnOptions>({
   name: "row-column",
-  summary: "remove rows and columns of weight matrices to a given sparsity, by approximation or simulated annealing (after Tu, NTU 2024)",
+  summary: "remove rows and columns of weight matrices, chosen by approximation or simulated annealing",
   options,
   effect: "weights",
 
