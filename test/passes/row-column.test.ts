@@ -187,6 +187,8 @@ describe("what leaves", () => {
     expect(decision.layers.reduce((n, l) => n + l.kept, 0)).toBeLessThanOrEqual(0.2 * cells);
     const shares = decision.layers.map((l) => l.kept / l.cells);
     expect(Math.max(...shares) - Math.min(...shares)).toBeGreaterThan(0.05);
+    // Layers of which nothing leaves lose nothing, and nothing is certified.
+    for (const l of decided(chain, { sparsity: 0.1, scope: "global" }).layers) expect(l.bound).toBeLessThanOrEqual(l.cost);
   });
 });
 

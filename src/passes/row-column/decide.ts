@@ -164,7 +164,8 @@ function together(
   const [first] = layers as [Layer];
   const problem = { ...whole, budget: withinReach(whole, given ?? whole.budget, first.node, note) };
   const selection = solve(problem, choice.method, `${seed}:${first.node.outputs[0]?.name}`);
-  const bound = problem.minRows === problem.m ? selection.cost : lowerBound(problem);
+  // Never above f: what is more is rounding, where nothing is lost.
+  const bound = problem.minRows === problem.m ? selection.cost : Math.min(selection.cost, lowerBound(problem));
   const total = problem.a.reduce((s, x) => s + x, 0);
   let from = 0;
   return layers.map((layer) => {
