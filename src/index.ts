@@ -15,10 +15,10 @@ export { type ReadOptions, readModel } from "./export/read.js";
 export { type WriteOptions, type Written, writeModel } from "./export/write.js";
 export * from "./graph/index.js";
 export { type Bypass, bypassBlocks } from "./passes/bypass-blocks.js";
-export { definePass, type Pass, type PassContext } from "./passes/pass.js";
+export { definePass, type Figures, type Pass, type PassContext } from "./passes/pass.js";
 export { type Entry, entries, findEntry, nameOf } from "./passes/registry.js";
 export { applyPlan, type Removal } from "./passes/remove-filters.js";
-export { type PassResult, runPass } from "./passes/run-pass.js";
+export { type Circumstances, type PassResult, runPass } from "./passes/run-pass.js";
 export {
   applyOnly,
   type Calibration,

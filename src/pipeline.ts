@@ -2,14 +2,18 @@
 import { ConfigError } from "./errors.js";
 import { gatesStep } from "./gates/step.js";
 import type { Model } from "./graph/graph.js";
+import type { Note } from "./graph/note.js";
+import type { Pass } from "./passes/pass.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
-import { checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
-import { type PassRequest, type PruneOptions, planOnly } from "./planning.js";
+import { type Circumstances, checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
+import { evidence, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 import { pairingOf } from "./recover/pairing.js";
 import { Recoveries, type Removed } from "./recover/recoveries.js";
-import type { RunReport, StepReport } from "./report.js";
+import type { Calibration, RunReport, StepReport } from "./report.js";
+import { openRunner } from "./runtime/provider.js";
+import type { Runner } from "./runtime/runner.js";
 import type { PruningPlan } from "./score/plan.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
 import { checkInterface } from "./verify/verify.js";
@@ -165,12 +169,13 @@ async function runStep(
     const { result, report, removal } = removalStep(model, pass.name, plan, claims);
     return { model: result, removal, report };
   }
-  const { model: next, changed, notes } = runPass(pass, model, request.options);
+  const told = await circumstances(pass, model, request.options, options, model === original);
+  const { model: next, changed, notes, figures } = runPass(pass, model, request.options, told);
   const { name, oracle } = pass;
   if (changed && pass.effect !== "weights")
     claims.push({ what: `${name}: after against before`, candidate: next, original: model, reference: () => model });
   else if (changed && oracle) {
-    const reference = () => oracle(model, parseOptions(pass, request.options));
+    const reference = () => oracle(model, parseOptions(pass, request.options), told.decision);
     claims.push({
       what: `${name}: after against the original with what leaves made ineffective`,
       candidate: next,
@@ -179,7 +184,48 @@ async function runStep(
       reference,
     });
   }
-  return { model: next, report: { pass: pass.name, options: request.options ?? {}, changed, notes } };
+  return {
+    model: next,
+    report: {
+      pass: pass.name,
+      options: request.options ?? {},
+      changed,
+      notes: [...(told.notes ?? []), ...notes],
+      ...(figures.length > 0 ? { figures } : {}),
+      ...(told.calibration ? { calibration: told.calibration } : {}),
+    },
+  };
+}
+
+/** What a pass must know before it runs: statistics of activations, and what it decides with a runtime at hand. */
+async function circumstances(
+  pass: Pass,
+  model: Model,
+  given: unknown,
+  options: PruneOptions,
+  isOriginal: boolean,
+): Promise<Circumstances & { readonly calibration?: Calibration; readonly notes?: readonly Note[] }> {
+  const checked = parseOptions(pass, given);
+  const seed = options.seed ?? 0;
+  const wanted = pass.statistics?.(checked, model) ?? [];
+  const seen =
+    wanted.length > 0
+      ? await evidence(model, { name: pass.name, needs: pass.needs?.(checked) ?? [] }, wanted, options, isOriginal)
+      : undefined;
+  const told = { seed, ...seen };
+  if (!pass.decide || options.check === "none") return told;
+  let opened: Promise<Runner> | undefined;
+  const open = () => {
+    opened ??= openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
+    return opened;
+  };
+  const notes: Note[] = [];
+  const context = { ...told, options: checked, note: (n: Note) => void notes.push(n), figures: () => undefined };
+  try {
+    return { ...told, decision: await pass.decide(model, context, open), notes };
+  } finally {
+    await (await opened)?.close();
+  }
 }
 
 /** Applies a plan, cleans up what nothing reads any more, and claims equality with the oracle. */

@@ -195,7 +195,9 @@ export async function gather(model: Model, requests: readonly PassRequest[], opt
   const coupling = findGroups(prepared.model);
   const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
   const wanted = requests.flatMap(({ entry, options: given }) =>
-    entry.kind === "criterion" ? (entry.criterion.statistics?.(parseOptions(entry.criterion, given), context) ?? []) : [],
+    entry.kind === "criterion"
+      ? (entry.criterion.statistics?.(parseOptions(entry.criterion, given), context) ?? [])
+      : (entry.pass.statistics?.(parseOptions(entry.pass, given), prepared.model) ?? []),
   );
   if (wanted.length === 0) {
     throw new ConfigError(
@@ -263,8 +265,8 @@ function missing(criterion: string, why: string): ConfigError {
   });
 }
 
-/** Statistics for a criterion: those given, where they have all it needs, else measured. */
-async function evidence(
+/** Statistics for a criterion or pass: those given, where they have all it needs, else measured. */
+export async function evidence(
   model: Model,
   criterion: { readonly name: string; readonly needs: readonly Evidence[] },
   wanted: readonly StatisticRequest[],

@@ -1,5 +1,6 @@
 /** What a run found, as plain data: printed as a table, written as --json. */
 import type { Note } from "./graph/note.js";
+import type { Figures } from "./passes/pass.js";
 import type { PruningPlan } from "./score/plan.js";
 import type { Measure } from "./score/target.js";
 
@@ -119,6 +120,8 @@ export interface StepReport {
   /** Channels kept of each group, for removal steps. */
   readonly groups?: readonly { readonly name: string; readonly kept: number; readonly of: number }[];
   readonly calibration?: Calibration;
+  /** What a pass did, layer by layer: titles are those of its own. */
+  readonly figures?: readonly Figures[];
   /** Residual blocks that left, and how many nodes with each. */
   readonly blocks?: readonly { readonly name: string; readonly nodes: number }[];
   readonly recovery?: Recovery;

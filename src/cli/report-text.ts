@@ -6,7 +6,7 @@ import type { Channel } from "./terminal.js";
 
 export function reportText(report: RunReport, channel: Channel): string {
   const title = report.output ? `${report.input.path ?? "model"} → ${report.output.path}` : (report.input.path ?? "");
-  return `${channel.style("bold", title)}\n${figuresText(report)}\n${stepsText(report)}\n${verdictText(report, channel)}${notesText(allNotes(report), channel)}`;
+  return `${channel.style("bold", title)}\n${figuresText(report)}\n${stepsText(report)}${report.steps.map(figuresOf).join("")}\n${verdictText(report, channel)}${notesText(allNotes(report), channel)}`;
 }
 
 function figuresText({ cost, latency, accuracy }: RunReport): string {
@@ -52,6 +52,20 @@ function stepsText({ steps }: RunReport): string {
     [{ title: "step" }, { title: "result" }, { title: "time", align: "right" }],
     steps.map((s) => [s.pass, stepResult(s), milliseconds(s.milliseconds)]),
   );
+}
+
+/** What a pass says of its layers, as a table. */
+function figuresOf({ figures = [] }: StepReport): string {
+  const titles = Object.keys(figures[0] ?? {});
+  if (titles.length === 0) return "";
+  const isNumber = (t: string) => typeof figures[0]?.[t] === "number";
+  const show = (x: string | number | undefined) =>
+    typeof x !== "number" ? shortened(x ?? "", 40) : Number.isInteger(x) ? whole(x) : x.toFixed(4);
+  const columns = titles.map((title) => ({ title, ...(isNumber(title) ? { align: "right" as const } : {}) }));
+  return `\n${table(
+    columns,
+    figures.map((row) => titles.map((t) => show(row[t]))),
+  )}`;
 }
 
 function stepResult(step: StepReport): string {

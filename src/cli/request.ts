@@ -137,11 +137,14 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
   );
 }
 
-/** Whether samples must be set aside: weights are corrected by them, or a criterion looks at more than weights and no statistics say it already. */
+/** Whether samples must be set aside: weights are corrected by them, or a criterion or pass looks at more than weights and no statistics say it already. */
 export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate, reconstruct }: Values): boolean {
   if (reconstruct !== undefined && reconstruct !== "none") return true;
   const looks = ({ entry, options }: PassRequest) =>
-    entry.kind === "criterion" && needsOf(entry.criterion, parseOptions(entry.criterion, options)).some((need) => need !== "weights");
+    (entry.kind === "criterion"
+      ? needsOf(entry.criterion, parseOptions(entry.criterion, options))
+      : (entry.pass.needs?.(parseOptions(entry.pass, options)) ?? [])
+    ).some((need) => need !== "weights");
   return (stats === undefined || calibrate !== undefined) && passes.some(looks);
 }
 

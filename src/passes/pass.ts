@@ -1,10 +1,24 @@
 /** A pass: one named rewrite of a model. */
 import type { z } from "zod";
+import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
+import type { Runner } from "../runtime/runner.js";
+import type { Evidence } from "../score/criterion.js";
+
+/** What a pass did to one layer or other part, by title of the column it is shown in. */
+export type Figures = Readonly<Record<string, string | number>>;
 
 export interface PassContext<O> {
   readonly options: O;
+  /** Of all that is random. */
+  readonly seed: number;
+  /** What `statistics` asked for; undefined where nothing was measured. */
+  readonly statistics?: Statistics | undefined;
+  /** What `decide` resolved to; undefined where the pass runs without a runtime. */
+  readonly decision?: unknown;
+  /** Rows of the report's table of this step. */
+  figures(rows: readonly Figures[]): void;
   /** Says why something was left alone, or what a user should know. */
   note(note: Note): void;
 }
@@ -27,12 +41,22 @@ export interface Pass<O = unknown> {
    * changes the function on purpose (merging, recovery), a step of its own before or after removal.
    */
   readonly effect: "exact" | "equal" | "weights";
+  /** What it looks at with these options. Absent: weights. */
+  needs?(options: O): readonly Evidence[];
+  /** What must be known of activations; measured on the model the pass is given. Absent: nothing. */
+  statistics?(options: O, model: Model): readonly StatisticRequest[];
+  /**
+   * What `run` carries out and `oracle` is told of, decided once and with a runtime at hand: `openRunner` opens it once, and
+   * the pipeline closes it. `run` decides by itself where nobody
+   * did. Does not change `model`.
+   */
+  decide?(model: Model, context: PassContext<O>, openRunner: () => Promise<Runner>): Promise<unknown>;
   run(model: Model, context: PassContext<O>): boolean;
   /**
    * What the result must equal, where the function changes on purpose and it can be said how: made from the model before by
    * other means than `run`. Every run of the pass is then checked against it.
    */
-  oracle?(before: Model, options: O): Model;
+  oracle?(before: Model, options: O, decision: unknown): Model;
 }
 
 /** Identity that gives the literal its option type. */

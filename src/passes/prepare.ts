@@ -45,5 +45,5 @@ export function prepare(model: Model, untied: readonly string[] | Untying): Prep
 
 /** `model` with its calls of local functions put in place: what costs are counted on. */
 export function withoutFunctions(model: Model): PassResult {
-  return model.functions.length > 0 ? runPass(inlineFunctions, model) : { model, changed: false, notes: [] };
+  return model.functions.length > 0 ? runPass(inlineFunctions, model) : { model, changed: false, notes: [], figures: [] };
 }

@@ -17,6 +17,7 @@ import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
 import { removeFilters } from "./remove-filters.js";
 import { removeIdentity } from "./remove-identity.js";
+import { rowColumn } from "./row-column.js";
 import { untie } from "./untie.js";
 
 /** A criterion plans a removal and carries it out; a pass rewrites. */
@@ -35,6 +36,7 @@ export const passes: readonly Pass[] = [
   mergeChannels,
   insertGates,
   foldGates,
+  rowColumn,
 ] as readonly Pass[];
 
 export const entries: readonly Entry[] = [

@@ -5,14 +5,18 @@ import { cloneModel } from "../graph/clone.js";
 import type { Model } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import type { Note } from "../graph/note.js";
-import type { Pass } from "./pass.js";
+import type { Figures, Pass, PassContext } from "./pass.js";
 
 export interface PassResult {
   /** The changed copy, or the very model that was given. */
   readonly model: Model;
   readonly changed: boolean;
   readonly notes: readonly Note[];
+  readonly figures: readonly Figures[];
 }
+
+/** What a pass may be told besides its options. */
+export type Circumstances = Partial<Pick<PassContext<unknown>, "seed" | "statistics" | "decision">>;
 
 /**
  * `model` after `pass`; `model` itself is never touched.
@@ -20,13 +24,21 @@ export interface PassResult {
  * @throws ConfigError when the options do not fit the pass's schema; BrokenGraphError (naming the pass, the invariant
  *   and the graph before and after) when the result breaks an invariant that held before.
  */
-export function runPass(pass: Pass, model: Model, options: unknown = {}): PassResult {
+export function runPass(pass: Pass, model: Model, options: unknown = {}, circumstances: Circumstances = {}): PassResult {
   const notes: Note[] = [];
   const next = cloneModel(model);
   const checked = parseOptions(pass, options);
-  if (!pass.run(next, { options: checked, note: (n) => notes.push(n) })) return { model, changed: false, notes };
+  const figures: Figures[] = [];
+  const context: PassContext<unknown> = {
+    seed: 0,
+    ...circumstances,
+    options: checked,
+    note: (n) => notes.push(n),
+    figures: (rows) => figures.push(...rows),
+  };
+  if (!pass.run(next, context)) return { model, changed: false, notes, figures };
   checkPassed(pass.name, model, next);
-  return { model: next, changed: true, notes };
+  return { model: next, changed: true, notes, figures };
 }
 
 /** @throws BrokenGraphError when `after`, made from `before` by the step called `name`, breaks an invariant that held before. */

@@ -2,9 +2,11 @@
 import { describe, expect, it } from "vitest";
 import { reportFailure } from "../../src/cli/failure.js";
 import { Progress } from "../../src/cli/progress.js";
+import { reportText } from "../../src/cli/report-text.js";
 import { bytes, scaled, table, whole } from "../../src/cli/table.js";
 import { type Channel, channel } from "../../src/cli/terminal.js";
 import { ConfigError, internal } from "../../src/errors.js";
+import type { RunReport } from "../../src/report.js";
 
 function recorder(isTTY: boolean, environment: NodeJS.ProcessEnv = {}): { text: string; channel: Channel } {
   const made = { text: "", channel: undefined as unknown as Channel };
@@ -49,6 +51,25 @@ describe("progress", () => {
 });
 
 describe("text", () => {
+  it("what a pass says of its layers is a table under the steps, with the titles it gives", () => {
+    const cost = { macs: 1, parameters: 1, bytes: 1, activationBytes: 1, nodes: 1 };
+    const figures = [
+      { layer: "conv1", left: "3 × 4", lost: 0.12345, bytes: 1234 },
+      { layer: "conv2", left: "10 × 12", lost: 1, bytes: 5 },
+    ];
+    const report = {
+      input: {},
+      provider: { name: "cpu", runtime: "", notes: [] },
+      steps: [{ pass: "row-column", options: {}, changed: true, milliseconds: 1, notes: [], figures }],
+      cost: { before: cost, after: cost },
+      equality: [],
+      loads: [],
+      notes: [],
+    } as unknown as RunReport;
+    const text = reportText(report, recorder(false).channel);
+    expect(text).toContain("  layer  left       lost  bytes\n  conv1  3 × 4    0.1235  1,234\n  conv2  10 × 12       1      5\n");
+  });
+
   it("columns line up, and numbers read well", () => {
     expect(
       table(
