@@ -2,7 +2,7 @@
 import { ConfigError } from "../errors.js";
 import { isFloat } from "../graph/dtype.js";
 import type { Model, Value } from "../graph/graph.js";
-import { infer } from "../graph/infer.js";
+import { infer, type Types } from "../graph/infer.js";
 
 /**
  * cosine: 1 − cosine of each output's elements, averaged over the float outputs, in [0, 2]; relative: the L2 distance over the L2 norm of
@@ -21,10 +21,7 @@ export interface Metric {
 /** @throws ConfigError BYPASS_METRIC when the model has no output of the kind that is compared. */
 export function metricOf(model: Model, metric: BypassMetric): Metric {
   const types = infer(model);
-  const floats = model.graph.outputs.filter((v) => {
-    const type = types.type(v);
-    return type?.kind === "tensor" && isFloat(type.dtype);
-  });
+  const floats = floatOutputs(model, types);
   if (metric !== "kl") {
     if (floats.length === 0) throw new ConfigError("BYPASS_METRIC", "The model has no float output whose change could be measured.");
     return { outputs: floats.map((v) => v.name), change: metric === "cosine" ? oneMinusCosine : relativeDistance };
@@ -42,9 +39,13 @@ export function metricOf(model: Model, metric: BypassMetric): Metric {
 /** Whether the metric "kl" fits: an output is a row of class scores per sample. */
 export function hasClassScores(model: Model): boolean {
   const types = infer(model);
-  return model.graph.outputs.some((v) => {
+  return floatOutputs(model, types).some((v) => isRowOfScores(types.shape(v)));
+}
+
+function floatOutputs(model: Model, types: Types): Value[] {
+  return model.graph.outputs.filter((v) => {
     const type = types.type(v);
-    return type?.kind === "tensor" && isFloat(type.dtype) && isRowOfScores(types.shape(v));
+    return type?.kind === "tensor" && isFloat(type.dtype);
   });
 }
 

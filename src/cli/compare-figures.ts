@@ -1,18 +1,11 @@
 /** Figures of a comparison as words and table cells, for the table on stdout and the Markdown alike. */
 import type { AccuracyComparison, CompareReport, LayerDifference, OutputDifference, PairedAccuracy } from "../compare/report.js";
-import { bytes, milliseconds, percent, scaled, tiny, whole } from "./table.js";
+import { costRows, times } from "./cost-rows.js";
+import { milliseconds, percent, scaled, tiny, whole } from "./table.js";
 
 /** Rows of name, a, b, change: sizes, then latency and accuracy where they were measured. */
 export function figureRows({ graph, latency, accuracy }: CompareReport): string[][] {
-  const { a, b } = graph.cost;
-  const row = (name: string, x: number, y: number, show: (n: number) => string) => [name, show(x), show(y), x > 0 ? times(y / x) : ""];
-  const rows = [
-    row("parameters", a.parameters, b.parameters, whole),
-    row("MACs (batch 1)", a.macs, b.macs, scaled),
-    row("bytes", a.bytes, b.bytes, bytes),
-    row("peak activations", a.activationBytes, b.activationBytes, bytes),
-    row("nodes", a.nodes, b.nodes, whole),
-  ];
+  const rows = costRows(graph.cost.a, graph.cost.b);
   if (latency) {
     const { ratio } = latency;
     const time = `${times(ratio.median)} [${ratio.low.toFixed(3)}, ${ratio.high.toFixed(3)}]`;
@@ -132,10 +125,6 @@ export function bisectText({ bisect }: CompareReport): string | undefined {
 
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-function times(x: number): string {
-  return `${x.toFixed(3)}×`;
 }
 
 /** Points with a sign. */

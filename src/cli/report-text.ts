@@ -1,7 +1,8 @@
 /** A RunReport as a person reads it: one table, then verdicts, then what was left alone and why. */
 import type { Note } from "../graph/note.js";
 import type { Recovery, RunReport, StepReport } from "../report.js";
-import { bytes, milliseconds, percent, scaled, shortened, table, tiny, whole } from "./table.js";
+import { costRows } from "./cost-rows.js";
+import { milliseconds, percent, shortened, table, tiny, whole } from "./table.js";
 import type { Channel } from "./terminal.js";
 
 export function reportText(report: RunReport, channel: Channel): string {
@@ -10,20 +11,7 @@ export function reportText(report: RunReport, channel: Channel): string {
 }
 
 function figuresText({ cost, latency, accuracy }: RunReport): string {
-  const { before, after } = cost;
-  const row = (name: string, a: number, b: number, show: (n: number) => string) => [
-    name,
-    show(a),
-    show(b),
-    a > 0 ? `${(b / a).toFixed(3)}×` : "",
-  ];
-  const rows: string[][] = [
-    row("parameters", before.parameters, after.parameters, whole),
-    row("MACs (batch 1)", before.macs, after.macs, scaled),
-    row("bytes", before.bytes, after.bytes, bytes),
-    row("peak activations", before.activationBytes, after.activationBytes, bytes),
-    row("nodes", before.nodes, after.nodes, whole),
-  ];
+  const rows = costRows(cost.before, cost.after);
   if (latency) {
     const { speedup } = latency;
     rows.push([

@@ -1,6 +1,7 @@
 /** Which elements of its input a convolution reads for some positions of its output. */
 import type { Node } from "../graph/graph.js";
 import { readWindow } from "../graph/ops/window.js";
+import { unravel } from "../graph/rearrange.js";
 
 /** Spatial extents, outermost first; a product of matrices has one axis of positions. */
 export type Extents = readonly number[];
@@ -19,9 +20,9 @@ export function patchIndices(node: Node, inside: Extents, out: Extents, position
   const isTransposed = node.opType === "ConvTranspose";
   let at = 0;
   for (const position of positions) {
-    const place = coordinates(position, out);
+    const place = unravel(position, out);
     for (let tap = 0; tap < taps; tap++) {
-      const t = coordinates(tap, kernel);
+      const t = unravel(tap, kernel);
       let flat = 0;
       for (const [a, extent] of inside.entries()) {
         const [s, d, begin] = [strides[a] as number, dilations[a] as number, begins[a] as number];
@@ -55,15 +56,4 @@ function beginsOf(node: Node, kernel: readonly number[], inside: Extents, out: E
     if (isTransposed) return autoPad === "SAME_UPPER" ? total - small : small;
     return autoPad === "SAME_LOWER" ? total - small : small;
   });
-}
-
-function coordinates(flat: number, extents: readonly number[]): number[] {
-  const out = new Array<number>(extents.length);
-  let rest = flat;
-  for (let a = extents.length - 1; a >= 0; a--) {
-    const n = extents[a] as number;
-    out[a] = rest % n;
-    rest = Math.floor(rest / n);
-  }
-  return out;
 }
