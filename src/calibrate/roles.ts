@@ -189,7 +189,7 @@ async function splitRoles(where: WhereOf): Promise<{ train: WhereOf; held: Where
 }
 
 /** The `where`, with train as the split of a folder that has splits and names none: what statistics are taken from. */
-export async function trainingSplit(where: WhereOf): Promise<WhereOf> {
+async function trainingSplit(where: WhereOf): Promise<WhereOf> {
   const one = async (text: string) => {
     const parsed = await parseWhere(text);
     return (await openSplits(parsed)).includes("train") ? whereText({ ...parsed, split: "train" }) : text;

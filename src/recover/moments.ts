@@ -27,11 +27,6 @@ export function addMoments(to: Moments, sums: ArrayLike<number>): void {
   for (let i = 0; i < to.sums.length; i++) to.sums[i] = (to.sums[i] as number) + (sums[i] as number);
 }
 
-/** Number of equations the sums hold. */
-export function equationsOf({ sums }: Moments): number {
-  return sums.length === 0 ? 0 : (sums[sums.length - 1] as number);
-}
-
 /** Means and covariances of one group. */
 interface Centred {
   readonly meanX: Float64Array;

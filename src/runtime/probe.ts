@@ -22,7 +22,7 @@ export const PROBE_MODEL: string =
 
 const [C, SIZE, OUT, KERNEL] = [6, 3, 4, 2] as const;
 /** Small integers, so that no precision is an excuse: 0 … 10, -2 … 2 and -4 … 5. `c`, `o`: channels; the rest: places. */
-export const probeX = (c: number, i: number, j: number): number => ((c * 9 + i * 3 + j) * 5) % 11;
+const probeX = (c: number, i: number, j: number): number => ((c * 9 + i * 3 + j) * 5) % 11;
 export const probeW = (o: number, c: number, i: number, j: number): number => ((o * 3 + c * 4 + i * 2 + j + (c % 3)) % 5) - 2;
 export const probeB = (o: number): number => 5 - 3 * o;
 

@@ -1,5 +1,5 @@
 /** Where the channels of a group can be seen: the activations that carry them to the weights that read them. */
-import type { StatisticRequest, Tap } from "../calibrate/statistics/request.js";
+import type { Tap } from "../calibrate/statistics/request.js";
 import { ALWAYS } from "../graph/coupling/choices.js";
 import type { ConstantSlot, Coupling, Group } from "../graph/coupling/groups.js";
 import { isKnown } from "../graph/dim.js";
@@ -80,14 +80,6 @@ export function carriersOf(group: Group, coupling: Coupling): readonly Carrier[]
 /** The tap of a carrier, for requests. */
 export function tapOf({ value, axis }: Pick<Carrier, "value" | "axis">): Tap {
   return { value: value.name, axis };
-}
-
-/** Each request once. */
-export function requestsFor(
-  carriers: Iterable<Carrier>,
-  ask: (tap: Tap, carrier: Carrier) => readonly StatisticRequest[],
-): readonly StatisticRequest[] {
-  return [...carriers].flatMap((c) => ask(tapOf(c), c));
 }
 
 /** One number per channel from one per position of the carrier: their mean; NaN where the carrier has no such channel. */

@@ -57,7 +57,7 @@ export interface Split {
 }
 
 /** Law of total variance over the classes of these numbers. */
-export function splitVariance(moments: Moments, k: number, classes: readonly number[]): Split {
+function splitVariance(moments: Moments, k: number, classes: readonly number[]): Split {
   let [count, mean, within, between] = [0, 0, 0, 0];
   for (const c of classes) {
     const of = moments.classes[c] as Moments["classes"][number];

@@ -27,7 +27,7 @@ export interface LatencyRequest<P> {
 }
 
 /** Relative error of the time that is measured. */
-export const LATENCY_TOLERANCE = 0.05;
+const LATENCY_TOLERANCE = 0.05;
 /** Plans that are measured: the first, and corrections of it. */
 const ROUNDS = 3;
 /** Searches of one plan, each with the layers timed that the one before lacked. */

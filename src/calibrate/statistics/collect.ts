@@ -5,13 +5,13 @@ import { infer } from "../../graph/infer.js";
 import type { Runner, Session } from "../../runtime/runner.js";
 import { sourceOf } from "../../runtime/source.js";
 import type { Samples } from "../samples.js";
-import type { Accumulator, Frame, Sums } from "./accumulators.js";
+import { type Accumulator, accumulatorOf, type Frame, type Sums } from "./accumulators.js";
 import { framesOf } from "./frames.js";
 import { batchOf, type Instrumented, instrument } from "./instrument.js";
 import type { Reduction, Tapped } from "./reductions.js";
 import { keyOf, type StatisticRequest } from "./request.js";
 import { seenOf } from "./seen.js";
-import { accumulator, forestOf, type Gathered, type Identity, type Summary } from "./summary.js";
+import { forestOf, type Gathered, type Identity, type Summary } from "./summary.js";
 
 export interface CollectOptions {
   /** Samples per run; default 8 (more costs memory and gains nothing). A model exported for a fixed batch keeps its own. */
@@ -166,7 +166,7 @@ function plansOf(part: readonly Gathered[]): TapPlan[] {
     const key = `${request.axis} ${request.value}`;
     const plan = byTap.get(key) ?? { tap: frame.tap, channels: frame.channels, accumulators: [] };
     byTap.set(key, plan);
-    plan.accumulators.push({ place, made: accumulator(request, frame) });
+    plan.accumulators.push({ place, made: accumulatorOf(request, frame) });
   });
   return [...byTap.values()];
 }
@@ -223,7 +223,7 @@ function partition(gathered: readonly Gathered[], memory: number): Gathered[][] 
     // A chunk's sums, those being added, and some subtrees.
     const bytes =
       6 *
-      accumulator(g.request, g.frame)
+      accumulatorOf(g.request, g.frame)
         .zero()
         .reduce((n, a) => n + a.byteLength, 0);
     if (parts.length === 0 || bytes > room) {

@@ -1,6 +1,6 @@
 /** What calibration has gathered so far: sums that add up across shards, whoever adds them in whatever order. */
 import { DataError } from "../../errors.js";
-import { type Accumulator, accumulatorOf, type Frame, requireFinite, type Sums } from "./accumulators.js";
+import { accumulatorOf, type Frame, requireFinite, type Sums } from "./accumulators.js";
 import { Forest, type Subtree } from "./forest.js";
 import { type AnyResult, keyOf, type StatisticRequest, type Statistics } from "./request.js";
 import { statisticsOf } from "./statistics.js";
@@ -41,11 +41,7 @@ export function chunksOf(summary: Summary): number[] {
 }
 
 export function forestOf({ request, frame, trees }: Gathered): Forest<Sums> {
-  return new Forest(accumulator(request, frame).combine, trees);
-}
-
-export function accumulator(request: StatisticRequest, frame: Frame): Accumulator {
-  return accumulatorOf(request, frame);
+  return new Forest(accumulatorOf(request, frame).combine, trees);
 }
 
 /**
@@ -110,7 +106,7 @@ export function statisticsFrom(summary: Summary): Statistics {
   const results = new Map<string, AnyResult>();
   for (const g of gathered) {
     const total = forestOf(g).total() as Sums;
-    const result = accumulator(g.request, g.frame).result(total);
+    const result = accumulatorOf(g.request, g.frame).result(total);
     requireFinite(g.request, result);
     results.set(keyOf(g.request), result);
   }

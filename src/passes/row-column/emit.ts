@@ -324,7 +324,7 @@ function weightOf(node: Node): Tensor {
 }
 
 /** Pads and dilations of a kernel of which only `box` is left; a pad may be negative. */
-export function trimWindows({ strides, dilations, begins, ends }: Windows, kernel: readonly number[], box: Box): Windows {
+function trimWindows({ strides, dilations, begins, ends }: Windows, kernel: readonly number[], box: Box): Windows {
   return {
     strides,
     dilations: box.map((r, i) => r.step * (dilations[i] as number)),

@@ -76,7 +76,7 @@ function meanKnown(influence: readonly number[]): number {
 }
 
 /** Covariances of channels that have several positions each: of their maps put end to end. Channels of different lengths have none. */
-export function covarianceOf({ covariance, mean }: Gram, cells: readonly (readonly number[])[]): Float64Array {
+function covarianceOf({ covariance, mean }: Gram, cells: readonly (readonly number[])[]): Float64Array {
   const [n, count] = [mean.length, cells.length];
   if (n === count && cells.every((at, k) => at.length === 1 && at[0] === k)) return covariance;
   const out = new Float64Array(count * count);
