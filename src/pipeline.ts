@@ -15,6 +15,7 @@ import type { Calibration, RunReport, StepReport } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import type { Runner } from "./runtime/runner.js";
 import type { PruningPlan } from "./score/plan.js";
+import { measureOf, type Target } from "./score/target.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
 import { checkInterface } from "./verify/verify.js";
 
@@ -52,17 +53,21 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     // Planning is one long computation: let signals and the progress bar through before it.
     await new Promise((resume) => setImmediate(resume));
     options.signal?.throwIfAborted();
-    const started = performance.now();
-    const step = await runStep(model, current, request, options, claims, plans);
-    steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
-    const recovered = await recovery.after(step);
-    if (recovered) steps.push(recovered.report);
-    current = recovered?.model ?? step.model;
-    const gated = step.removal && (await secondStage(model, current, request, step.removal, step.report, options));
-    if (!gated) continue;
-    steps.push(gated.report);
-    claims.push(...gated.claims);
-    current = gated.model;
+    const stages = schedule(request, options);
+    for (const [at, target] of stages.entries()) {
+      const started = performance.now();
+      const step = await runStep(model, current, request, { ...options, ...(target ? { target } : {}) }, claims, plans);
+      steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
+      const recovered = await recovery.after(step);
+      if (recovered) steps.push(recovered.report);
+      current = recovered?.model ?? step.model;
+      if (at < stages.length - 1) continue;
+      const gated = step.removal && (await secondStage(model, current, request, step.removal, step.report, options));
+      if (!gated) continue;
+      steps.push(gated.report);
+      claims.push(...gated.claims);
+      current = gated.model;
+    }
   }
   const report = await prove({ before: model, after: current, steps, plans, claims }, options);
   return { model: current, plans, report };
@@ -84,6 +89,20 @@ async function secondStage(
   const started = performance.now();
   const made = await gatesStep({ pass: criterion.name, kinds, removal, student, budget, original }, options);
   return { ...made, report: { ...made.report, milliseconds: Math.round(performance.now() - started) } };
+}
+
+/**
+ * The budgets that a criterion meets one after the other, each time judging anew what the steps before left and recovery mended: keep^(1/n),
+ * keep^(2/n), …, keep of the original, so that each takes the same share of what is there. Of channels, which are counted in what is there,
+ * that share itself.
+ */
+function schedule({ entry, options: given }: PassRequest, { target, steps = 1 }: PruneOptions): readonly (Target | undefined)[] {
+  if (!Number.isInteger(steps) || steps < 1)
+    throw new ConfigError("STEPS_RANGE", `A whole number of steps from 1 is expected, but ${steps} came.`);
+  if (entry.kind !== "criterion" || !target || steps === 1) return [target];
+  if (entry.criterion.decidesAmount?.(parseOptions(entry.criterion, given))) return [target];
+  const { measure, keep } = measureOf(target);
+  return Array.from({ length: steps }, (_, i) => ({ [measure]: keep ** ((measure === "ratio" ? 1 : i + 1) / steps) }));
 }
 
 async function requestOf(pass: PassRequest | string): Promise<PassRequest> {

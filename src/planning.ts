@@ -42,6 +42,8 @@ export interface PruneOptions extends ProofOptions {
   readonly passes: readonly (PassRequest | string)[];
   /** Needed when a criterion is among the passes. */
   readonly target?: Target;
+  /** A budget is met in so many steps, each with its own statistics, removal and recovery (default 1). */
+  readonly steps?: number | undefined;
   readonly scope?: "local" | "global";
   readonly align?: number | "auto";
   /** Shared matrices that get a copy per reader (passes/untie.ts). Default "auto". */

@@ -9,7 +9,7 @@ export const applyCommand: Command = {
   name: "apply",
   takes: ["<in.onnx>", "<plan.json>", "<out.onnx>"],
   summary: "removes what a plan names, without scores",
-  flags: ["reconstruct", "calibrate", "calibrate-samples", ...PROVING, ...REPORTING],
+  flags: ["reconstruct", "calibrate", "calibrate-samples", "views", ...PROVING, ...REPORTING],
   examples: [["onnx-prune apply in.onnx plan.json out.onnx", "what `onnx-prune plan` decided"]],
 
   async run(run) {

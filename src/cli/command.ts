@@ -27,7 +27,7 @@ export interface Run {
 /** Flags of commands that decide what leaves. */
 export const DECIDING: readonly FlagName[] = ["pass", "macs", "params", "bytes", "latency", "ratio", "scope", "align", "untie", "exclude"];
 /** Flags of commands that look at activations. */
-export const CALIBRATING: readonly FlagName[] = ["calibrate", "calibrate-samples", "stats"];
+export const CALIBRATING: readonly FlagName[] = ["calibrate", "calibrate-samples", "views", "stats"];
 /** Flags of commands that prove and measure a result. */
 export const PROVING: readonly FlagName[] = [
   "data",

@@ -56,6 +56,11 @@ export const flags = {
       .default("auto")
       .describe("shared matrices that get a copy per reader: those kept whole only by being shared, if cheap; all; none"),
   },
+  steps: {
+    group: "What to remove",
+    value: "n",
+    schema: count.default(1).describe("meet the budget in n steps, each with its own statistics, removal and --reconstruct"),
+  },
   reconstruct: {
     group: "What to remove",
     value: "how",
@@ -86,7 +91,16 @@ export const flags = {
   "calibrate-samples": {
     group: "What to measure",
     value: "n",
-    schema: count.describe("how many samples calibrate, equally many of every class, by --seed; default 256, and all for `calibrate`"),
+    schema: count.describe(
+      "how many samples calibrate, equally many of every class, by --seed; default 256, with --reconstruct 1000, and all for `calibrate`",
+    ),
+  },
+  views: {
+    group: "What to measure",
+    value: "n",
+    schema: count.describe(
+      "each calibration image is seen n times: as it is, mirrored, and moved by up to an eighth; default 1, and 2 for images with --reconstruct",
+    ),
   },
   preprocess: {
     group: "What to measure",

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { modelInputs } from "../calibrate/model-inputs.js";
 import { openRoles, type Roles } from "../calibrate/roles.js";
 import type { Summary } from "../calibrate/statistics/summary.js";
+import { hasImages, viewsOf } from "../calibrate/views.js";
 import { ConfigError, PlanError } from "../errors.js";
 import { readStatisticsFile } from "../export/statistics.js";
 import type { Model } from "../graph/graph.js";
@@ -173,6 +174,7 @@ export async function runOptions(model: Model, run: Run, progress: Progress, cal
     ...(flags.untie ? { untie: flags.untie } : {}),
     ...(flags.exclude ? { exclude: flags.exclude } : {}),
     ...(flags.reconstruct ? { reconstruct: flags.reconstruct } : {}),
+    ...(flags.steps ? { steps: flags.steps } : {}),
     ...(flags.ep ? { ep: flags.ep } : {}),
     ...(flags.device === undefined ? {} : { device: flags.device }),
     ...(flags.threads ? { threads: flags.threads } : {}),
@@ -197,11 +199,12 @@ export async function rolesOf(
 ): Promise<Roles> {
   if (!flags.data && !flags.calibrate) return { notes: [] };
   const { inputs, classes } = modelInputs(model, inputShapes);
-  return openRoles({
+  const recovers = flags.reconstruct !== undefined && flags.reconstruct !== "none";
+  const roles = await openRoles({
     inputs,
     data: whereOf("data", flags.data, inputs),
     calibrate: whereOf("calibrate", flags.calibrate, inputs),
-    calibrateSamples: flags["calibrate-samples"],
+    calibrateSamples: flags["calibrate-samples"] ?? (recovers ? RECOVERY_SAMPLES : undefined),
     needsCalibration: calibrates,
     ...(classes === undefined ? {} : { classes }),
     preprocess: flags.preprocess,
@@ -210,7 +213,14 @@ export async function rolesOf(
     seed: flags.seed,
     onNote: flags.quiet ? undefined : (text) => terminal.err.write(`${text}\n`),
   });
+  if (!roles.calibration) return roles;
+  const count = flags.views ?? (recovers && (await hasImages(roles.calibration)) ? RECOVERY_VIEWS : 1);
+  return { ...roles, calibration: await viewsOf(roles.calibration, { count, ...(flags.seed === undefined ? {} : { seed: flags.seed }) }) };
 }
+
+/** Samples and views of each that correct weights, where nothing is said. */
+const RECOVERY_SAMPLES = 1000;
+const RECOVERY_VIEWS = 2;
 
 /** One where for all inputs, or `input=where` for each. */
 export function whereOf(

@@ -13,7 +13,7 @@ export const tuneCommand: Command = {
   name: "tune",
   takes: ["<teacher.onnx>", "<student.onnx>", "<out.onnx>", "[reconstruct]"],
   summary: "corrects the weights of a pruned model by its original, from unlabelled samples: closed form, no training",
-  flags: ["reconstruct", "plan", "calibrate", "calibrate-samples", ...PROVING, ...REPORTING],
+  flags: ["reconstruct", "plan", "calibrate", "calibrate-samples", "views", ...PROVING, ...REPORTING],
   examples: [
     [
       "onnx-prune tune in.onnx pruned.onnx out.onnx --data images/ --plan plan.json",
@@ -42,6 +42,13 @@ export const tuneCommand: Command = {
     const plan = flags.plan === undefined ? undefined : await readPlan(flags.plan);
     const method = flags.reconstruct === undefined || flags.reconstruct === "none" ? "least-squares" : flags.reconstruct;
     const student = await readModel(studentFile);
-    await produce(teacherFile, output, run, (teacher, options) => tune(teacher, student, { ...options, plan, reconstruct: method }), true);
+    const recovering = { ...run, flags: { ...flags, reconstruct: method } };
+    await produce(
+      teacherFile,
+      output,
+      recovering,
+      (teacher, options) => tune(teacher, student, { ...options, plan, reconstruct: method }),
+      true,
+    );
   },
 };

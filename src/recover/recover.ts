@@ -7,6 +7,7 @@ import type { Recovery, RecoveryStep } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import { Agreement } from "./agreement.js";
 import { type Batches, batchesOf } from "./batches.js";
+import { JOINT } from "./joint.js";
 import { merge } from "./merge.js";
 import { ridge, withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
@@ -18,8 +19,9 @@ import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
  * - `merge`: what left is written as a linear map of what stayed, folded into every layer that reads both
  * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
  * - `least-squares+normalise`: one after the other; what does not help is undone
+ * - `joint`: least squares, and then each two convolutions with a Relu between together (joint.ts)
  */
-export const RECOVERY_METHODS = ["mean", "normalise", "merge", "least-squares", "least-squares+normalise"] as const;
+export const RECOVERY_METHODS = ["mean", "normalise", "merge", "least-squares", "least-squares+normalise", "joint"] as const;
 export type RecoveryMethod = (typeof RECOVERY_METHODS)[number];
 
 export interface RecoverOptions {
@@ -59,10 +61,21 @@ function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unco
 
 const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false });
 
-const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
+const leastSquaresFit: Fit = function* (m, now, { hasBias }) {
   if (hasBias) yield withMeans(m, now);
   for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
-});
+};
+
+const leastSquares = sweeping("least-squares", leastSquaresFit);
+
+const joint: Correction = {
+  name: "joint",
+  run: (runner, pruned, pairing, batches, options) =>
+    sweep(runner, pruned, pairing, batches, leastSquaresFit, {
+      ...options,
+      joint: { ...JOINT, ...JSON.parse(process.env["JOINT"] ?? "{}") },
+    }),
+};
 
 /** Sums are left alone: what a branch lacks would be blown up to the variance of what its skip got wrong. */
 const normalise = sweeping("normalise", (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []), {
@@ -82,6 +95,7 @@ const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
   merge: [merging],
   "least-squares": [leastSquares],
   "least-squares+normalise": [leastSquares, normalise],
+  joint: [joint],
 };
 
 /**

@@ -2,9 +2,12 @@
 import type { Model, Value } from "../graph/graph.js";
 import { captures } from "../graph/graph.js";
 import { infer, type Types } from "../graph/infer.js";
+import type { Tensor } from "../graph/tensor.js";
 import type { RecoveredLayer } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
+import { fitTogether, type JointOptions, joinedWith } from "./joint.js";
+import type { Joined } from "./joint-session.js";
 import { type Layer, layersOf } from "./layers.js";
 import { addMoments, errors, type Moments, type Weights, zeroMoments } from "./moments.js";
 import type { Pair, Pairing } from "./pairing.js";
@@ -26,6 +29,8 @@ export interface SweepOptions {
   readonly sums?: boolean;
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
+  /** Two convolutions with a Relu between are then fitted together, too. */
+  readonly joint?: JointOptions | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -69,34 +74,73 @@ export async function sweep(
   }
   const mine = new Stages(runner, pruned, batches, options.memory / 2);
   const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
-  const read = ({ layer, other }: Task) => (other ? [layer.input, other] : [layer.input]);
+  const joins = new Map(options.joint ? tasks.map((t) => [t, joinedWith(t.layer, found.layers)]) : []);
+  const firsts = new Set([...joins.values()].map((j) => j?.first));
+  /** Moments of what layers read that are fitted together with the next. */
+  const reads = new Map<Layer, Moments>();
+  const read = (task: Task) => [task.layer.input, joins.get(task)?.first.input, task.other].filter((v) => v !== undefined);
   const layers: RecoveredLayer[] = [];
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
     options.onProgress?.(i, tasks.length);
-    const a = await mine.open(read(task), tasks.slice(i).flatMap(read));
+    const { layer, pair, other } = task;
+    const joined = joins.get(task);
+    const a = await mine.open(read(task), tasks.slice(i).flatMap(read), joined && between(joined));
     const b = await theirs.open(
-      [task.pair.value],
+      [pair.value],
       tasks.slice(i + 1).map((t) => t.pair.value),
     );
-    const { layer, pair, other } = task;
-    const seen = async (batch: number) => {
-      const [have, reference] = [await a.run(batch), await b.run(batch)];
-      return { x: have.get(layer.input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
+    const values = remembering(options.memory / 2, async (batch) => ({ have: await a.run(batch), reference: await b.run(batch) }));
+    const seenBy = (input: Value) => async (batch: number) => {
+      const { have, reference } = await values(batch);
+      return { x: have.get(input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
     };
+    const seen = seenBy(layer.input);
     const seed = `recover/${options.seed}/${i}`;
+    const isRectified = options.rectify === true && task.isRectified;
     const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed);
     let result = refit(layer, fitting, heldOut, solve, options.unconditional ?? false);
-    if (options.rectify && task.isRectified) {
+    if (firsts.has(layer)) reads.set(layer, fitting);
+    if (isRectified) {
       const through = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed, layer.read());
       const again = refit(layer, through.fitting, through.heldOut, solve, false);
       result = { ...result, changed: result.changed || again.changed };
+    }
+    if (joined && options.joint) {
+      const moments = [reads.get(joined.first) as Moments, fitting] as const;
+      const form = { joined, kept: pair.kept, isRectified };
+      const changed = await fitTogether(runner, form, moments, seenBy(joined.first.input), batches, options);
+      reads.delete(joined.first);
+      result = { ...result, changed: result.changed || changed };
     }
     await a.close();
     await b.close();
     layers.push(result);
   }
   return { layers, left };
+}
+
+/** `read`, each batch of which is run once where all fit `memory` bytes. */
+function remembering<T extends { readonly have: ReadonlyMap<Value, Tensor>; readonly reference: ReadonlyMap<Value, Tensor> }>(
+  memory: number,
+  read: (batch: number) => Promise<T>,
+): (batch: number) => Promise<T> {
+  const known = new Map<number, T>();
+  let bytes = 0;
+  return async (batch) => {
+    const have = known.get(batch) ?? (await read(batch));
+    if (known.has(batch)) return have;
+    for (const t of new Set([...have.have.values(), ...have.reference.values()])) bytes += t.byteLength;
+    if (bytes <= memory) known.set(batch, have);
+    return have;
+  };
+}
+
+/** What lies between the two layers: it changes when the first does. */
+function between({ first, second }: Joined): ReadonlySet<Value> {
+  const found = new Set<Value>();
+  for (let v: Value | undefined = second.input; v && v !== first.input && v.producer; v = v.producer.inputs[0]) found.add(v);
+  return found;
 }
 
 /** Sums over all batches, apart for those that fit and those that judge. `read` is called for each batch in order. */

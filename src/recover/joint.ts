@@ -1,0 +1,365 @@
+/**
+ * Two layers with a Relu between, fitted together to what the second should give. Least squares of the second alone can only weigh anew what
+ * the first lets through; here the first is asked for what is lacking.
+ *
+ * What passes the Relus being held, the second layer's end is linear in small changes δ of both layers' weights (the Gauss-Newton model of
+ * the squared error): a least-squares problem, with too many unknowns to write down, so its normal equations (JᵀJ + λP)·δ = Jᵀr are
+ * solved by conjugate gradients. P ≈ JᵀJ: of the first layer the Kronecker product of the covariances of what it reads with the squares of
+ * the second one's weights, as if what passes were independent of it; of the second the covariances of what it reads. Steps along the
+ * way are tried at full and half length on held-out samples, with the Relus as they then are, and the best is taken.
+ *
+ * @see Hestenes, Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952; Martens, Grosse, "Optimizing Neural Networks
+ *   with Kronecker-factored Approximate Curvature", ICML 2015, for P. The use for pruned layers is ours.
+ */
+import type { Value } from "../graph/graph.js";
+import type { Runner } from "../runtime/runner.js";
+import type { Batches } from "./batches.js";
+import { cholesky, solveRows } from "./cholesky.js";
+import { apart, type Joined, type JointForm, JointSession, type Pattern, unknownsOf } from "./joint-session.js";
+import type { Layer } from "./layers.js";
+import type { Moments, Weights } from "./moments.js";
+import type { Seen } from "./session.js";
+
+/** Batches held in memory: those that fit and those that judge. */
+interface JointData {
+  readonly fitting: readonly Seen[];
+  readonly heldOut: readonly Seen[];
+}
+
+export interface JointOptions {
+  /** Times the pattern of the Relus is taken anew. */
+  readonly rounds: number;
+  /** Steps of conjugate gradients in each. */
+  readonly steps: number;
+  /** λ: share of P that is added. */
+  readonly damping: number;
+  /** Equations per unknown that are taken at least, where there are as many. */
+  readonly equations: number;
+  /** Samples that are taken at least: positions of one image tell much the same. */
+  readonly samples: number;
+}
+
+export const JOINT: JointOptions = { rounds: 3, steps: 7, damping: 0.03, equations: 1000, samples: 400 };
+
+/** A round that lowers the held-out error by less than this share is the last. */
+const LEAST_GAIN = 0.005;
+
+/** Steps after which the way there is tried on held-out samples. */
+const TRIED = [2, 4, 7, 12, 20];
+
+/** The layer before a Relu that alone reads it and that `layer` alone reads, if both are plain convolutions. */
+export function joinedWith(layer: Layer, layers: readonly Layer[]): Joined | undefined {
+  const relu = layer.input.producer;
+  const first = relu?.isStandard && relu.opType === "Relu" ? layers.find((l) => l.end === relu.inputs[0]) : undefined;
+  if (!first || !isSole(first.end) || !isSole(layer.input)) return undefined;
+  return isPlain(first) && isPlain(layer) && first.hasBias && layer.hasBias ? { first, second: layer } : undefined;
+}
+
+const isSole = (v: Value) => v.useCount === 1 && !v.isOutput;
+const isPlain = ({ node, groups }: Layer) => node.opType === "Conv" && groups === 1;
+
+/**
+ * Fits both layers, in place, to what the second should give.
+ * @param reads second moments of what each layer reads (moments.ts)
+ * @param seen batches: what the first layer reads, and what the second should give
+ * @returns whether anything changed
+ */
+export async function fitTogether(
+  runner: Runner,
+  form: Omit<JointForm, "first" | "second">,
+  reads: readonly [first: Moments, second: Moments],
+  seen: (batch: number) => Promise<Seen>,
+  batches: Batches,
+  {
+    joint = JOINT,
+    memory,
+    signal,
+  }: { readonly joint?: JointOptions | undefined; readonly memory: number; readonly signal?: AbortSignal | undefined },
+): Promise<boolean> {
+  const { first, second } = form.joined;
+  const data = await held(form.joined, seen, batches, joint, memory / 2);
+  let changed = false;
+  for (let round = 0; round < joint.rounds; round++) {
+    const found = await refitJointly(runner, { ...form, first: first.read(), second: second.read() }, reads, data, joint, signal);
+    if (process.env["JOINT"]) console.error(second.node.label, data.fitting.length, round, found?.before, found?.after);
+    if (!found) break;
+    first.write(found.weights.first);
+    second.write(found.weights.second);
+    changed = true;
+    if (found.after > (1 - LEAST_GAIN) * found.before) break;
+  }
+  return changed;
+}
+
+/** As many batches as there should be equations, if they fit `memory` bytes; of those that judge, the same share. */
+async function held(
+  joined: Joined,
+  seen: (batch: number) => Promise<Seen>,
+  batches: Batches,
+  { equations, samples }: JointOptions,
+  memory: number,
+): Promise<JointData> {
+  const fitting: Seen[] = [];
+  const heldOut: Seen[] = [];
+  const [n1, n2] = unknownsOf(joined);
+  let [bytes, got, rows] = [0, 0, 0];
+  const isEnough = () => bytes > memory || (got >= samples && rows >= equations * (n1 + n2));
+  for (let b = 0; b < batches.count && (!isEnough() || heldOut.length === 0); b++) {
+    const s = await seen(b);
+    for (const t of new Set([s.x, s.target, s.other])) bytes += t?.byteLength ?? 0;
+    got += batches.size(b);
+    (batches.isHeldOut(b) ? heldOut : fitting).push(s);
+    rows += batches.size(b) * joined.second.rows * s.target.dims.slice(2).reduce((n, d) => n * d, 1);
+  }
+  return { fitting, heldOut };
+}
+
+/** Weights of both layers. */
+interface JointWeights {
+  readonly first: Weights;
+  readonly second: Weights;
+}
+
+/**
+ * Better weights for both layers; undefined where none lower the held-out error.
+ * @param reads second moments of what each layer reads (moments.ts)
+ */
+async function refitJointly(
+  runner: Runner,
+  form: JointForm,
+  reads: readonly [first: Moments, second: Moments],
+  { fitting, heldOut }: JointData,
+  options: JointOptions,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly weights: JointWeights; readonly before: number; readonly after: number } | undefined> {
+  const like = fitting[0];
+  if (!like || heldOut.length === 0) return undefined;
+  const session = await JointSession.open(runner, form, like);
+  try {
+    const [n1, n2] = unknownsOf(form.joined);
+    const residual = new Float64Array(n1 + n2);
+    const passing = new Float64Array(form.joined.first.rows);
+    const positions: [number, number] = [0, 0];
+    let counted = 0;
+    const patterns: Pattern[] = [];
+    for (const seen of fitting) {
+      signal?.throwIfAborted();
+      const s = await session.slope(seen);
+      patterns.push(s.pattern);
+      addTo(residual, s.residual);
+      addTo(passing, s.passing);
+      positions[0] += s.positions[0];
+      positions[1] += s.positions[1];
+      counted += s.counted / fitting.length;
+    }
+    const before = await errorOf(session, heldOut);
+    const P = Curvature.of(form, reads, passing, positions, counted);
+    if (!P) return undefined;
+    let best: { weights: JointWeights; before: number; after: number } | undefined;
+    const times = async (v: Float64Array) => {
+      const out = P.times(v, options.damping);
+      for (const pattern of patterns) {
+        signal?.throwIfAborted();
+        addTo(out, await session.product(pattern, v));
+      }
+      return out;
+    };
+    const tryOut = async (delta: Float64Array) => {
+      for (const length of [1, 0.5]) {
+        const weights = {
+          first: moved(form.first, delta.subarray(0, n1), length, form.joined.first),
+          second: moved(form.second, delta.subarray(n1), length, form.joined.second),
+        };
+        const other = await JointSession.open(runner, { ...form, ...weights }, like);
+        try {
+          const after = await errorOf(other, heldOut);
+          if (after < (best?.after ?? before)) best = { weights, before, after };
+        } finally {
+          await other.release();
+        }
+      }
+    };
+    await conjugateGradients(
+      residual,
+      times,
+      (r) => P.solve(r),
+      options.steps,
+      async (delta, step) => {
+        if (TRIED.includes(step) || step === options.steps) await tryOut(delta);
+      },
+    );
+    return best;
+  } finally {
+    await session.release();
+  }
+}
+
+async function errorOf(session: JointSession, data: readonly Seen[]): Promise<number> {
+  let sum = 0;
+  for (const seen of data) sum += await session.error(seen);
+  return Number.isNaN(sum) ? Number.POSITIVE_INFINITY : sum;
+}
+
+/** Solves A·x = b from x = 0; `each` sees x after each step. */
+async function conjugateGradients(
+  b: Float64Array,
+  A: (v: Float64Array) => Promise<Float64Array>,
+  precondition: (r: Float64Array) => Float64Array,
+  steps: number,
+  each: (x: Float64Array, step: number) => Promise<void>,
+): Promise<void> {
+  const x = new Float64Array(b.length);
+  const r = Float64Array.from(b);
+  let z = precondition(r);
+  let p = Float64Array.from(z);
+  let rz = dot(r, z);
+  for (let step = 1; step <= steps && rz > 0; step++) {
+    const Ap = await A(p);
+    const curvature = dot(p, Ap);
+    if (!(curvature > 0)) return;
+    const length = rz / curvature;
+    for (let i = 0; i < x.length; i++) {
+      x[i] = (x[i] as number) + length * (p[i] as number);
+      r[i] = (r[i] as number) - length * (Ap[i] as number);
+    }
+    await each(x, step);
+    z = precondition(r);
+    const next = dot(r, z);
+    p = p.map((v, i) => (z[i] as number) + (next / rz) * v);
+    rz = next;
+  }
+}
+
+/**
+ * G₁ ⊗ A₁ for the first layer, A₂ for each output of the second. A [columns + 1, columns + 1]: of what a layer reads, with 1 for the bias;
+ * G₁ [rows, rows]: of the second layer's weights.
+ */
+class Curvature {
+  readonly #joined: Joined;
+  readonly #G: Float64Array;
+  readonly #A: readonly [Float64Array, Float64Array];
+  readonly #lowerG: Float64Array;
+  readonly #lowerA: readonly [Float64Array, Float64Array];
+
+  private constructor(
+    joined: Joined,
+    G: Float64Array,
+    A: readonly [Float64Array, Float64Array],
+    lowerG: Float64Array,
+    lowerA: readonly [Float64Array, Float64Array],
+  ) {
+    [this.#joined, this.#G, this.#A, this.#lowerG, this.#lowerA] = [joined, G, A, lowerG, lowerA];
+  }
+
+  /** `counted`: share of the second's outputs that count. */
+  static of(
+    { joined, second }: JointForm,
+    reads: readonly [Moments, Moments],
+    passing: Float64Array,
+    positions: readonly [number, number],
+    counted: number,
+  ): Curvature | undefined {
+    const { rows: K } = joined.first;
+    const { rows: O, taps } = joined.second;
+    const G = new Float64Array(K * K);
+    const share = passing.map((n) => n / positions[0]);
+    for (let k = 0; k < K; k++) {
+      for (let l = 0; l <= k; l++) {
+        let sum = 0;
+        for (let o = 0; o < O; o++) {
+          const at = o * K * taps;
+          for (let t = 0; t < taps; t++) sum += (second.weight[at + k * taps + t] as number) * (second.weight[at + l * taps + t] as number);
+        }
+        G[k * K + l] = G[l * K + k] = sum * (share[k] as number) * (k === l ? 1 : (share[l] as number));
+      }
+    }
+    const A = [momentsWithOne(reads[0], positions[0] * counted), momentsWithOne(reads[1], positions[1] * counted)] as const;
+    const lowerG = factor(G, K);
+    const lower1 = factor(A[0], joined.first.columns + 1);
+    const lower2 = factor(A[1], joined.second.columns + 1);
+    return lowerG && lower1 && lower2 ? new Curvature(joined, G, A, lowerG, [lower1, lower2]) : undefined;
+  }
+
+  /** by · P·v */
+  times(v: Float64Array, by: number): Float64Array {
+    const { first, second } = this.#joined;
+    const [n1] = unknownsOf(this.#joined);
+    const [D1, D2] = [first.columns + 1, second.columns + 1];
+    const out = new Float64Array(v.length);
+    out.set(product(this.#G, product(v.subarray(0, n1), this.#A[0], first.rows, D1, D1), first.rows, first.rows, D1));
+    out.set(product(v.subarray(n1), this.#A[1], second.rows, D2, D2), n1);
+    return out.map((x) => by * x);
+  }
+
+  /** P⁻¹·r */
+  solve(r: Float64Array): Float64Array {
+    const { first, second } = this.#joined;
+    const [n1] = unknownsOf(this.#joined);
+    const out = Float64Array.from(r);
+    const [mine, theirs] = [out.subarray(0, n1), out.subarray(n1)];
+    solveRows(this.#lowerA[0], first.columns + 1, mine, first.rows);
+    const turned = transposed(mine, first.rows, first.columns + 1);
+    solveRows(this.#lowerG, first.rows, turned, first.columns + 1);
+    mine.set(transposed(turned, first.columns + 1, first.rows));
+    solveRows(this.#lowerA[1], second.columns + 1, theirs, second.rows);
+    return out;
+  }
+}
+
+/** Of [x; 1], as a mean over `times` positions. */
+function momentsWithOne({ columns: C, rows, sums }: Moments, times: number): Float64Array {
+  const D = C + 1;
+  const wide = C + rows + 1;
+  const count = sums[wide * wide - 1] as number;
+  const place = (i: number) => (i < C ? i : wide - 1);
+  return Float64Array.from({ length: D * D }, (_, n) => ((sums[place(Math.floor(n / D)) * wide + place(n % D)] as number) / count) * times);
+}
+
+/** Cholesky of a matrix made definite: a share of the mean of its diagonal is added. */
+function factor(m: Float64Array, n: number): Float64Array | undefined {
+  let trace = 0;
+  for (let i = 0; i < n; i++) trace += m[i * n + i] as number;
+  for (let share = 1e-3; share <= 1; share *= 10) {
+    const a = Float64Array.from(m);
+    for (let i = 0; i < n; i++) a[i * n + i] = (a[i * n + i] as number) + (share * trace) / n;
+    const lower = cholesky(a, n);
+    if (lower) return lower;
+  }
+  return undefined;
+}
+
+function product(a: Float64Array, b: Float64Array, rows: number, inner: number, columns: number): Float64Array {
+  const out = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
+    for (let k = 0; k < inner; k++) {
+      const x = a[i * inner + k] as number;
+      if (x === 0) continue;
+      for (let j = 0; j < columns; j++) out[i * columns + j] = (out[i * columns + j] as number) + x * (b[k * columns + j] as number);
+    }
+  }
+  return out;
+}
+
+function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
+  const out = new Float64Array(a.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = a[i * columns + j] as number;
+  return out;
+}
+
+function moved({ weight, bias }: Weights, delta: Float64Array, length: number, layer: Layer): Weights {
+  const by = apart(delta, layer);
+  return {
+    weight: weight.map((w, i) => w + length * (by.weight[i] as number)),
+    bias: bias.map((b, k) => b + length * (by.bias[k] as number)),
+  };
+}
+
+function addTo(sum: Float64Array, more: Float64Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (more[i] as number);
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let s = 0;
+  for (let i = 0; i < a.length; i++) s += (a[i] as number) * (b[i] as number);
+  return s;
+}
