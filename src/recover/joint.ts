@@ -37,9 +37,11 @@ export interface JointOptions {
   readonly equations: number;
   /** Samples that are taken at least: positions of one image tell much the same. */
   readonly samples: number;
+  /** Bytes that the values of all batches may take; beyond, fewer samples are taken. */
+  readonly bytes: number;
 }
 
-export const JOINT: JointOptions = { rounds: 3, steps: 7, damping: 0.03, equations: 1000, samples: 400 };
+export const JOINT: JointOptions = { rounds: 3, steps: 7, damping: 0.03, equations: 1000, samples: 400, bytes: 2 ** 29 };
 
 /** A round that lowers the held-out error by less than this share is the last. */
 const LEAST_GAIN = 0.005;
@@ -77,7 +79,7 @@ export async function fitTogether(
   }: { readonly joint?: JointOptions | undefined; readonly memory: number; readonly signal?: AbortSignal | undefined },
 ): Promise<boolean> {
   const { first, second } = form.joined;
-  const data = await held(form.joined, seen, batches, joint, memory / 2);
+  const data = await held(form.joined, seen, batches, joint);
   let changed = false;
   for (let round = 0; round < joint.rounds; round++) {
     const found = await refitJointly(runner, { ...form, first: first.read(), second: second.read() }, reads, data, joint, signal);
@@ -96,14 +98,13 @@ async function held(
   joined: Joined,
   seen: (batch: number) => Promise<Seen>,
   batches: Batches,
-  { equations, samples }: JointOptions,
-  memory: number,
+  { equations, samples, bytes: most }: JointOptions,
 ): Promise<JointData> {
   const fitting: Seen[] = [];
   const heldOut: Seen[] = [];
   const [n1, n2] = unknownsOf(joined);
   let [bytes, got, rows] = [0, 0, 0];
-  const isEnough = () => bytes > memory || (got >= samples && rows >= equations * (n1 + n2));
+  const isEnough = () => bytes > most || (got >= samples && rows >= equations * (n1 + n2));
   for (let b = 0; b < batches.count && (!isEnough() || heldOut.length === 0); b++) {
     const s = await seen(b);
     for (const t of new Set([s.x, s.target, s.other])) bytes += t?.byteLength ?? 0;

@@ -147,6 +147,21 @@ describe("recovery", () => {
     expect(once.model).not.toBe(pruned);
   });
 
+  it("joint: brings outputs nearer than least squares of each layer does, where hidden channels are few", async () => {
+    const original = net((f) => f);
+    const { removal, pruned } = prunedBy(original, { "w1:0": [1, 3, 5] });
+    const samples = await normalSamples(original, 200);
+    const [one, both] = [
+      await recovered(runner, original, pruned, samples, { method: "least-squares" }, removal),
+      await recovered(runner, original, pruned, samples, { method: "joint" }, removal),
+    ];
+    expect(both.recovery.after).toBeLessThan(0.9 * one.recovery.after);
+    // On other samples than those it saw, too.
+    expect(await distance(runner, original, both.model, 200)).toBeLessThan(await distance(runner, original, one.model, 200));
+    const again = await recovered(runner, original, pruned, samples, { method: "joint", memory: 1 }, removal);
+    expect(bytes(again.model).equals(bytes(both.model))).toBe(true);
+  });
+
   it("spends nothing on what a rectifier lets not through", async () => {
     const original =
       modelOf(`g (float[N, 12] x) => (float[N, 8] y) <float[12, 16] w1 = {...}, float[16] b1 = {...}, float[16, 8] w2 = {...}, float[8] b2 = {...}> {
