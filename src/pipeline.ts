@@ -1,5 +1,5 @@
 /** prune(): the whole flow, from a model to a smaller one with its proof. */
-import { ConfigError } from "./errors.js";
+import { BudgetError, ConfigError } from "./errors.js";
 import { gatesStep } from "./gates/step.js";
 import type { Model } from "./graph/graph.js";
 import type { Note } from "./graph/note.js";
@@ -56,12 +56,20 @@ export async function prune(model: Model, options: PruneOptions): Promise<PruneR
     const stages = schedule(request, options);
     for (const [at, target] of stages.entries()) {
       const started = performance.now();
-      const step = await runStep(model, current, request, { ...options, ...(target ? { target } : {}) }, claims, plans);
+      const isLast = at === stages.length - 1;
+      let step: Awaited<ReturnType<typeof runStep>>;
+      try {
+        step = await runStep(model, current, request, { ...options, ...(target ? { target } : {}) }, claims, plans);
+      } catch (error) {
+        // Widths are coarse in small models: what is between need not be met, only the budget itself.
+        if (isLast || !(error instanceof BudgetError)) throw error;
+        continue;
+      }
       steps.push({ ...step.report, milliseconds: Math.round(performance.now() - started) });
       const recovered = await recovery.after(step);
       if (recovered) steps.push(recovered.report);
       current = recovered?.model ?? step.model;
-      if (at < stages.length - 1) continue;
+      if (!isLast) continue;
       const gated = step.removal && (await secondStage(model, current, request, step.removal, step.report, options));
       if (!gated) continue;
       steps.push(gated.report);

@@ -59,6 +59,32 @@ describe("prune with reconstruct", () => {
     expect(recovery?.after).toBeLessThan(0.5 * (recovery?.before as number));
   });
 
+  it("meets a budget in steps, each judged anew on what recovery left, towards the original", async () => {
+    const { model, calibration } = await lenet();
+    const options = { ...quick, passes: ["obs"], target: { macs: 0.27 }, calibration, reconstruct: "least-squares" } as const;
+    const { report, plans } = await prune(model, { ...options, steps: 3 });
+    expect(report.steps.map((s) => s.pass)).toEqual(["obs", "reconstruct", "obs", "reconstruct", "obs", "reconstruct"]);
+    const budgets = report.steps.flatMap((s) => (s.budget ? [s.budget] : []));
+    for (const [i, { asked, reached }] of budgets.entries()) {
+      expect(asked).toBeCloseTo(0.27 ** ((i + 1) / 3), 6);
+      expect(Math.abs(reached / asked - 1)).toBeLessThan(0.011);
+    }
+    expect(plans).toHaveLength(3);
+    expect(report.cost.after.macs / report.cost.before.macs).toBeCloseTo(0.27, 2);
+    expect(report.equality.every((e) => e.ok)).toBe(true);
+    // Distances are to the model before the first step.
+    const distances = report.steps.flatMap((s) => (s.recovery ? [s.recovery] : []));
+    expect(distances[2]?.before).toBeGreaterThan(distances[1]?.after as number);
+    await expect(prune(model, { ...options, steps: 0 })).rejects.toMatchObject({ code: "STEPS_RANGE" });
+  });
+
+  it("counts channels of what each step finds", async () => {
+    const { model } = await lenet();
+    const { report } = await prune(model, { ...quick, passes: ["l1"], target: { ratio: 0.5 }, steps: 2 });
+    const kept = report.steps.map((s) => (s.groups ?? []).reduce((n, g) => n + g.kept, 0) / (s.groups ?? []).reduce((n, g) => n + g.of, 0));
+    for (const share of kept) expect(share).toBeCloseTo(Math.SQRT1_2, 1);
+  });
+
   it("asks for samples before it works", async () => {
     const { model } = await lenet();
     const run = prune(model, { ...quick, passes: ["l1"], target: { macs: 0.5 }, reconstruct: "mean" });
