@@ -20,7 +20,7 @@ from onnxsim import pruning
 
 from job import Job, attempt, nearest, say
 
-IMAGES = 512
+IMAGES = 256
 
 
 def batches(job: Job) -> list[dict]:

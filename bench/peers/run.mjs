@@ -42,10 +42,14 @@ const times = (...lists) =>
 const VARIANTS = {
   ours: () => flags.ours.split(","),
   "torch-pruning": (residual) => [
-    ...times(["l1", "bn-scale", "taylor"], ["local", "global", "isomorphic", "progressive"], ["none", "bn"]),
+    // Inside residual blocks all layers are of one shape, so that isomorphic is global there.
+    ...times(["l1", "bn-scale", "taylor"], ["local", "global", ...(residual ? [] : ["isomorphic"]), "progressive"], ["none", "bn"]),
     ...(residual ? ["l1/everything/none"] : []),
   ],
-  onnxsim: () => times(["l1", "l2", "wanda"], ["local", "global"], ["none", "finetune", "bias", "bn"]),
+  onnxsim: () => [
+    ...times(["l1"], ["local", "global"], ["none"]),
+    ...times(["l2", "wanda"], ["local", "global"], ["none", "finetune", "bias", "bn"]),
+  ],
 };
 const SCRIPTS = { "torch-pruning": "torch_pruning_peer.py", onnxsim: "onnxsim_peer.py" };
 
@@ -58,7 +62,7 @@ const fileOf = (tool) => join(here, "results", `${tool}.json`);
 const results = Object.fromEntries(
   Object.keys(VARIANTS).map((tool) => [tool, existsSync(fileOf(tool)) ? JSON.parse(readFileSync(fileOf(tool), "utf8")) : []]),
 );
-const save = (tool) => writeFileSync(fileOf(tool), `[\n${results[tool].map((cell) => JSON.stringify(cell)).join(",\n")}\n]\n`);
+const save = (tool) => writeFileSync(fileOf(tool), `${JSON.stringify(results[tool], undefined, 2)}\n`);
 const put = (tool, cell) => {
   const { net, times: fewer, variant } = cell;
   const at = results[tool].findIndex((c) => c.net === net && c.times === fewer && c.variant === variant);
