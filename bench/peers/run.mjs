@@ -1,7 +1,7 @@
 // onnx-prune beside Torch-Pruning and onnxsim: the same weights, the same MACs, no fine-tuning, one judge.
 //
 //   npm run build && node bench/peers/run.mjs --shared <folder with models/ and data/> --python <venv>/bin/python
-//       [--nets resnet56,resnet20,vgg_slim,simplenet_slim] [--only ours,torch-pruning,onnxsim] [--again] [--work <folder for ONNX files>]
+//       [--nets resnet56,resnet20,vgg_slim,simplenet_slim] [--only ours,torch-pruning,onnxsim] [--variants <regular expression>] [--again] [--work <folder for ONNX files>]
 //       [--ours obs:least-squares,l1:none] [--samples 2000] [--seed 0] [--threads 2]
 //
 // README.md beside this file tells the method. A run that was stopped goes on with the cells that results/ lacks; --again makes those of the
@@ -22,6 +22,8 @@ const { values: flags } = parseArgs({
     shared: { type: "string", default: process.env.ONNX_PRUNE_SHARED },
     python: { type: "string", default: "python3" },
     nets: { type: "string", default: "resnet56,resnet20,vgg_slim,simplenet_slim" },
+    // A regular expression: of all variants, these now.
+    variants: { type: "string", default: "" },
     only: { type: "string", default: "ours,torch-pruning,onnxsim" },
     again: { type: "boolean", default: false },
     work: { type: "string", default: join(tmpdir(), "onnx-prune-peers") },
@@ -123,7 +125,11 @@ for (const net of nets) {
     mkdirSync(join(out, tool), { recursive: true });
     const cellOf = (fewer, variant) => results[tool].find((c) => c.net === net && c.times === fewer && c.variant === variant);
     const residual = model.graph.nodes.some((n) => n.opType === "Add");
-    const asked = BUDGETS[net].flatMap((fewer) => VARIANTS[tool](residual).map((variant) => ({ fewer, variant })));
+    const asked = BUDGETS[net].flatMap((fewer) =>
+      VARIANTS[tool](residual)
+        .filter((v) => flags.variants === "" || new RegExp(flags.variants).test(v))
+        .map((variant) => ({ fewer, variant })),
+    );
     const wanted = asked.filter(({ fewer, variant }) => {
       const cell = cellOf(fewer, variant);
       if (!cell) return true;

@@ -67,16 +67,22 @@ def one_step(net: nn.Module, job: Job, criterion: str, scope: str, target: float
     return nearest(lambda ratio: pruned(net, job, criterion, scope, ratio, everything), target)
 
 
-def progressive(net: nn.Module, job: Job, criterion: str, target: float):
-    left = 1.0
-    while True:
-        if criterion == "taylor":
-            gradients(net, job)
-        smaller, macs = pruned(net, job, criterion, "global", STEP)
-        if macs <= target:
-            made, macs, ratio = nearest(lambda r, net=net: pruned(net, job, criterion, "global", r), target, 0.0, STEP, steps=10)
-            return made, macs, 1 - left * (1 - ratio)
-        net, left = smaller, left * (1 - STEP)
+class Progressive:
+    """Steps of one criterion, kept for the next budget: each net with its MACs and the share of channels that is left."""
+
+    def __init__(self, net: nn.Module, job: Job, criterion: str):
+        self.job, self.criterion = job, criterion
+        self.steps = [(net, nets.macs(net, job.shape), 1.0)]
+
+    def reach(self, target: float):
+        while self.steps[-1][1] > target:
+            net, _, left = self.steps[-1]
+            if self.criterion == "taylor":
+                gradients(net, self.job)
+            self.steps.append((*pruned(net, self.job, self.criterion, "global", STEP), left * (1 - STEP)))
+        net, _, left = [step for step in self.steps if step[1] > target][-1]
+        small, macs, ratio = nearest(lambda r: pruned(net, self.job, self.criterion, "global", r), target, 0.0, STEP, steps=10)
+        return small, macs, 1 - left * (1 - ratio)
 
 
 def re_estimate(net: nn.Module, job: Job) -> nn.Module:
@@ -100,7 +106,7 @@ def main() -> None:
     for path in (job.model_bn, job.model):
         say(difference=nets.check(net, path, job.inputs[:64]))
     whole = nets.macs(net, job.shape)
-    asked = {}
+    asked, trajectories = {}, {}
     for want in job.want:
         criterion, scope, recovery = want["variant"].split("/")
         asked.setdefault((want["keep"], criterion, scope), []).append(recovery)
@@ -111,7 +117,9 @@ def main() -> None:
             source = copy.deepcopy(net)
             target = keep * whole
             if scope == "progressive":
-                small, macs, ratio = progressive(source, job, criterion, target)
+                if criterion not in trajectories:
+                    trajectories[criterion] = Progressive(source, job, criterion)
+                small, macs, ratio = trajectories[criterion].reach(target)
             else:
                 everything = scope == "everything"
                 small, macs, ratio = one_step(source, job, criterion, "local" if everything else scope, target, everything)
