@@ -42,7 +42,7 @@ def attempt(keep: float, variants: list[str], work) -> None:
             say(keep=keep, variant=variant, error=f"{type(error).__name__}: {error}"[:600], seconds=time.monotonic() - start)
 
 
-def nearest(make, target: float, low: float = 0.0, high: float = 0.98, tolerance: float = 0.001, steps: int = 16):
+def nearest(make, target: float, low: float = 0.0, high: float = 0.98, tolerance: float = 0.004, steps: int = 16):
     """Bisects the ratio of `make(ratio) -> (result, macs)` and returns the (result, macs, ratio) whose macs are nearest to `target`."""
     best = None
     for _ in range(steps):

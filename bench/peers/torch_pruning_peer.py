@@ -23,7 +23,7 @@ from torch.nn import functional as F
 import nets
 from job import Job, attempt, nearest, say
 
-TAYLOR_IMAGES = 512
+TAYLOR_IMAGES = 256
 STEP = 0.05
 CRITERIA = {
     "l1": lambda: tp.importance.MagnitudeImportance(p=1),
