@@ -68,7 +68,8 @@ const save = (tool) => writeFileSync(fileOf(tool), `${JSON.stringify(results[too
 const put = (tool, cell) => {
   const { net, times: fewer, variant } = cell;
   const at = results[tool].findIndex((c) => c.net === net && c.times === fewer && c.variant === variant);
-  const made = { ...cell, commit };
+  // A cell to which its test is added stays the work of the commit that made it.
+  const made = { commit, ...cell };
   if (at < 0) results[tool].push(made);
   else results[tool][at] = made;
   save(tool);
