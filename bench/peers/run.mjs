@@ -5,7 +5,7 @@
 //       [--ours obs:least-squares,l1:none] [--samples 2000] [--seed 0] [--threads 2]
 //
 // README.md beside this file tells the method. A run that was stopped goes on with the cells that results/ lacks; --again makes those of the
-// tools and nets named anew, and leaves all others. Only the peers need Python.
+// tools and nets named anew, and leaves all others; --nets '' writes the tables alone. Only the peers need Python.
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -59,7 +59,7 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
 const threads = Number(flags.threads);
 const tools = flags.only.split(",");
-const nets = flags.nets.split(",");
+const nets = flags.nets.split(",").filter(Boolean);
 const fileOf = (tool) => join(here, "results", `${tool}.json`);
 const results = Object.fromEntries(
   Object.keys(VARIANTS).map((tool) => [tool, existsSync(fileOf(tool)) ? JSON.parse(readFileSync(fileOf(tool), "utf8")) : []]),
