@@ -41,7 +41,7 @@ export function patchIndices(node: Node, inside: Extents, out: Extents, position
 }
 
 /** Padding before the first element of each axis, auto_pad worked out. */
-function beginsOf(node: Node, kernel: readonly number[], inside: Extents, out: Extents): readonly number[] {
+export function beginsOf(node: Node, kernel: readonly number[], inside: Extents, out: Extents): readonly number[] {
   const { begins, strides, dilations, autoPad } = readWindow(node, kernel);
   const stated = node.ints("output_shape") ?? [];
   const isTransposed = node.opType === "ConvTranspose";

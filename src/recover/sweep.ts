@@ -36,7 +36,7 @@ export interface Swept {
 }
 
 /** A layer and what it is fitted to. */
-interface Task {
+export interface Task {
   readonly layer: Layer;
   /** The value of the pruned model whose partner is the target. */
   readonly pair: Pair;
@@ -174,7 +174,7 @@ function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
  * What `layer` is fitted to: the sum it goes into, if only that reads it, and its other operand is settled (only the sum reaches what comes
  * next, so that errors of the other operand are made good as well); else its own end.
  */
-function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: Pairing, types: Types): Task | string {
+export function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: Pairing, types: Types): Task | string {
   if (layer.columns + layer.rows > WIDEST) return `${layer.columns} inputs per output are more than ${WIDEST}`;
   const axis = layer.channelsLast ? (types.shape(layer.end)?.length ?? 2) - 1 : 1;
   const sum = sumAfter(layer, types);

@@ -1,0 +1,236 @@
+/** What a constant that left with removed channels gave: less where a kernel reached into zero padding. One bias per zone gives it back. */
+import { int } from "../graph/attribute.js";
+import { extract } from "../graph/clone.js";
+import type { Graph, Model, Node, Value } from "../graph/graph.js";
+import { infer, type Types } from "../graph/infer.js";
+import { unravel } from "../graph/rearrange.js";
+import { Tensor } from "../graph/tensor.js";
+import type { Runner } from "../runtime/runner.js";
+import { sourceOf } from "../runtime/source.js";
+import type { Batches } from "./batches.js";
+import { type Layer, layersOf } from "./layers.js";
+import type { Pairing } from "./pairing.js";
+import { Stages } from "./stages.js";
+import { type SweepOptions, type Swept, type Task, taskOf } from "./sweep.js";
+import { type Zones, zonesOf } from "./zones.js";
+
+/** A layer's held-out error must fall by this share against the plain bias: a map costs an Add over the whole output. */
+const LEAST_GAIN = 0.02;
+
+/**
+ * Σ over taps of W_R·m_R is what channels R, at their means m_R, gave a convolution: one constant inside, another wherever taps lie in
+ * the padding (or between the strides of a ConvTranspose). A bias cannot say that; a constant per zone says it exactly. For each layer with
+ * more than one zone, the mean of what is missing (`sweep.ts`: of the layer's end, or of the sum it goes into) is taken zone by zone, on
+ * what the corrected layers before it give, and an Add puts it there where held-out samples confirm it (`LEAST_GAIN`). Elsewhere a bias
+ * stays all there is; so it does where spatial extents are not fixed, which is noted. Changes `pruned` in place.
+ */
+export async function borders(runner: Runner, pruned: Model, pairing: Pairing, batches: Batches, options: SweepOptions): Promise<Swept> {
+  const types = infer(pruned);
+  const { layers: found } = layersOf(pruned, types);
+  const left: { node: string; why: string }[] = [];
+  const tasks: (Task & { zones: Zones })[] = [];
+  for (const [i, layer] of found.entries()) {
+    const zones = zonesIn(layer, types);
+    if (typeof zones === "string") left.push({ node: layer.node.label, why: zones });
+    if (typeof zones !== "object") continue;
+    const task = taskOf(layer, found.slice(i), pairing, types);
+    // Why a layer has no partner is said by the correction before this one.
+    if (typeof task !== "string") tasks.push({ ...task, zones });
+  }
+  const mine = new Stages(runner, pruned, batches, options.memory / 2);
+  const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
+  const read = ({ layer, other }: Task) => (other ? [layer.input, other] : [layer.input]);
+  const layers: Swept["layers"][number][] = [];
+  const indices = new Map<string, Value>();
+  for (const [i, task] of tasks.entries()) {
+    options.signal?.throwIfAborted();
+    options.onProgress?.(i, tasks.length);
+    const a = await mine.open(read(task), tasks.slice(i).flatMap(read));
+    const b = await theirs.open(
+      [task.pair.value],
+      tasks.slice(i + 1).map((t) => t.pair.value),
+    );
+    const { layer, pair, other, zones } = task;
+    const part = extract(pruned, chainNodes(layer), [layer.end], new Set(), (v) => types.type(v));
+    for (const v of part.graph.outputs) if (v.type?.kind === "tensor") v.type = { ...v.type, shape: undefined };
+    const session = await runner.load(sourceOf(part));
+    const [fitting, heldOut] = [new Missing(layer, zones), new Missing(layer, zones)];
+    try {
+      for (let batch = 0; batch < batches.count; batch++) {
+        const [have, reference] = [await a.run(batch), await b.run(batch)];
+        const given = await session.run({ [layer.input.name]: have.get(layer.input) as Tensor });
+        const sums = batches.isHeldOut(batch) ? heldOut : fitting;
+        sums.add(given[layer.end.name] as Tensor, reference.get(pair.value) as Tensor, pair.kept, other && have.get(other));
+      }
+    } finally {
+      await session.release();
+      await a.close();
+      await b.close();
+    }
+    const { perZone, plain } = fitting.means();
+    const before = heldOut.error(undefined);
+    // What a map before this one made good, the bias here still makes good as well: it is fitted anew.
+    const best = layer.hasBias ? Math.min(before, heldOut.error(plain)) : before;
+    const after = heldOut.error(perZone);
+    const isMapped = after < best * (1 - LEAST_GAIN) && perZone.every(Number.isFinite);
+    if (isMapped) addMap(pruned.graph, layer, zones, perZone, indices);
+    else if (best < before) shift(layer, zones, plain);
+    layers.push({ node: layer.node.label, changed: isMapped || best < before, before, after: isMapped ? after : best });
+  }
+  return { layers, left };
+}
+
+/** undefined where all positions are alike; a sentence where extents, and so zones, are not known. */
+function zonesIn(layer: Layer, types: Types): Zones | string | undefined {
+  if (layer.channelsLast || layer.taps === 1) return undefined;
+  const spatial = (v: Value) => types.shape(v)?.slice(2);
+  const [inside, out] = [spatial(layer.input), spatial(layer.end)];
+  const fixed = (dims: typeof inside): dims is number[] => dims?.every((d) => typeof d === "number") ?? false;
+  if (!fixed(inside) || !fixed(out)) {
+    return isPadded(layer.node) ? "its borders, beyond what a bias gives: height and width are not fixed" : undefined;
+  }
+  const zones = zonesOf(layer.node, inside, out);
+  return zones.count > 1 ? zones : undefined;
+}
+
+function isPadded(node: Node): boolean {
+  const transposed = node.opType === "ConvTranspose";
+  return transposed || (node.ints("pads") ?? []).some((p) => p > 0) || node.string("auto_pad", "NOTSET").startsWith("SAME");
+}
+
+/** The nodes from a layer's own to its end, each of which is all that reads the one before. */
+function chainNodes(layer: Layer): Node[] {
+  const nodes = [layer.node];
+  for (let v = layer.node.outputs[0] as Value; v !== layer.end; v = nodes.at(-1)?.outputs[0] as Value) {
+    nodes.push(v.uses()[0]?.node as Node);
+  }
+  return nodes;
+}
+
+/** Sums of target − given over samples, per channel and zone. */
+class Missing {
+  readonly #channels: number;
+  readonly #zones: Zones;
+  /** [channels, zones] */
+  readonly #sums: Float64Array;
+  /** Values summed per zone and channel. */
+  readonly #counts: Float64Array;
+  #squares = 0;
+  /** Of the targets, per channel. */
+  readonly #targets: Float64Array;
+  #targetSquares = 0;
+
+  constructor({ groups, rows }: Layer, zones: Zones) {
+    this.#channels = groups * rows;
+    this.#zones = zones;
+    this.#sums = new Float64Array(this.#channels * zones.count);
+    this.#counts = new Float64Array(zones.count);
+    this.#targets = new Float64Array(this.#channels);
+  }
+
+  /** `given` and `other` [N, channels, …], `target` [N, all channels, …], of which `kept` are the ones that are left. */
+  add(given: Tensor, target: Tensor, kept: readonly number[] | undefined, other: Tensor | undefined): void {
+    const { ofPosition, count } = this.#zones;
+    const size = ofPosition.length;
+    const [mine, theirs, beside] = [given.numbers(), target.numbers(), other?.numbers()];
+    const samples = given.dims[0] as number;
+    const all = target.dims[1] as number;
+    for (const zone of ofPosition) this.#counts[zone] = (this.#counts[zone] as number) + samples;
+    for (let n = 0; n < samples; n++) {
+      for (let c = 0; c < this.#channels; c++) {
+        let a = (n * this.#channels + c) * size;
+        let b = (n * all + (kept?.[c] ?? c)) * size;
+        const to = c * count;
+        let sum = 0;
+        for (let p = 0; p < size; p++, a++, b++) {
+          const t = (theirs[b] as number) - (beside ? (beside[a] as number) : 0);
+          const d = t - (mine[a] as number);
+          const zone = to + (ofPosition[p] as number);
+          this.#sums[zone] = (this.#sums[zone] as number) + d;
+          this.#squares += d * d;
+          this.#targetSquares += t * t;
+          sum += t;
+        }
+        this.#targets[c] = (this.#targets[c] as number) + sum;
+      }
+    }
+  }
+
+  /**
+   * What is missing on average, [channels, zones]: in each zone by itself, and over all positions, alike in all zones, which is what a bias
+   * can give.
+   */
+  means(): { readonly perZone: Float64Array; readonly plain: Float64Array } {
+    const { count } = this.#zones;
+    const total = this.#counts.reduce((n, c) => n + c, 0);
+    const plain = this.#sums.map((_, i) => {
+      const from = i - (i % count);
+      return this.#sums.subarray(from, from + count).reduce((s, x) => s + x / total, 0);
+    });
+    return { perZone: this.#sums.map((s, i) => s / (this.#counts[i % count] as number)), plain };
+  }
+
+  /** Mean square of what is missing once `given` is added, as a share of the targets' variances (sweep.ts). */
+  error(given: Float64Array | undefined): number {
+    const { count } = this.#zones;
+    const total = this.#counts.reduce((n, c) => n + c, 0);
+    let squares = this.#squares;
+    given?.forEach((c, i) => {
+      squares += c * c * (this.#counts[i % count] as number) - 2 * c * (this.#sums[i] as number);
+    });
+    const variance = this.#targets.reduce((v, s) => v - (s * s) / total, this.#targetSquares);
+    return Math.max(0, squares) / (variance > 0 ? variance : total);
+  }
+}
+
+/** Adds `plain` [channels, zones] to the bias. */
+function shift(layer: Layer, { count }: Zones, plain: Float64Array): void {
+  const { weight, bias } = layer.read();
+  layer.write({ weight, bias: bias.map((b, c) => b + (plain[c * count] as number)) });
+}
+
+/**
+ * Adds `map` [channels, zones] to the layer's end, which keeps its name: readers and later steps know it by that. Where classes say it
+ * in fewer bytes, the file holds one number per zone and spreads them by Gather, which ONNX Runtime does once, when it loads the file.
+ */
+function addMap(graph: Graph, layer: Layer, zones: Zones, map: Float64Array, indices: Map<string, Value>): void {
+  const { end } = layer;
+  const producer = end.producer as Node;
+  const dtype = layer.node.inputs[1]?.constant?.dtype ?? "float32";
+  const channels = layer.groups * layer.rows;
+  const axes = zones.classes.map((of, a) => ({ of, a, count: zones.counts[a] as number }));
+  const whole = axes.map(({ of, count }) => (count > 1 ? of.length : 1));
+  const positions = whole.reduce((n, d) => n * d, 1);
+  const spelled = axes.filter(({ count }) => count > 1).reduce((n, { of }) => n + 8 * of.length, 0);
+  const name = `${end.name}_borders`;
+  const before = graph.nodes[graph.nodes.indexOf(producer) + 1] as Node;
+  let value: Value;
+  if (4 * channels * positions <= 4 * channels * zones.count + spelled) {
+    const flat = new Float64Array(channels * positions);
+    for (let c = 0, at = 0; c < channels; c++) {
+      for (let p = 0; p < positions; p++) flat[at++] = map[c * zones.count + zoneAt(p, whole, zones)] as number;
+    }
+    value = graph.addInitializer(name, Tensor.fromNumbers(dtype, [1, channels, ...whole], flat));
+  } else {
+    value = graph.addInitializer(name, Tensor.fromNumbers(dtype, [1, channels, ...zones.counts], map));
+    for (const { of, a, count } of axes) {
+      if (count === 1) continue;
+      const key = of.join();
+      const at = indices.get(key) ?? graph.addInitializer("border_zones", Tensor.ints([...of]));
+      indices.set(key, at);
+      value = graph.insertNode("Gather", [value, at], { before, outputs: [name], attributes: { axis: int(2 + a) } }).outputs[0] as Value;
+    }
+  }
+  const add = graph.insertNode("Add", [end, value], { before, outputs: [`${end.name}_inside`] });
+  const inner = add.outputs[0] as Value;
+  inner.type = end.type;
+  add.releaseOutput(0);
+  graph.replaceProducerOutput(producer, producer.outputs.indexOf(end), inner);
+  graph.replaceProducerOutput(add, 0, end);
+  add.setInput(0, inner);
+}
+
+/** Zone of position `p` of a map that has but one position on the axes of one class. */
+function zoneAt(p: number, extents: readonly number[], { classes, counts }: Zones): number {
+  return unravel(p, extents).reduce((zone, place, a) => zone * (counts[a] as number) + (classes[a]?.[place] as number), 0);
+}
