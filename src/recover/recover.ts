@@ -15,7 +15,8 @@ import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
 
 /**
  * - `mean`: each bias moves so that its layer gives the original's mean; then zone by zone where kernels reach into padding and it pays
- * - `normalise`: each channel is scaled and shifted to the original's mean and variance, as re-estimating batch normalisation does
+ * - `normalise`: each channel gets the original's mean and variance: running statistics of a normalisation that is left are estimated
+ *   anew, other layers are scaled and shifted
  * - `merge`: what left is written as a linear map of what stayed, folded into every layer that reads both
  * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
  * - `least-squares+normalise`: one after the other; what does not help is undone
@@ -56,7 +57,7 @@ interface Correction {
 }
 
 /** Layers are refitted in order, each on what the corrected ones before it give. */
-function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional" | "rectify"> = {}): Correction {
+function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional" | "norms" | "rectify"> = {}): Correction {
   return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
 }
 
@@ -70,9 +71,13 @@ const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
 /** After `mean`, and judged apart from it: a map per layer costs time, a bias does not. */
 const zones: Correction = { name: "borders", pays: 0.01, run: borders };
 
-/** Sums are left alone: what a branch lacks would be blown up to the variance of what its skip got wrong. */
+/**
+ * Normalisations that are left in the graph get other running statistics, other layers are scaled and shifted. Sums are left alone: what a
+ * branch lacks would be blown up to the variance of what its skip got wrong.
+ */
 const normalise = sweeping("normalise", (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []), {
   sums: false,
+  norms: true,
   unconditional: true,
   rectify: false,
 });

@@ -24,6 +24,8 @@ export interface SweepOptions {
   readonly unconditional?: boolean;
   /** Whether a layer before a sum is fitted to the sum (default), or to its own values. */
   readonly sums?: boolean;
+  /** Whether each BatchNormalization is a layer of its own (layers.ts). */
+  readonly norms?: boolean;
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -59,7 +61,7 @@ export async function sweep(
   options: SweepOptions,
 ): Promise<Swept> {
   const types = infer(pruned);
-  const found = layersOf(pruned, types);
+  const found = layersOf(pruned, types, options);
   const left = found.left.map(({ node, why }) => ({ node: node.label, why }));
   const tasks: Task[] = [];
   for (const [i, layer] of found.layers.entries()) {
@@ -117,7 +119,9 @@ export async function momentsOf(
     for (let b = 0; b < batches.count; b++) {
       signal?.throwIfAborted();
       const seen = await read(b);
-      const positions = Math.min(positionsOf(layer, seen), Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting)));
+      // Statistics of a normalisation are cheap to take everywhere.
+      const wanted = layer.isNorm ? Number.POSITIVE_INFINITY : Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting));
+      const positions = Math.min(positionsOf(layer, seen), wanted);
       session ??= await MomentSession.open(runner, layer, seen, kept, positions, seed, rectified);
       addMoments(batches.isHeldOut(b) ? heldOut : fitting, await session.run(seen, b));
     }
