@@ -68,7 +68,7 @@ const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
   for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
 });
 
-/** After `mean`, and judged apart from it: a map per layer costs time, a bias does not. */
+/** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */
 const zones: Correction = { name: "borders", pays: 0.01, run: borders };
 
 /**
@@ -90,7 +90,7 @@ const merging: Correction = {
 const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
   mean: [mean, zones],
   normalise: [normalise],
-  merge: [merging],
+  merge: [merging, zones],
   "least-squares": [leastSquares],
   "least-squares+normalise": [leastSquares, normalise],
 };

@@ -49,7 +49,7 @@ export interface Task {
 }
 
 /** Layers wider than this are left: their moments would not fit. */
-const WIDEST = 6144;
+export const WIDEST = 6144;
 
 /** Changes the weights of `pruned` in place. */
 export async function sweep(
