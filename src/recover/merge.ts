@@ -5,10 +5,11 @@ import type { Tensor } from "../graph/tensor.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
 import { ChannelSums } from "./channels.js";
-import { cholesky, solveRows } from "./cholesky.js";
+import { factored, solved } from "./large.js";
 import { type Layer, layersOf } from "./layers.js";
 import { type Moments, type Weights, withMeans } from "./moments.js";
 import type { Pairing } from "./pairing.js";
+import { Products } from "./products.js";
 import type { Seen } from "./session.js";
 import { Stages } from "./stages.js";
 import { bestOf, momentsOf, type SweepOptions, type Swept, WIDEST } from "./sweep.js";
@@ -58,6 +59,7 @@ export async function merge(
   }
   const stages = new Stages(runner, pairing.original, batches, options.memory);
   const read = ({ whole }: Task) => [whole.input, whole.end];
+  const products = new Products(runner);
   const layers: Swept["layers"][number][] = [];
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
@@ -79,11 +81,16 @@ export async function merge(
     const now = widened(task, layer.read());
     const original = whole.read();
     const { mean, covariance } = (channels as ChannelSums).moments();
-    const merged = strengths.flatMap((s) => mergedOf(task, original, fitting, mapsOf(task, mean, covariance, s), layer.hasBias));
-    const { best, before, after } = bestOf(heldOut, now, merged);
+    const merged = async function* () {
+      for (const strength of strengths) {
+        yield* mergedOf(task, original, fitting, await mapsOf(products, task, mean, covariance, strength), layer.hasBias);
+      }
+    };
+    const { best, before, after } = await bestOf(products, heldOut, now, merged());
     if (best) layer.write(narrowed(task, best));
     layers.push({ node: layer.node.label, changed: best !== undefined, before, after });
   }
+  await products.release();
   return { layers, left };
 }
 
@@ -160,9 +167,16 @@ interface ChannelMap {
 }
 
 /** For each group, what left as a map of what stayed; where what stayed says nothing, the constant is all. */
-function mapsOf({ whole, groups }: Task, mean: Float64Array, covariance: Float64Array, strength: number): ChannelMap[] {
+async function mapsOf(
+  products: Products,
+  { whole, groups }: Task,
+  mean: Float64Array,
+  covariance: Float64Array,
+  strength: number,
+): Promise<ChannelMap[]> {
   const [width, channels] = [whole.columns / whole.taps, mean.length];
-  return groups.map(({ home, kept, gone }) => {
+  const maps: ChannelMap[] = [];
+  for (const { home, kept, gone } of groups) {
     const from = home * width;
     const at = (i: number, j: number) => covariance[(from + i) * channels + from + j] as number;
     const K = kept.length;
@@ -172,14 +186,15 @@ function mapsOf({ whole, groups }: Task, mean: Float64Array, covariance: Float64
       const [p, q] = [Math.floor(i / K), i % K];
       return at(kept[p] as number, kept[q] as number) + (p === q ? (strength * trace) / K : 0);
     });
-    const l = trace > 0 ? cholesky(system, K) : undefined;
-    if (l) solveRows(l, K, linear, gone.length);
+    const l = trace > 0 ? await factored(products, system, K) : undefined;
+    if (l) await solved(products, l, K, linear, gone.length);
     else linear.fill(0);
     const constant = Float64Array.from(gone, (channel, r) =>
       kept.reduce((c, k, i) => c - (linear[r * K + i] as number) * (mean[from + k] as number), mean[from + channel] as number),
     );
-    return { linear, constant };
-  });
+    maps.push({ linear, constant });
+  }
+  return maps;
 }
 
 /** The merged layer in the original's coordinates: with the constant folded into the bias, and with the bias of the means. */

@@ -9,8 +9,9 @@ import { Agreement } from "./agreement.js";
 import { type Batches, batchesOf } from "./batches.js";
 import { borders } from "./borders.js";
 import { merge } from "./merge.js";
-import { ridge, withMeans, withMeansAndVariances } from "./moments.js";
+import { withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
+import { ridge } from "./ridge.js";
 import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
 
 /**
@@ -63,9 +64,9 @@ function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unco
 
 const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false });
 
-const leastSquares = sweeping("least-squares", function* (m, now, { hasBias }) {
+const leastSquares = sweeping("least-squares", async function* (m, now, { hasBias }, products) {
   if (hasBias) yield withMeans(m, now);
-  for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
+  for (const strength of RIDGES) yield await ridge(products, m, now, strength, hasBias);
 });
 
 /** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */

@@ -6,13 +6,15 @@ import type { RecoveredLayer } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
 import { type Layer, layersOf } from "./layers.js";
-import { addMoments, errors, type Moments, type Weights, zeroMoments } from "./moments.js";
+import { addMoments, type Moments, type Weights, zeroMoments } from "./moments.js";
 import type { Pair, Pairing } from "./pairing.js";
+import { Products } from "./products.js";
+import { errors } from "./ridge.js";
 import { MomentSession, positionsOf, type Seen } from "./session.js";
 import { Stages } from "./stages.js";
 
 /** Other weights for a layer, from moments of the fitting samples; the best on held-out samples is taken. */
-export type Fit = (moments: Moments, now: Weights, layer: Layer) => Iterable<Weights>;
+export type Fit = (moments: Moments, now: Weights, layer: Layer, products: Products) => Iterable<Weights> | AsyncIterable<Weights>;
 
 export interface SweepOptions {
   readonly seed: number;
@@ -72,6 +74,7 @@ export async function sweep(
   const mine = new Stages(runner, pruned, batches, options.memory / 2);
   const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
   const read = ({ layer, other }: Task) => (other ? [layer.input, other] : [layer.input]);
+  const products = new Products(runner);
   const layers: RecoveredLayer[] = [];
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
@@ -88,16 +91,17 @@ export async function sweep(
     };
     const seed = `recover/${options.seed}/${i}`;
     const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed);
-    let result = refit(layer, fitting, heldOut, solve, options.unconditional ?? false);
+    let result = await refit(products, layer, fitting, heldOut, solve, options.unconditional ?? false);
     if (options.rectify && task.isRectified) {
       const through = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed, layer.read());
-      const again = refit(layer, through.fitting, through.heldOut, solve, false);
+      const again = await refit(products, layer, through.fitting, through.heldOut, solve, false);
       result = { ...result, changed: result.changed || again.changed };
     }
     await a.close();
     await b.close();
     layers.push(result);
   }
+  await products.release();
   return { layers, left };
 }
 
@@ -132,28 +136,36 @@ export async function momentsOf(
 }
 
 /** Writes the weights that are best on held-out samples. */
-function refit(layer: Layer, fitting: Moments, heldOut: Moments, solve: Fit, unconditional: boolean): RecoveredLayer {
+async function refit(
+  products: Products,
+  layer: Layer,
+  fitting: Moments,
+  heldOut: Moments,
+  solve: Fit,
+  unconditional: boolean,
+): Promise<RecoveredLayer> {
   const now = layer.read();
-  const { best, before, after } = bestOf(heldOut, now, solve(fitting, now, layer), unconditional);
+  const { best, before, after } = await bestOf(products, heldOut, now, solve(fitting, now, layer, products), unconditional);
   if (best) layer.write(best);
   return { node: layer.node.label, changed: best !== undefined, before, after };
 }
 
 /** The weights with the least held-out error; undefined where none is better than `now` (or, unconditionally, where there are none). */
-export function bestOf(
+export async function bestOf(
+  products: Products,
   heldOut: Moments,
   now: Weights,
-  others: Iterable<Weights>,
+  others: Iterable<Weights> | AsyncIterable<Weights>,
   unconditional = false,
-): { readonly best: Weights | undefined; readonly before: number; readonly after: number } {
+): Promise<{ readonly best: Weights | undefined; readonly before: number; readonly after: number }> {
   const scale = variances(heldOut);
-  const error = (w: Weights) => errors(heldOut, w).reduce((s, e) => s + e, 0) / scale;
-  const before = error(now);
+  const error = async (w: Weights) => (await errors(products, heldOut, w)).reduce((s, e) => s + e, 0) / scale;
+  const before = await error(now);
   let best: Weights | undefined;
   let after = unconditional ? Number.POSITIVE_INFINITY : before;
-  for (const weights of others) {
+  for await (const weights of others) {
     if (![weights.weight, weights.bias].every((a) => a.every(Number.isFinite))) continue;
-    const e = error(weights);
+    const e = await error(weights);
     if (e < after) [best, after] = [weights, e];
   }
   return { best, before, after: best ? after : before };
@@ -161,9 +173,15 @@ export function bestOf(
 
 /** Sum of the targets' variances; 1 where they are constant, so that errors stay numbers. */
 function variances(m: Moments): number {
-  const { groups, columns, rows } = m;
-  const none: Weights = { weight: new Float64Array(groups * rows * columns), bias: meansOf(m) };
-  return errors(m, none).reduce((s, e) => s + e, 0) || 1;
+  const { groups, columns: K, rows: O, sums } = m;
+  const D = K + O + 1;
+  const means = meansOf(m);
+  let sum = 0;
+  for (const [i, mean] of means.entries()) {
+    const [base, t] = [Math.floor(i / O) * D * D, K + (i % O)];
+    sum += Math.max(0, (sums[base + t * D + t] as number) / (sums[base + D * D - 1] as number) - mean ** 2);
+  }
+  return groups > 0 && sum > 0 ? sum : 1;
 }
 
 function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
