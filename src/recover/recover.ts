@@ -58,16 +58,24 @@ interface Correction {
 }
 
 /** Layers are refitted in order, each on what the corrected ones before it give. */
-function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional" | "norms" | "rectify"> = {}): Correction {
+function sweeping(
+  name: string,
+  fit: Fit,
+  how: Pick<SweepOptions, "sums" | "unconditional" | "norms" | "wide" | "rectify"> = {},
+): Correction {
   return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
 }
 
-const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false });
+const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false, wide: [] });
 
-const leastSquares = sweeping("least-squares", async function* (m, now, { hasBias }, products) {
-  if (hasBias) yield withMeans(m, now);
-  for (const strength of RIDGES) yield await ridge(products, m, now, strength, hasBias);
-});
+const leastSquares = sweeping(
+  "least-squares",
+  async function* (m, now, { hasBias }, products) {
+    if (hasBias) yield withMeans(m, now);
+    for (const strength of RIDGES) yield await ridge(products, m, now, strength, hasBias);
+  },
+  { wide: RIDGES },
+);
 
 /** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */
 const zones: Correction = { name: "borders", pays: 0.01, run: borders };

@@ -10,6 +10,7 @@ import { addMoments, type Moments, type Weights, zeroMoments } from "./moments.j
 import type { Pair, Pairing } from "./pairing.js";
 import { Products } from "./products.js";
 import { errors } from "./ridge.js";
+import { refitByRows } from "./rows.js";
 import { MomentSession, positionsOf, type Seen } from "./session.js";
 import { Stages } from "./stages.js";
 
@@ -28,6 +29,8 @@ export interface SweepOptions {
   readonly sums?: boolean;
   /** Whether each BatchNormalization is a layer of its own (layers.ts). */
   readonly norms?: boolean;
+  /** Strengths of ridge for layers too wide for moments, which are fitted by rows (rows.ts); absent: they are left. */
+  readonly wide?: readonly number[];
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -50,7 +53,7 @@ export interface Task {
   readonly isRectified: boolean;
 }
 
-/** Layers wider than this are left: their moments would not fit. */
+/** Moments of layers wider than this would not fit. */
 export const WIDEST = 6144;
 
 /** Changes the weights of `pruned` in place. */
@@ -67,6 +70,10 @@ export async function sweep(
   const left = found.left.map(({ node, why }) => ({ node: node.label, why }));
   const tasks: Task[] = [];
   for (const [i, layer] of found.layers.entries()) {
+    if (isTooWide(layer) && !(options.wide && layer.channelsLast)) {
+      left.push({ node: layer.node.label, why: `${layer.columns} inputs per output are more than ${WIDEST}` });
+      continue;
+    }
     const task = taskOf(layer, options.sums === false ? undefined : found.layers.slice(i), pairing, types);
     if (typeof task === "string") left.push({ node: layer.node.label, why: task });
     else tasks.push(task);
@@ -89,6 +96,12 @@ export async function sweep(
       const [have, reference] = [await a.run(batch), await b.run(batch)];
       return { x: have.get(layer.input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
     };
+    if (options.wide && isTooWide(layer)) {
+      layers.push(await refitByRows(products, layer, pair.kept, seen, batches, options.wide));
+      await a.close();
+      await b.close();
+      continue;
+    }
     const seed = `recover/${options.seed}/${i}`;
     const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed);
     let result = await refit(products, layer, fitting, heldOut, solve, options.unconditional ?? false);
@@ -197,7 +210,6 @@ function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
  * next, so that errors of the other operand are made good as well); else its own end.
  */
 export function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: Pairing, types: Types): Task | string {
-  if (layer.columns + layer.rows > WIDEST) return `${layer.columns} inputs per output are more than ${WIDEST}`;
   const axis = layer.channelsLast ? (types.shape(layer.end)?.length ?? 2) - 1 : 1;
   const sum = sumAfter(layer, types);
   if (sum && unsettled && !dependsOn(sum.other, unsettled)) {
@@ -206,6 +218,10 @@ export function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pa
   }
   const pair = pairing.of(layer.end, axis);
   return typeof pair === "string" ? pair : { layer, pair, other: undefined, isRectified: isRectified(layer.end) };
+}
+
+function isTooWide({ columns, rows }: Layer): boolean {
+  return columns + rows > WIDEST;
 }
 
 function isRectified(value: Value): boolean {
