@@ -33,7 +33,13 @@ const numbers = (n) => Float32Array.from({ length: n }, uniform);
 const model = parse(
   `<ir_version: 8, opset_import: ["" : 13]> g (float[N, ${K}] x) => (float[N, ${O}] y) <float[2, 2] w = {1, 2, 3, 4}, float[${O}] b = {...}> { y = Gemm (x, w, b) }`,
 );
-model.graph.setConstant(model.graph.value("w"), Tensor.floats([K, O], numbers(K * O).map((w) => w / Math.sqrt(K))));
+model.graph.setConstant(
+  model.graph.value("w"),
+  Tensor.floats(
+    [K, O],
+    numbers(K * O).map((w) => w / Math.sqrt(K)),
+  ),
+);
 const [layer] = layersOf(model, infer(model)).layers;
 const runner = await openRunner("cpu", { threads: Number(flags.threads) });
 const products = new Products(runner);

@@ -9,10 +9,11 @@ import type { Runner } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import type { Batches } from "./batches.js";
 import { type Layer, layersOf } from "./layers.js";
+import { Missing } from "./missing.js";
 import type { Pairing } from "./pairing.js";
 import { Stages } from "./stages.js";
 import { type SweepOptions, type Swept, type Task, taskOf } from "./sweep.js";
-import { type Zones, zonesOf } from "./zones.js";
+import { ONE_ZONE, type Zones, zonesOf } from "./zones.js";
 
 /** A layer's held-out error must fall by this share against the plain bias: a map costs an Add over the whole output. */
 const LEAST_GAIN = 0.02;
@@ -22,7 +23,7 @@ const LEAST_GAIN = 0.02;
  * the padding (or between the strides of a ConvTranspose). A bias cannot say that; a constant per zone says it exactly. For each layer with
  * more than one zone, the mean of what is missing (`sweep.ts`: of the layer's end, or of the sum it goes into) is taken zone by zone, on
  * what the corrected layers before it give, and an Add puts it there where held-out samples confirm it (`LEAST_GAIN`). Elsewhere a bias
- * stays all there is; so it does where spatial extents are not fixed, which is noted. Changes `pruned` in place.
+ * stays all there is, fitted anew to what then comes in; so it does where spatial extents are not fixed, which is noted. Changes `pruned` in place.
  */
 export async function borders(runner: Runner, pruned: Model, pairing: Pairing, batches: Batches, options: SweepOptions): Promise<Swept> {
   const types = infer(pruned);
@@ -32,19 +33,21 @@ export async function borders(runner: Runner, pruned: Model, pairing: Pairing, b
   for (const [i, layer] of found.entries()) {
     const zones = zonesIn(layer, types);
     if (typeof zones === "string") left.push({ node: layer.node.label, why: zones });
-    if (typeof zones !== "object") continue;
     const task = taskOf(layer, found.slice(i), pairing, types);
     // Why a layer has no partner is said by the correction before this one.
-    if (typeof task !== "string") tasks.push({ ...task, zones });
+    if (typeof task !== "string") tasks.push({ ...task, zones: typeof zones === "object" ? zones : ONE_ZONE });
   }
   const mine = new Stages(runner, pruned, batches, options.memory / 2);
   const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
   const read = ({ layer, other }: Task) => (other ? [layer.input, other] : [layer.input]);
   const layers: Swept["layers"][number][] = [];
   const indices = new Map<string, Value>();
+  let maps = 0;
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
     options.onProgress?.(i, tasks.length);
+    // Biases were fitted to what came in before there was a map.
+    if (task.zones.count === 1 && (maps === 0 || !task.layer.hasBias)) continue;
     const a = await mine.open(read(task), tasks.slice(i).flatMap(read));
     const b = await theirs.open(
       [task.pair.value],
@@ -69,10 +72,10 @@ export async function borders(runner: Runner, pruned: Model, pairing: Pairing, b
     }
     const { perZone, plain } = fitting.means();
     const before = heldOut.error(undefined);
-    // What a map before this one made good, the bias here still makes good as well: it is fitted anew.
     const best = layer.hasBias ? Math.min(before, heldOut.error(plain)) : before;
     const after = heldOut.error(perZone);
-    const isMapped = after < best * (1 - LEAST_GAIN) && perZone.every(Number.isFinite);
+    const isMapped = zones.count > 1 && after < best * (1 - LEAST_GAIN) && perZone.every(Number.isFinite);
+    if (isMapped) maps++;
     if (isMapped) addMap(pruned.graph, layer, zones, perZone, indices);
     else if (best < before) shift(layer, zones, plain);
     layers.push({ node: layer.node.label, changed: isMapped || best < before, before, after: isMapped ? after : best });
@@ -82,7 +85,7 @@ export async function borders(runner: Runner, pruned: Model, pairing: Pairing, b
 
 /** undefined where all positions are alike; a sentence where extents, and so zones, are not known. */
 function zonesIn(layer: Layer, types: Types): Zones | string | undefined {
-  if (layer.channelsLast || layer.taps === 1) return undefined;
+  if (layer.channelsLast) return undefined;
   const spatial = (v: Value) => types.shape(v)?.slice(2);
   const [inside, out] = [spatial(layer.input), spatial(layer.end)];
   const fixed = (dims: typeof inside): dims is number[] => dims?.every((d) => typeof d === "number") ?? false;
@@ -105,82 +108,6 @@ function chainNodes(layer: Layer): Node[] {
     nodes.push(v.uses()[0]?.node as Node);
   }
   return nodes;
-}
-
-/** Sums of target − given over samples, per channel and zone. */
-class Missing {
-  readonly #channels: number;
-  readonly #zones: Zones;
-  /** [channels, zones] */
-  readonly #sums: Float64Array;
-  /** Values summed per zone and channel. */
-  readonly #counts: Float64Array;
-  #squares = 0;
-  /** Of the targets, per channel. */
-  readonly #targets: Float64Array;
-  #targetSquares = 0;
-
-  constructor({ groups, rows }: Layer, zones: Zones) {
-    this.#channels = groups * rows;
-    this.#zones = zones;
-    this.#sums = new Float64Array(this.#channels * zones.count);
-    this.#counts = new Float64Array(zones.count);
-    this.#targets = new Float64Array(this.#channels);
-  }
-
-  /** `given` and `other` [N, channels, …], `target` [N, all channels, …], of which `kept` are the ones that are left. */
-  add(given: Tensor, target: Tensor, kept: readonly number[] | undefined, other: Tensor | undefined): void {
-    const { ofPosition, count } = this.#zones;
-    const size = ofPosition.length;
-    const [mine, theirs, beside] = [given.numbers(), target.numbers(), other?.numbers()];
-    const samples = given.dims[0] as number;
-    const all = target.dims[1] as number;
-    for (const zone of ofPosition) this.#counts[zone] = (this.#counts[zone] as number) + samples;
-    for (let n = 0; n < samples; n++) {
-      for (let c = 0; c < this.#channels; c++) {
-        let a = (n * this.#channels + c) * size;
-        let b = (n * all + (kept?.[c] ?? c)) * size;
-        const to = c * count;
-        let sum = 0;
-        for (let p = 0; p < size; p++, a++, b++) {
-          const t = (theirs[b] as number) - (beside ? (beside[a] as number) : 0);
-          const d = t - (mine[a] as number);
-          const zone = to + (ofPosition[p] as number);
-          this.#sums[zone] = (this.#sums[zone] as number) + d;
-          this.#squares += d * d;
-          this.#targetSquares += t * t;
-          sum += t;
-        }
-        this.#targets[c] = (this.#targets[c] as number) + sum;
-      }
-    }
-  }
-
-  /**
-   * What is missing on average, [channels, zones]: in each zone by itself, and over all positions, alike in all zones, which is what a bias
-   * can give.
-   */
-  means(): { readonly perZone: Float64Array; readonly plain: Float64Array } {
-    const { count } = this.#zones;
-    const total = this.#counts.reduce((n, c) => n + c, 0);
-    const plain = this.#sums.map((_, i) => {
-      const from = i - (i % count);
-      return this.#sums.subarray(from, from + count).reduce((s, x) => s + x / total, 0);
-    });
-    return { perZone: this.#sums.map((s, i) => s / (this.#counts[i % count] as number)), plain };
-  }
-
-  /** Mean square of what is missing once `given` is added, as a share of the targets' variances (sweep.ts). */
-  error(given: Float64Array | undefined): number {
-    const { count } = this.#zones;
-    const total = this.#counts.reduce((n, c) => n + c, 0);
-    let squares = this.#squares;
-    given?.forEach((c, i) => {
-      squares += c * c * (this.#counts[i % count] as number) - 2 * c * (this.#sums[i] as number);
-    });
-    const variance = this.#targets.reduce((v, s) => v - (s * s) / total, this.#targetSquares);
-    return Math.max(0, squares) / (variance > 0 ? variance : total);
-  }
 }
 
 /** Adds `plain` [channels, zones] to the bias. */

@@ -78,7 +78,7 @@ const leastSquares = sweeping(
 );
 
 /** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */
-const zones: Correction = { name: "borders", pays: 0.01, run: borders };
+const zones: Correction = { name: "borders", pays: 0.02, run: borders };
 
 /**
  * Normalisations that are left in the graph get other running statistics, other layers are scaled and shifted. Sums are left alone: what a

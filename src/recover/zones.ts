@@ -18,6 +18,9 @@ export interface Zones {
   readonly ofPosition: Int32Array;
 }
 
+/** Of a layer to which all positions are alike, or of which it is not known. */
+export const ONE_ZONE: Zones = { classes: [], counts: [], count: 1, ofPosition: new Int32Array(0) };
+
 /** `inside` and `out`: spatial extents of what `node` (Conv or ConvTranspose) reads and gives. */
 export function zonesOf(node: Node, inside: Extents, out: Extents): Zones {
   const kernel = (node.inputs[1]?.constant?.dims ?? []).slice(2);

@@ -40,6 +40,7 @@ const CASES: Readonly<Record<string, Parameters<typeof net>>> = {
   "dilations under strides": ["Conv <dilations = [2, 2], strides = [2, 1], pads = [3, 1, 0, 2]>", "5, 4, 3, 3", "9, 8", 2, "5"],
   SAME_UPPER: [`Conv <auto_pad = "SAME_UPPER", strides = [2, 2]>`, "5, 4, 4, 3", "7, 8", 2, "5"],
   SAME_LOWER: [`Conv <auto_pad = "SAME_LOWER">`, "5, 4, 4, 2", "7, 8", 2, "5"],
+  "a single tap, with padding": ["Conv <pads = [1, 0, 0, 1]>", "5, 4, 1, 1", "6, 7", 2, "5"],
   "one axis": ["Conv <pads = [2, 1]>", "5, 4, 4", "12", 1, "5"],
   "three axes": ["Conv <pads = [1, 0, 0, 0, 1, 1]>", "3, 4, 2, 2, 2", "4, 5, 3", 3, "3"],
   "a large map, of which the file holds zones": ["Conv <pads = [1, 1, 1, 1]>", "16, 4, 3, 3", "40, 40", 2, "16"],
@@ -106,6 +107,33 @@ it("a map of many positions is a number per zone in the file", async () => {
   expect(model.graph.value("y_borders")?.initializer?.dims).toEqual([1, 16, 3, 3]);
   // Rows and columns have the same classes: one list of indices.
   expect(model.graph.nodes.filter((n) => n.opType === "Gather").map((n) => n.inputs[1]?.name)).toEqual(["border_zones", "border_zones"]);
+});
+
+it("channels with a map can be removed later, and the map loses them too", async () => {
+  const original =
+    modelOf(`g (float[N, 3, 40, 40] x) => (float[N, 2, 40, 40] y) <float[4, 3, 1, 1] w1 = {...}, float[4] b1 = {0.1, 0.2, 0.7, 1.4},
+    float[16, 4, 3, 3] w2 = {...}, float[2, 16, 1, 1] w3 = {...}> {
+    a = Conv (x, w1, b1) r = Relu (a) c = Conv <pads = [1, 1, 1, 1]> (r, w2) s = Relu (c) y = Conv (s, w3) }`);
+  const zeroed = (name: string, is: (i: number) => boolean) => {
+    const value = findValue(original, name);
+    const tensor = value.initializer as Tensor;
+    original.graph.setConstant(
+      value,
+      Tensor.floats(
+        tensor.dims,
+        Float32Array.from(tensor.numbers(), (w, i) => (is(i) ? 0 : w)),
+      ),
+    );
+  };
+  zeroed("w1", (i) => i >= 6);
+  // Nothing reads channel 3 of the map.
+  zeroed("w3", (i) => i % 16 === 3);
+  const first = prunedBy(original, { "w1:0": CONSTANT });
+  const { model } = await recovered(runner, original, first.pruned, await normalSamples(original, 40), { method: "mean" }, first.removal);
+  expect(model.graph.value("c_borders")?.initializer?.dims).toEqual([1, 16, 3, 3]);
+  const { pruned } = prunedBy(model, { "w2:0": [3] });
+  expect(pruned.graph.value("c_borders")?.initializer?.dims).toEqual([1, 15, 3, 3]);
+  expect(await distance(runner, original, pruned)).toBeLessThan(1e-5);
 });
 
 it("a convolution without padding has one zone, and gets no map", async () => {
