@@ -23,7 +23,7 @@ const LEAST_GAIN = 0.02;
  * the padding (or between the strides of a ConvTranspose). A bias cannot say that; a constant per zone says it exactly. For each layer with
  * more than one zone, the mean of what is missing (`sweep.ts`: of the layer's end, or of the sum it goes into) is taken zone by zone, on
  * what the corrected layers before it give, and an Add puts it there where held-out samples confirm it (`LEAST_GAIN`). Elsewhere a bias
- * stays all there is, fitted anew to what then comes in; so it does where spatial extents are not fixed, which is noted. Changes `pruned` in place.
+ * stays all there is, fitted anew to what then comes in if biases were (`options.biases`); so it does where spatial extents are not fixed, which is noted. Changes `pruned` in place.
  */
 export async function borders(runner: Runner, pruned: Model, pairing: Pairing, batches: Batches, options: SweepOptions): Promise<Swept> {
   const types = infer(pruned);
@@ -47,7 +47,7 @@ export async function borders(runner: Runner, pruned: Model, pairing: Pairing, b
     options.signal?.throwIfAborted();
     options.onProgress?.(i, tasks.length);
     // Biases were fitted to what came in before there was a map.
-    if (task.zones.count === 1 && (maps === 0 || !task.layer.hasBias)) continue;
+    if (task.zones.count === 1 && (maps === 0 || !options.biases)) continue;
     const a = await mine.open(read(task), tasks.slice(i).flatMap(read));
     const b = await theirs.open(
       [task.pair.value],
@@ -73,12 +73,13 @@ export async function borders(runner: Runner, pruned: Model, pairing: Pairing, b
     const { perZone, plain } = fitting.means();
     const before = heldOut.error(undefined);
     const best = layer.hasBias ? Math.min(before, heldOut.error(plain)) : before;
+    const isShifted = layer.hasBias && options.biases === true && best < before;
     const after = heldOut.error(perZone);
     const isMapped = zones.count > 1 && after < best * (1 - LEAST_GAIN) && perZone.every(Number.isFinite);
     if (isMapped) maps++;
     if (isMapped) addMap(pruned.graph, layer, zones, perZone, indices);
-    else if (best < before) shift(layer, zones, plain);
-    layers.push({ node: layer.node.label, changed: isMapped || best < before, before, after: isMapped ? after : best });
+    else if (isShifted) shift(layer, zones, plain);
+    layers.push({ node: layer.node.label, changed: isMapped || isShifted, before, after: isMapped ? after : isShifted ? best : before });
   }
   return { layers, left };
 }

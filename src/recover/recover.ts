@@ -131,7 +131,8 @@ export async function recover(
   for (const [i, { name, run, pays = 0 }] of corrections.entries()) {
     const next = cloneModel(model);
     const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
-    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, rectify, signal, onProgress: progress });
+    const biases = steps.at(-1)?.kept === true;
+    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, rectify, biases, signal, onProgress: progress });
     const after = await agreement.distance(next);
     const kept = after < distance * (1 - pays);
     steps.push({ method: name, before: distance, after, kept, layers: swept.layers });

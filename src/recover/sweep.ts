@@ -33,6 +33,8 @@ export interface SweepOptions {
   readonly wide?: readonly number[];
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
+  /** Whether the correction before this one was kept, so that biases suit the original's means (borders.ts). */
+  readonly biases?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
