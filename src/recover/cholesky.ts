@@ -3,15 +3,19 @@
 /** Relative size of a pivot below which a matrix counts as singular: what is left there is rounding. */
 const SINGULAR = 1e-13;
 
-/**
- * The lower triangle L of A = L·Lᵀ, row-major [n, n]; only the lower triangle of `a` is read, and `a` is overwritten.
- * undefined where A is not positive definite in double precision.
- */
-export function cholesky(a: Float64Array, n: number): Float64Array | undefined {
+/** Size of a pivot of `a` [n, n] below which what is left is rounding; undefined where its diagonal is not that of such a matrix. */
+export function leastPivot(a: Float64Array, n: number): number | undefined {
   let largest = 0;
   for (let i = 0; i < n; i++) largest = Math.max(largest, a[i * n + i] as number);
-  const least = largest * SINGULAR;
-  if (!(largest > 0) || !Number.isFinite(largest)) return undefined;
+  return largest > 0 && Number.isFinite(largest) ? largest * SINGULAR : undefined;
+}
+
+/**
+ * The lower triangle L of A = L·Lᵀ, row-major [n, n]; only the lower triangle of `a` is read, and `a` is overwritten.
+ * undefined where A is not positive definite in double precision, which pivots not above `least` tell.
+ */
+export function cholesky(a: Float64Array, n: number, least: number | undefined = leastPivot(a, n)): Float64Array | undefined {
+  if (least === undefined) return undefined;
   for (let i = 0; i < n; i += 2) {
     const rows = Math.min(2, n - i);
     // Two rows against two columns at a time: each number read from memory serves two sums.

@@ -14,10 +14,11 @@
 import type { Value } from "../graph/graph.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
-import { cholesky, solveRows } from "./cholesky.js";
+import { Curvature } from "./curvature.js";
 import { apart, type Joined, type JointForm, JointSession, type Pattern, unknownsOf } from "./joint-session.js";
 import type { Layer } from "./layers.js";
 import type { Moments, Weights } from "./moments.js";
+import type { Products } from "./products.js";
 import type { Seen } from "./session.js";
 
 /** Batches held in memory: those that fit and those that judge. */
@@ -41,7 +42,7 @@ export interface JointOptions {
   readonly bytes: number;
 }
 
-export const JOINT: JointOptions = { rounds: 3, steps: 7, damping: 0.03, equations: 1000, samples: 400, bytes: 2 ** 29 };
+export const JOINT: JointOptions = { rounds: 2, steps: 7, damping: 0.03, equations: 6000, samples: 1600, bytes: 2 ** 29 };
 
 /** A round that lowers the held-out error by less than this share is the last. */
 const LEAST_GAIN = 0.005;
@@ -68,22 +69,18 @@ const isPlain = ({ node, groups }: Layer) => node.opType === "Conv" && groups ==
  */
 export async function fitTogether(
   runner: Runner,
+  products: Products,
   form: Omit<JointForm, "first" | "second">,
   reads: readonly [first: Moments, second: Moments],
   seen: (batch: number) => Promise<Seen>,
   batches: Batches,
-  {
-    joint = JOINT,
-    memory,
-    signal,
-  }: { readonly joint?: JointOptions | undefined; readonly memory: number; readonly signal?: AbortSignal | undefined },
+  { joint = JOINT, signal }: { readonly joint?: JointOptions | undefined; readonly signal?: AbortSignal | undefined },
 ): Promise<boolean> {
   const { first, second } = form.joined;
   const data = await held(form.joined, seen, batches, joint);
   let changed = false;
   for (let round = 0; round < joint.rounds; round++) {
-    const found = await refitJointly(runner, { ...form, first: first.read(), second: second.read() }, reads, data, joint, signal);
-    if (process.env["JOINT"]) console.error(second.node.label, data.fitting.length, round, found?.before, found?.after);
+    const found = await refitJointly(runner, products, { ...form, first: first.read(), second: second.read() }, reads, data, joint, signal);
     if (!found) break;
     first.write(found.weights.first);
     second.write(found.weights.second);
@@ -93,7 +90,7 @@ export async function fitTogether(
   return changed;
 }
 
-/** As many batches as there should be equations, if they fit `memory` bytes; of those that judge, the same share. */
+/** As many batches as there should be equations, if they fit; of those that judge, the same share. */
 async function held(
   joined: Joined,
   seen: (batch: number) => Promise<Seen>,
@@ -127,6 +124,7 @@ interface JointWeights {
  */
 async function refitJointly(
   runner: Runner,
+  products: Products,
   form: JointForm,
   reads: readonly [first: Moments, second: Moments],
   { fitting, heldOut }: JointData,
@@ -154,11 +152,11 @@ async function refitJointly(
       counted += s.counted / fitting.length;
     }
     const before = await errorOf(session, heldOut);
-    const P = Curvature.of(form, reads, passing, positions, counted);
+    const P = await Curvature.of(products, form, reads, { passing, positions, counted });
     if (!P) return undefined;
     let best: { weights: JointWeights; before: number; after: number } | undefined;
     const times = async (v: Float64Array) => {
-      const out = P.times(v, options.damping);
+      const out = await P.times(v, options.damping);
       for (const pattern of patterns) {
         signal?.throwIfAborted();
         addTo(out, await session.product(pattern, v));
@@ -205,13 +203,13 @@ async function errorOf(session: JointSession, data: readonly Seen[]): Promise<nu
 async function conjugateGradients(
   b: Float64Array,
   A: (v: Float64Array) => Promise<Float64Array>,
-  precondition: (r: Float64Array) => Float64Array,
+  precondition: (r: Float64Array) => Promise<Float64Array>,
   steps: number,
   each: (x: Float64Array, step: number) => Promise<void>,
 ): Promise<void> {
   const x = new Float64Array(b.length);
   const r = Float64Array.from(b);
-  let z = precondition(r);
+  let z = await precondition(r);
   let p = Float64Array.from(z);
   let rz = dot(r, z);
   for (let step = 1; step <= steps && rz > 0; step++) {
@@ -224,127 +222,11 @@ async function conjugateGradients(
       r[i] = (r[i] as number) - length * (Ap[i] as number);
     }
     await each(x, step);
-    z = precondition(r);
+    z = await precondition(r);
     const next = dot(r, z);
     p = p.map((v, i) => (z[i] as number) + (next / rz) * v);
     rz = next;
   }
-}
-
-/**
- * G₁ ⊗ A₁ for the first layer, A₂ for each output of the second. A [columns + 1, columns + 1]: of what a layer reads, with 1 for the bias;
- * G₁ [rows, rows]: of the second layer's weights.
- */
-class Curvature {
-  readonly #joined: Joined;
-  readonly #G: Float64Array;
-  readonly #A: readonly [Float64Array, Float64Array];
-  readonly #lowerG: Float64Array;
-  readonly #lowerA: readonly [Float64Array, Float64Array];
-
-  private constructor(
-    joined: Joined,
-    G: Float64Array,
-    A: readonly [Float64Array, Float64Array],
-    lowerG: Float64Array,
-    lowerA: readonly [Float64Array, Float64Array],
-  ) {
-    [this.#joined, this.#G, this.#A, this.#lowerG, this.#lowerA] = [joined, G, A, lowerG, lowerA];
-  }
-
-  /** `counted`: share of the second's outputs that count. */
-  static of(
-    { joined, second }: JointForm,
-    reads: readonly [Moments, Moments],
-    passing: Float64Array,
-    positions: readonly [number, number],
-    counted: number,
-  ): Curvature | undefined {
-    const { rows: K } = joined.first;
-    const { rows: O, taps } = joined.second;
-    const G = new Float64Array(K * K);
-    const share = passing.map((n) => n / positions[0]);
-    for (let k = 0; k < K; k++) {
-      for (let l = 0; l <= k; l++) {
-        let sum = 0;
-        for (let o = 0; o < O; o++) {
-          const at = o * K * taps;
-          for (let t = 0; t < taps; t++) sum += (second.weight[at + k * taps + t] as number) * (second.weight[at + l * taps + t] as number);
-        }
-        G[k * K + l] = G[l * K + k] = sum * (share[k] as number) * (k === l ? 1 : (share[l] as number));
-      }
-    }
-    const A = [momentsWithOne(reads[0], positions[0] * counted), momentsWithOne(reads[1], positions[1] * counted)] as const;
-    const lowerG = factor(G, K);
-    const lower1 = factor(A[0], joined.first.columns + 1);
-    const lower2 = factor(A[1], joined.second.columns + 1);
-    return lowerG && lower1 && lower2 ? new Curvature(joined, G, A, lowerG, [lower1, lower2]) : undefined;
-  }
-
-  /** by · P·v */
-  times(v: Float64Array, by: number): Float64Array {
-    const { first, second } = this.#joined;
-    const [n1] = unknownsOf(this.#joined);
-    const [D1, D2] = [first.columns + 1, second.columns + 1];
-    const out = new Float64Array(v.length);
-    out.set(product(this.#G, product(v.subarray(0, n1), this.#A[0], first.rows, D1, D1), first.rows, first.rows, D1));
-    out.set(product(v.subarray(n1), this.#A[1], second.rows, D2, D2), n1);
-    return out.map((x) => by * x);
-  }
-
-  /** P⁻¹·r */
-  solve(r: Float64Array): Float64Array {
-    const { first, second } = this.#joined;
-    const [n1] = unknownsOf(this.#joined);
-    const out = Float64Array.from(r);
-    const [mine, theirs] = [out.subarray(0, n1), out.subarray(n1)];
-    solveRows(this.#lowerA[0], first.columns + 1, mine, first.rows);
-    const turned = transposed(mine, first.rows, first.columns + 1);
-    solveRows(this.#lowerG, first.rows, turned, first.columns + 1);
-    mine.set(transposed(turned, first.columns + 1, first.rows));
-    solveRows(this.#lowerA[1], second.columns + 1, theirs, second.rows);
-    return out;
-  }
-}
-
-/** Of [x; 1], as a mean over `times` positions. */
-function momentsWithOne({ columns: C, rows, sums }: Moments, times: number): Float64Array {
-  const D = C + 1;
-  const wide = C + rows + 1;
-  const count = sums[wide * wide - 1] as number;
-  const place = (i: number) => (i < C ? i : wide - 1);
-  return Float64Array.from({ length: D * D }, (_, n) => ((sums[place(Math.floor(n / D)) * wide + place(n % D)] as number) / count) * times);
-}
-
-/** Cholesky of a matrix made definite: a share of the mean of its diagonal is added. */
-function factor(m: Float64Array, n: number): Float64Array | undefined {
-  let trace = 0;
-  for (let i = 0; i < n; i++) trace += m[i * n + i] as number;
-  for (let share = 1e-3; share <= 1; share *= 10) {
-    const a = Float64Array.from(m);
-    for (let i = 0; i < n; i++) a[i * n + i] = (a[i * n + i] as number) + (share * trace) / n;
-    const lower = cholesky(a, n);
-    if (lower) return lower;
-  }
-  return undefined;
-}
-
-function product(a: Float64Array, b: Float64Array, rows: number, inner: number, columns: number): Float64Array {
-  const out = new Float64Array(rows * columns);
-  for (let i = 0; i < rows; i++) {
-    for (let k = 0; k < inner; k++) {
-      const x = a[i * inner + k] as number;
-      if (x === 0) continue;
-      for (let j = 0; j < columns; j++) out[i * columns + j] = (out[i * columns + j] as number) + x * (b[k * columns + j] as number);
-    }
-  }
-  return out;
-}
-
-function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
-  const out = new Float64Array(a.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = a[i * columns + j] as number;
-  return out;
 }
 
 function moved({ weight, bias }: Weights, delta: Float64Array, length: number, layer: Layer): Weights {

@@ -7,6 +7,7 @@ import { groupsOf } from "../graph/ops/window.js";
 import { Tensor } from "../graph/tensor.js";
 import { type Chain, chainOf, channelAxis, linearOf, perChannel } from "../score/affine.js";
 import type { Weights } from "./moments.js";
+import { normOf } from "./norms.js";
 
 /**
  * A Conv, ConvTranspose, Gemm or MatMul with the per-channel maps (bias, normalisation, scale) that alone read it, seen as one map
@@ -28,25 +29,38 @@ export interface Layer {
   readonly taps: number;
   /** Whether a bias can be written. */
   readonly hasBias: boolean;
+  /** A BatchNormalization (norms.ts). */
+  readonly isNorm?: boolean;
   read(): Weights;
   write(weights: Weights): void;
 }
 
-/** The layers of the main graph in its order, and why other linear nodes are none. */
-export function layersOf(model: Model, types: Types): { readonly layers: Layer[]; readonly left: { node: Node; why: string }[] } {
+/**
+ * The layers of the main graph in its order, and why other linear nodes are none. With `norms`, each BatchNormalization is a layer of its
+ * own, and what it alone reads is none: scaling that would change nothing.
+ */
+export function layersOf(
+  model: Model,
+  types: Types,
+  { norms = false }: { readonly norms?: boolean } = {},
+): { readonly layers: Layer[]; readonly left: { node: Node; why: string }[] } {
   const layers: Layer[] = [];
   const left: { node: Node; why: string }[] = [];
   for (const node of model.graph.nodes) {
-    if (!node.isStandard || !["Conv", "ConvTranspose", "Gemm", "MatMul"].includes(node.opType)) continue;
-    const found = layerOf(model.graph, node, types);
+    if (!node.isStandard) continue;
+    const isNorm = norms && node.opType === "BatchNormalization";
+    if (!isNorm && !LINEAR.has(node.opType)) continue;
+    const found = isNorm ? normOf(model.graph, node, types, model.opset) : layerOf(model.graph, node, types, norms);
     if (typeof found === "string") left.push({ node, why: found });
     else if (found) layers.push(found);
   }
   return { layers, left };
 }
 
-/** undefined for products of two activations, which have no weights. */
-function layerOf(graph: Graph, node: Node, types: Types): Layer | string | undefined {
+const LINEAR: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
+
+/** undefined for products of two activations, which have no weights, and for what goes into a normalisation where `norms` are layers. */
+function layerOf(graph: Graph, node: Node, types: Types, norms: boolean): Layer | string | undefined {
   const [input, weightValue] = node.inputs;
   if (!input || !weightValue) return undefined;
   const tensor = weightValue.constant;
@@ -65,6 +79,7 @@ function layerOf(graph: Graph, node: Node, types: Types): Layer | string | undef
   const form = formOf(node, tensor.dims);
   const channels = form.groups * form.rows;
   const chain = chainOf(linear, channels, (v) => types.shape(v));
+  if (norms && chain.absorbed.some((use) => use.node.opType === "BatchNormalization")) return undefined;
   const place = placeOf(graph, node, chain, channels);
   if (typeof place === "string") return place;
   const { scale } = chain;

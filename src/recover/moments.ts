@@ -1,5 +1,4 @@
 /** Second moments of what a linear layer reads and what it should give, and what a change of its weights does to the error. */
-import { cholesky, solveRows } from "./cholesky.js";
 
 /**
  * Sums over rows of products of v = [x (columns), t (rows), 1]: V·Vᵀ, one matrix [D, D] per group, D = columns + rows + 1. `x` are the
@@ -28,7 +27,7 @@ export function addMoments(to: Moments, sums: ArrayLike<number>): void {
 }
 
 /** Means and covariances of one group. */
-interface Centred {
+export interface Centred {
   readonly meanX: Float64Array;
   readonly meanT: Float64Array;
   /** [columns, columns] */
@@ -40,7 +39,7 @@ interface Centred {
 }
 
 /** `about` 0 where no bias may take up the means: then "centred" is not, and means are 0. */
-function centred({ columns: K, rows: O, sums }: Moments, g: number, hasBias: boolean): Centred {
+export function centred({ columns: K, rows: O, sums }: Moments, g: number, hasBias: boolean): Centred {
   const D = K + O + 1;
   const base = g * D * D;
   const n = sums[base + D * D - 1] as number;
@@ -55,8 +54,13 @@ function centred({ columns: K, rows: O, sums }: Moments, g: number, hasBias: boo
   return { meanX, meanT, xx, tx, tt };
 }
 
+/** Of group `g`. */
+export function weightsOf({ columns, rows }: Moments, weight: Float64Array, g: number): Float64Array {
+  return weight.subarray(g * rows * columns, (g + 1) * rows * columns);
+}
+
 /** W·S, of W [rows, n] and S symmetric [n, n]. */
-function times(w: Float64Array, s: Float64Array, rows: number, n: number): Float64Array {
+export function times(w: Float64Array, s: Float64Array, rows: number, n: number): Float64Array {
   const out = new Float64Array(rows * n);
   for (let o = 0; o < rows; o++) {
     for (let i = 0; i < n; i++) {
@@ -68,29 +72,20 @@ function times(w: Float64Array, s: Float64Array, rows: number, n: number): Float
   return out;
 }
 
-/**
- * Σ over rows of mean squared (target − W·x − b), one number per output channel [groups · rows], as the moments tell it. Never
- * negative.
- */
-export function errors(m: Moments, { weight, bias }: Weights): Float64Array {
-  const { groups, columns: K, rows: O } = m;
-  const out = new Float64Array(groups * O);
-  for (let g = 0; g < groups; g++) {
-    const c = centred(m, g, true);
-    const w = weight.subarray(g * O * K, (g + 1) * O * K);
-    const wxx = times(w, c.xx, O, K);
-    for (let o = 0; o < O; o++) {
-      let [quadratic, linear, mean] = [0, 0, bias[g * O + o] as number];
-      for (let k = 0; k < K; k++) {
-        const x = w[o * K + k] as number;
-        quadratic += x * (wxx[o * K + k] as number);
-        linear += x * (c.tx[o * K + k] as number);
-        mean += x * (c.meanX[k] as number);
-      }
-      out[g * O + o] = Math.max(0, quadratic - 2 * linear + (c.tt[o] as number)) + (mean - (c.meanT[o] as number)) ** 2;
+/** Mean squared (target − W·x − b) of each output of group `g`, of which `c` are the moments and `wxx` W·X·Xᵀ. Never negative. */
+export function errorsOf(m: Moments, g: number, c: Centred, { weight, bias }: Weights, wxx: Float64Array): Float64Array {
+  const { columns: K, rows: O } = m;
+  const w = weightsOf(m, weight, g);
+  return Float64Array.from({ length: O }, (_, o) => {
+    let [quadratic, linear, mean] = [0, 0, bias[g * O + o] as number];
+    for (let k = 0; k < K; k++) {
+      const x = w[o * K + k] as number;
+      quadratic += x * (wxx[o * K + k] as number);
+      linear += x * (c.tx[o * K + k] as number);
+      mean += x * (c.meanX[k] as number);
     }
-  }
-  return out;
+    return Math.max(0, quadratic - 2 * linear + (c.tt[o] as number)) + (mean - (c.meanT[o] as number)) ** 2;
+  });
 }
 
 /** Weights whose outputs have the means of the targets: `weight` as it is, with other biases. */
@@ -131,45 +126,17 @@ export function withMeansAndVariances(m: Moments, { weight, bias }: Weights): We
   return withMeans(m, { weight: scaled, bias });
 }
 
-/** How much a singular system is strengthened at a time until it can be solved, and where that ends. */
-const STRONGER = 100;
-const STRONGEST = 1;
-
-/**
- * Ridge regression towards the weights that are there: W + (T − W·X)·Xᵀ·(X·Xᵀ + λ·I)⁻¹ in centred moments, with λ = `ridge` times the
- * mean of the diagonal, and the bias that fits. As λ → 0 it is the least-squares solution nearest to W: of inputs that say the same
- * (duplicates) or nothing (dead channels), none is preferred, and no weight on them moves without need. A system too nearly singular
- * for double precision is solved with a larger λ. Without `hasBias` means are part of what is fitted.
- */
-export function ridge(m: Moments, from: Weights, strength: number, hasBias: boolean): Weights {
-  const { groups, columns: K, rows: O } = m;
-  const weight = Float64Array.from(from.weight);
-  for (let g = 0; g < groups; g++) {
-    const c = centred(m, g, hasBias);
-    let trace = 0;
-    for (let k = 0; k < K; k++) trace += c.xx[k * K + k] as number;
-    if (!(trace > 0)) continue;
-    const w = weight.subarray(g * O * K, (g + 1) * O * K);
-    const residual = times(w, c.xx, O, K);
-    for (let i = 0; i < residual.length; i++) residual[i] = (c.tx[i] as number) - (residual[i] as number);
-    if (!hasBias) {
-      for (let o = 0; o < O; o++) {
-        const D = K + O + 1;
-        for (let k = 0; k < K; k++) {
-          const mean = (m.sums[g * D * D + k * D + D - 1] as number) / (m.sums[(g + 1) * D * D - 1] as number);
-          residual[o * K + k] = (residual[o * K + k] as number) - (from.bias[g * O + o] as number) * mean;
-        }
-      }
-    }
-    for (let lambda = strength; lambda <= STRONGEST; lambda *= STRONGER) {
-      const a = Float64Array.from(c.xx);
-      for (let k = 0; k < K; k++) a[k * K + k] = (a[k * K + k] as number) + (lambda * trace) / K;
-      const l = cholesky(a, K);
-      if (!l) continue;
-      solveRows(l, K, residual, O);
-      if (residual.every(Number.isFinite)) for (let i = 0; i < residual.length; i++) w[i] = (w[i] as number) + (residual[i] as number);
-      break;
+/** (T − W·X)·Xᵀ of group `g`, of which `c` are the moments and `wxx` W·X·Xᵀ, which it overwrites. */
+export function residualOf(m: Moments, g: number, c: Centred, bias: Float64Array, wxx: Float64Array, hasBias: boolean): Float64Array {
+  const { columns: K, rows: O } = m;
+  const D = K + O + 1;
+  for (let i = 0; i < wxx.length; i++) wxx[i] = (c.tx[i] as number) - (wxx[i] as number);
+  if (hasBias) return wxx;
+  for (let o = 0; o < O; o++) {
+    for (let k = 0; k < K; k++) {
+      const mean = (m.sums[g * D * D + k * D + D - 1] as number) / (m.sums[(g + 1) * D * D - 1] as number);
+      wxx[o * K + k] = (wxx[o * K + k] as number) - (bias[g * O + o] as number) * mean;
     }
   }
-  return hasBias ? withMeans(m, { weight, bias: from.bias }) : { weight, bias: from.bias };
+  return wxx;
 }

@@ -13,6 +13,8 @@ export type Extents = readonly number[];
 export function patchIndices(node: Node, inside: Extents, out: Extents, positions: readonly number[], elsewhere: number): Int32Array {
   const dims = node.inputs[1]?.constant?.dims ?? [];
   const kernel = dims.slice(2);
+  // A normalisation reads what it writes.
+  if (kernel.length === 0) return Int32Array.from(positions);
   const taps = kernel.reduce((n, k) => n * k, 1);
   const indices = new Int32Array(positions.length * taps);
   const { strides, dilations } = readWindow(node, kernel);

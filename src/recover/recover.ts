@@ -7,15 +7,18 @@ import type { Recovery, RecoveryStep } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import { Agreement } from "./agreement.js";
 import { type Batches, batchesOf } from "./batches.js";
+import { borders } from "./borders.js";
 import { JOINT } from "./joint.js";
 import { merge } from "./merge.js";
-import { ridge, withMeans, withMeansAndVariances } from "./moments.js";
+import { withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
+import { ridge } from "./ridge.js";
 import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
 
 /**
- * - `mean`: each bias moves so that its layer gives the original's mean
- * - `normalise`: each channel is scaled and shifted to the original's mean and variance, as re-estimating batch normalisation does
+ * - `mean`: each bias moves so that its layer gives the original's mean; then zone by zone where kernels reach into padding and it pays
+ * - `normalise`: each channel gets the original's mean and variance: running statistics of a normalisation that is left are estimated
+ *   anew, other layers are scaled and shifted
  * - `merge`: what left is written as a linear map of what stayed, folded into every layer that reads both
  * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
  * - `least-squares+normalise`: one after the other; what does not help is undone
@@ -51,35 +54,41 @@ const RIDGES: readonly number[] = [1, 0.3, 0.1, 0.03, 1e-2, 1e-3, 1e-5, 1e-10];
 /** A correction of all layers, one after the other: of `pruned`, in place. */
 interface Correction {
   readonly name: string;
+  /** Share by which the held-out distance must fall, where what is added costs time; else any fall will do. */
+  readonly pays?: number;
   run(runner: Runner, pruned: Model, pairing: Pairing, batches: Batches, options: SweepOptions): Promise<Swept>;
 }
 
 /** Layers are refitted in order, each on what the corrected ones before it give. */
-function sweeping(name: string, fit: Fit, how: Pick<SweepOptions, "sums" | "unconditional" | "rectify"> = {}): Correction {
+function sweeping(
+  name: string,
+  fit: Fit,
+  how: Pick<SweepOptions, "sums" | "unconditional" | "norms" | "wide" | "joint" | "rectify"> = {},
+): Correction {
   return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
 }
 
-const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false });
+const mean = sweeping("mean", (m, now, { hasBias }) => (hasBias ? [withMeans(m, now)] : []), { rectify: false, wide: [] });
 
-const leastSquaresFit: Fit = function* (m, now, { hasBias }) {
+const leastSquaresFit: Fit = async function* (m, now, { hasBias }, products) {
   if (hasBias) yield withMeans(m, now);
-  for (const strength of RIDGES) yield ridge(m, now, strength, hasBias);
+  for (const strength of RIDGES) yield await ridge(products, m, now, strength, hasBias);
 };
 
-const leastSquares = sweeping("least-squares", leastSquaresFit);
+const leastSquares = sweeping("least-squares", leastSquaresFit, { wide: RIDGES });
 
-const joint: Correction = {
-  name: "joint",
-  run: (runner, pruned, pairing, batches, options) =>
-    sweep(runner, pruned, pairing, batches, leastSquaresFit, {
-      ...options,
-      joint: { ...JOINT, ...JSON.parse(process.env["JOINT"] ?? "{}") },
-    }),
-};
+const joint = sweeping("joint", leastSquaresFit, { wide: RIDGES, joint: JOINT });
 
-/** Sums are left alone: what a branch lacks would be blown up to the variance of what its skip got wrong. */
+/** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */
+const zones: Correction = { name: "borders", pays: 0.02, run: borders };
+
+/**
+ * Normalisations that are left in the graph get other running statistics, other layers are scaled and shifted. Sums are left alone: what a
+ * branch lacks would be blown up to the variance of what its skip got wrong.
+ */
 const normalise = sweeping("normalise", (m, now, { hasBias }) => (hasBias ? [withMeansAndVariances(m, now)] : []), {
   sums: false,
+  norms: true,
   unconditional: true,
   rectify: false,
 });
@@ -90,9 +99,9 @@ const merging: Correction = {
 };
 
 const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
-  mean: [mean],
+  mean: [mean, zones],
   normalise: [normalise],
-  merge: [merging],
+  merge: [merging, zones],
   "least-squares": [leastSquares],
   "least-squares+normalise": [leastSquares, normalise],
   joint: [joint],
@@ -103,7 +112,7 @@ const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
  * which is held out and decides: of each layer the strength of its correction, and of the whole whether a correction is kept. So the
  * held-out distance of the outputs never grows. The same samples and seed give the same weights on one machine.
  *
- * Shapes, nodes and their number stay; a layer without a bias may get one.
+ * Shapes and nodes stay; a layer without a bias may get one, and under `mean` or `merge` an Add of a constant map.
  * @throws what the runner throws.
  */
 export async function recover(
@@ -121,15 +130,16 @@ export async function recover(
   let model = pruned;
   let distance = start;
   const steps: RecoveryStep[] = [];
-  let left: Swept["left"] = [];
-  for (const [i, { name, run }] of corrections.entries()) {
+  const left: Swept["left"][number][] = [];
+  for (const [i, { name, run, pays = 0 }] of corrections.entries()) {
     const next = cloneModel(model);
     const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
-    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, rectify, signal, onProgress: progress });
+    const biases = steps.at(-1)?.kept === true;
+    const swept = await run(runner, next, pairing, batches, { seed, memory, equations, rectify, biases, signal, onProgress: progress });
     const after = await agreement.distance(next);
-    const kept = after < distance;
+    const kept = after < distance * (1 - pays);
     steps.push({ method: name, before: distance, after, kept, layers: swept.layers });
-    left = swept.left;
+    left.push(...swept.left.filter((l) => !left.some((known) => known.node === l.node && known.why === l.why)));
     if (!kept) continue;
     next.sha256 = undefined;
     model = next;
@@ -153,7 +163,7 @@ export function notesOf({ heldOut, fitted, data, left, steps }: Recovery): Note[
     notes.push({
       code: "RECONSTRUCT_UNDONE",
       about: s.method,
-      why: `it brought the held-out outputs no nearer to the original's (${s.before.toPrecision(4)} before, ${s.after.toPrecision(4)} after), and was undone`,
+      why: `it brought the held-out outputs no nearer to the original's, or too little for what it costs (${s.before.toPrecision(4)} before, ${s.after.toPrecision(4)} after), and was undone`,
     });
   }
   return notes;

@@ -9,13 +9,16 @@ import type { Batches } from "./batches.js";
 import { fitTogether, type JointOptions, joinedWith } from "./joint.js";
 import type { Joined } from "./joint-session.js";
 import { type Layer, layersOf } from "./layers.js";
-import { addMoments, errors, type Moments, type Weights, zeroMoments } from "./moments.js";
+import { addMoments, type Moments, type Weights, zeroMoments } from "./moments.js";
 import type { Pair, Pairing } from "./pairing.js";
+import { Products } from "./products.js";
+import { errors } from "./ridge.js";
+import { refitByRows } from "./rows.js";
 import { MomentSession, positionsOf, type Seen } from "./session.js";
 import { Stages } from "./stages.js";
 
 /** Other weights for a layer, from moments of the fitting samples; the best on held-out samples is taken. */
-export type Fit = (moments: Moments, now: Weights, layer: Layer) => Iterable<Weights>;
+export type Fit = (moments: Moments, now: Weights, layer: Layer, products: Products) => Iterable<Weights> | AsyncIterable<Weights>;
 
 export interface SweepOptions {
   readonly seed: number;
@@ -27,10 +30,16 @@ export interface SweepOptions {
   readonly unconditional?: boolean;
   /** Whether a layer before a sum is fitted to the sum (default), or to its own values. */
   readonly sums?: boolean;
+  /** Whether each BatchNormalization is a layer of its own (layers.ts). */
+  readonly norms?: boolean;
+  /** Strengths of ridge for layers too wide for moments, which are fitted by rows (rows.ts); absent: they are left. */
+  readonly wide?: readonly number[];
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
   /** Two convolutions with a Relu between are then fitted together, too. */
   readonly joint?: JointOptions | undefined;
+  /** Whether the correction before this one was kept, so that biases suit the original's means (borders.ts). */
+  readonly biases?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -41,7 +50,7 @@ export interface Swept {
 }
 
 /** A layer and what it is fitted to. */
-interface Task {
+export interface Task {
   readonly layer: Layer;
   /** The value of the pruned model whose partner is the target. */
   readonly pair: Pair;
@@ -51,8 +60,8 @@ interface Task {
   readonly isRectified: boolean;
 }
 
-/** Layers wider than this are left: their moments would not fit. */
-const WIDEST = 6144;
+/** Moments of layers wider than this would not fit. */
+export const WIDEST = 6144;
 
 /** Changes the weights of `pruned` in place. */
 export async function sweep(
@@ -64,10 +73,14 @@ export async function sweep(
   options: SweepOptions,
 ): Promise<Swept> {
   const types = infer(pruned);
-  const found = layersOf(pruned, types);
+  const found = layersOf(pruned, types, options);
   const left = found.left.map(({ node, why }) => ({ node: node.label, why }));
   const tasks: Task[] = [];
   for (const [i, layer] of found.layers.entries()) {
+    if (isTooWide(layer) && !(options.wide && layer.channelsLast)) {
+      left.push({ node: layer.node.label, why: `${layer.columns} inputs per output are more than ${WIDEST}` });
+      continue;
+    }
     const task = taskOf(layer, options.sums === false ? undefined : found.layers.slice(i), pairing, types);
     if (typeof task === "string") left.push({ node: layer.node.label, why: task });
     else tasks.push(task);
@@ -79,6 +92,7 @@ export async function sweep(
   /** Moments of what layers read that are fitted together with the next. */
   const reads = new Map<Layer, Moments>();
   const read = (task: Task) => [task.layer.input, joins.get(task)?.first.input, task.other].filter((v) => v !== undefined);
+  const products = new Products(runner);
   const layers: RecoveredLayer[] = [];
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
@@ -96,20 +110,27 @@ export async function sweep(
       return { x: have.get(input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
     };
     const seen = seenBy(layer.input);
+    if (options.wide && isTooWide(layer)) {
+      layers.push(await refitByRows(products, layer, pair.kept, seen, batches, options.wide));
+      await a.close();
+      await b.close();
+      continue;
+    }
     const seed = `recover/${options.seed}/${i}`;
     const isRectified = options.rectify === true && task.isRectified;
     const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed);
-    let result = refit(layer, fitting, heldOut, solve, options.unconditional ?? false);
+    let result = await refit(products, layer, fitting, heldOut, solve, options.unconditional ?? false);
     if (firsts.has(layer)) reads.set(layer, fitting);
     if (isRectified) {
       const through = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed, layer.read());
-      const again = refit(layer, through.fitting, through.heldOut, solve, false);
+      const again = await refit(products, layer, through.fitting, through.heldOut, solve, false);
       result = { ...result, changed: result.changed || again.changed };
     }
-    if (joined && options.joint) {
-      const moments = [reads.get(joined.first) as Moments, fitting] as const;
+    const before = joined && reads.get(joined.first);
+    if (joined && before && options.joint) {
+      const moments = [before, fitting] as const;
       const form = { joined, kept: pair.kept, isRectified };
-      const changed = await fitTogether(runner, form, moments, seenBy(joined.first.input), batches, options);
+      const changed = await fitTogether(runner, products, form, moments, seenBy(joined.first.input), batches, options);
       reads.delete(joined.first);
       result = { ...result, changed: result.changed || changed };
     }
@@ -117,6 +138,7 @@ export async function sweep(
     await b.close();
     layers.push(result);
   }
+  await products.release();
   return { layers, left };
 }
 
@@ -161,7 +183,9 @@ export async function momentsOf(
     for (let b = 0; b < batches.count; b++) {
       signal?.throwIfAborted();
       const seen = await read(b);
-      const positions = Math.min(positionsOf(layer, seen), Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting)));
+      // Statistics of a normalisation are cheap to take everywhere.
+      const wanted = layer.isNorm ? Number.POSITIVE_INFINITY : Math.max(8, Math.ceil((equations * layer.columns) / batches.fitting));
+      const positions = Math.min(positionsOf(layer, seen), wanted);
       session ??= await MomentSession.open(runner, layer, seen, kept, positions, seed, rectified);
       addMoments(batches.isHeldOut(b) ? heldOut : fitting, await session.run(seen, b));
     }
@@ -172,28 +196,36 @@ export async function momentsOf(
 }
 
 /** Writes the weights that are best on held-out samples. */
-function refit(layer: Layer, fitting: Moments, heldOut: Moments, solve: Fit, unconditional: boolean): RecoveredLayer {
+async function refit(
+  products: Products,
+  layer: Layer,
+  fitting: Moments,
+  heldOut: Moments,
+  solve: Fit,
+  unconditional: boolean,
+): Promise<RecoveredLayer> {
   const now = layer.read();
-  const { best, before, after } = bestOf(heldOut, now, solve(fitting, now, layer), unconditional);
+  const { best, before, after } = await bestOf(products, heldOut, now, solve(fitting, now, layer, products), unconditional);
   if (best) layer.write(best);
   return { node: layer.node.label, changed: best !== undefined, before, after };
 }
 
 /** The weights with the least held-out error; undefined where none is better than `now` (or, unconditionally, where there are none). */
-export function bestOf(
+export async function bestOf(
+  products: Products,
   heldOut: Moments,
   now: Weights,
-  others: Iterable<Weights>,
+  others: Iterable<Weights> | AsyncIterable<Weights>,
   unconditional = false,
-): { readonly best: Weights | undefined; readonly before: number; readonly after: number } {
+): Promise<{ readonly best: Weights | undefined; readonly before: number; readonly after: number }> {
   const scale = variances(heldOut);
-  const error = (w: Weights) => errors(heldOut, w).reduce((s, e) => s + e, 0) / scale;
-  const before = error(now);
+  const error = async (w: Weights) => (await errors(products, heldOut, w)).reduce((s, e) => s + e, 0) / scale;
+  const before = await error(now);
   let best: Weights | undefined;
   let after = unconditional ? Number.POSITIVE_INFINITY : before;
-  for (const weights of others) {
+  for await (const weights of others) {
     if (![weights.weight, weights.bias].every((a) => a.every(Number.isFinite))) continue;
-    const e = error(weights);
+    const e = await error(weights);
     if (e < after) [best, after] = [weights, e];
   }
   return { best, before, after: best ? after : before };
@@ -201,9 +233,15 @@ export function bestOf(
 
 /** Sum of the targets' variances; 1 where they are constant, so that errors stay numbers. */
 function variances(m: Moments): number {
-  const { groups, columns, rows } = m;
-  const none: Weights = { weight: new Float64Array(groups * rows * columns), bias: meansOf(m) };
-  return errors(m, none).reduce((s, e) => s + e, 0) || 1;
+  const { groups, columns: K, rows: O, sums } = m;
+  const D = K + O + 1;
+  const means = meansOf(m);
+  let sum = 0;
+  for (const [i, mean] of means.entries()) {
+    const [base, t] = [Math.floor(i / O) * D * D, K + (i % O)];
+    sum += Math.max(0, (sums[base + t * D + t] as number) / (sums[base + D * D - 1] as number) - mean ** 2);
+  }
+  return groups > 0 && sum > 0 ? sum : 1;
 }
 
 function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
@@ -218,8 +256,7 @@ function meansOf({ groups, columns: K, rows: O, sums }: Moments): Float64Array {
  * What `layer` is fitted to: the sum it goes into, if only that reads it, and its other operand is settled (only the sum reaches what comes
  * next, so that errors of the other operand are made good as well); else its own end.
  */
-function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: Pairing, types: Types): Task | string {
-  if (layer.columns + layer.rows > WIDEST) return `${layer.columns} inputs per output are more than ${WIDEST}`;
+export function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: Pairing, types: Types): Task | string {
   const axis = layer.channelsLast ? (types.shape(layer.end)?.length ?? 2) - 1 : 1;
   const sum = sumAfter(layer, types);
   if (sum && unsettled && !dependsOn(sum.other, unsettled)) {
@@ -228,6 +265,10 @@ function taskOf(layer: Layer, unsettled: readonly Layer[] | undefined, pairing: 
   }
   const pair = pairing.of(layer.end, axis);
   return typeof pair === "string" ? pair : { layer, pair, other: undefined, isRectified: isRectified(layer.end) };
+}
+
+function isTooWide({ columns, rows }: Layer): boolean {
+  return columns + rows > WIDEST;
 }
 
 function isRectified(value: Value): boolean {

@@ -48,6 +48,7 @@ const CASES: Readonly<Record<string, string>> = {
   "Gemm with a row of biases": `g (float[N, 6] x) => (float[N, 4] y) <float[6, 4] w = {...}, float[1, 4] b = {...}> { y = Gemm (x, w, b) }`,
   "MatMul without a bias": `g (float[N, 6] x) => (float[N, 4] y) <float[6, 4] w = {...}> { y = MatMul (x, w) }`,
   "MatMul of tokens and its bias": `g (float[N, 5, 6] x) => (float[N, 5, 4] y) <float[6, 4] w = {...}, float[4] b = {...}> { h = MatMul (x, w) y = Add (b, h) }`,
+  "a matrix so wide that ONNX Runtime solves for it": `g (float[N, 20, 530] x) => (float[N, 20, 3] y) <float[530, 3] w = {...}, float[3] b = {...}> { h = MatMul (x, w) y = Add (b, h) }`,
   "a convolution before BatchNormalization": `g (${image}) => (float[N, 5, H, W] y) <float[5, 4, 3, 3] w = {...}, float[5] s = {1, 2, -0.5, 0.1, 3}, float[5] t = {1, 0, 2, -1, 0.5}, float[5] m = {0, 1, 2, 3, 4}, float[5] v = {1, 4, 2, 0.5, 3}> { h = Conv (x, w) y = BatchNormalization (h, s, t, m, v) }`,
 };
 

@@ -300,7 +300,7 @@ describe("scores", () => {
         d[4] = -1;
       },
     );
-    const { order, scores } = await judged(planted, samples, { per: "none" });
+    const { order, scores } = await judged(planted, samples, { per: "none", ridge: 1e-4 });
     expect(order?.[0]).toBe(4);
     expect([0, 3]).toContain(order?.[1]);
     expect(scores[order?.[1] as number]).toBeLessThan(1e-3);

@@ -33,7 +33,7 @@ export const obs = defineCriterion({
       .number()
       .positive()
       .max(1)
-      .default(1e-4)
+      .default(0.01)
       .describe("share of each feature's variance that is added before covariances are inverted"),
     features: z
       .int()
