@@ -42,7 +42,7 @@ export interface JointOptions {
   readonly bytes: number;
 }
 
-export const JOINT: JointOptions = { rounds: 2, steps: 7, damping: 0.03, equations: 6000, samples: 1600, bytes: 2 ** 29 };
+export const JOINT: JointOptions = { rounds: 1, steps: 6, damping: 0.03, equations: 3000, samples: 1000, bytes: 2 ** 29 };
 
 /** A round that lowers the held-out error by less than this share is the last. */
 const LEAST_GAIN = 0.005;
