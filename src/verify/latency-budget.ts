@@ -100,15 +100,16 @@ class Rounds<P> {
 
   async run(keep: number): Promise<{ readonly plan: P; readonly reached: number }> {
     const tried: Tried<P>[] = [];
+    let refused: BudgetError | undefined;
     let asked = keep;
     for (let round = 0; round < ROUNDS; round++) {
       this.#request.signal?.throwIfAborted();
       const found = await this.#planned(asked);
       if (found instanceof BudgetError) {
-        if (round > 0) break;
+        refused ??= found;
         // By the table it cannot be. What the fastest model there is really takes may be less.
         asked = this.#least * (1 + 1e-6);
-        if (asked >= 1) throw found;
+        if (round > 0 || asked >= 1) break;
         continue;
       }
       // Once more the same: there is nothing between it and what was measured.
@@ -121,7 +122,7 @@ class Rounds<P> {
     // The nearest of those that are fast enough, else the fastest.
     const [best] = [...tried].sort((a, b) => badness(a.reached, keep) - badness(b.reached, keep));
     const measured = tried.map((t) => percent(t.reached)).join(", then ");
-    if (!best) throw new BudgetError("LATENCY_NOT_MET", `--latency ${keep} asks for ${percent(keep)} of the time, but no plan was found.`);
+    if (!best) throw refused as BudgetError;
     if (best.reached > keep && !isMet(best.reached, keep)) {
       throw new BudgetError(
         "LATENCY_NOT_MET",
