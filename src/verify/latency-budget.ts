@@ -64,7 +64,7 @@ export async function planForLatency<P>(
   await table.fill(runner, layers, request);
   const session = await runner.load(sourceOf(original));
   try {
-    const [whole] = (await leastOf([{ session, feeds }], 30, 12)) as [number];
+    const [whole] = (await leastOf([{ session, feeds }], 30, 6)) as [number];
     const inLayers = table.predict(layers).milliseconds;
     return await new Rounds(runner, request, shapes, inLayers, Math.max(0, whole - inLayers), session).run(keep);
   } finally {

@@ -130,7 +130,7 @@ const COPIES = { short: [2, 6], long: [1, 2] } as const;
 const LONG_MACS = 5e7;
 /** Milliseconds of a block of runs, and most blocks. */
 const BLOCK_MS = 6;
-const MOST_BLOCKS = 12;
+const MOST_BLOCKS = 6;
 /** How near the two fastest runs must be to one another. */
 const AGREEMENT = 0.02;
 
