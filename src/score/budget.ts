@@ -6,6 +6,7 @@ import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import { closest } from "../suggest.js";
 import { type Criterion, judgementOf, type Ranking } from "./criterion.js";
+import { giveBack } from "./give-back.js";
 import { pick, pickInSequence } from "./pick.js";
 import type { PruningPlan } from "./plan.js";
 import type { Declined } from "./pools.js";
@@ -79,10 +80,11 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
       hint: "`onnx-prune inspect --why <node>` tells why each axis is frozen.",
     });
   }
-  const { stage, levels } = judgesBlocks
+  const { stage, levels: found } = judgesBlocks
     ? findWithBlocks(whole, judgement, stageRequest, measure, keep)
     : { stage: whole, levels: whole.search.find(measure, keep) };
   const { states, scores, settle, search } = stage;
+  const levels = measure === "latency" ? giveBack(states, found, (l) => search.costOf(measure, l), keep) : found;
   const sequential = criterion.sequential === true && request.scope === "local";
   const picked = sequential ? pickInSequence(stage.model, states, levels, request) : pick(states, levels, scores);
   const removed = settle.settle(picked.removed);

@@ -11,6 +11,9 @@ export interface Target {
   readonly latency?: number;
 }
 
+/** Relative error allowed on a budget of time. */
+export const LATENCY_TOLERANCE = 0.05;
+
 export type Measure = "ratio" | "macs" | "params" | "bytes" | "latency";
 const MEASURES: readonly Measure[] = ["ratio", "macs", "params", "bytes", "latency"];
 

@@ -4,14 +4,16 @@ import { type Dim, isKnown } from "../graph/dim.js";
 import type { Model, Node, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import { parse } from "../graph/parse.js";
+import { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
-import { randomFeeds } from "./feeds.js";
 
 /** A layer as far as its time depends on it. */
 export interface LayerShape {
   /** Operator, attributes and shapes: two layers with one key take the same time. */
   readonly key: string;
+  /** Operator, attributes and all extents but those of channels. */
+  readonly kind: string;
   readonly macs: number;
   /** Operator with its attributes, as ONNX text. */
   readonly call: string;
@@ -21,7 +23,7 @@ export interface LayerShape {
 
 /** A table file: what its times hold for, and the times. */
 const fileSchema = z.strictObject({
-  format: z.literal(1),
+  format: z.literal(2),
   /** Provider, threads, runtime and processor. */
   machine: z.string(),
   /** Milliseconds by key of the layer. */
@@ -37,6 +39,8 @@ export interface FillOptions {
 export interface Prediction {
   /** Milliseconds of all layers. */
   readonly milliseconds: number;
+  /** How many of them are estimated. */
+  readonly estimated: number;
   /** Layers that are only estimated. */
   readonly missing: readonly LayerShape[];
 }
@@ -65,7 +69,7 @@ export class LatencyTable {
   }
   print(): string {
     const layers = Object.fromEntries([...this.#times].sort(([a], [b]) => (a < b ? -1 : 1)));
-    return `${JSON.stringify({ format: 1, machine: this.machine, layers } satisfies z.output<typeof fileSchema>, undefined, 1)}\n`;
+    return `${JSON.stringify({ format: 2, machine: this.machine, layers } satisfies z.output<typeof fileSchema>, undefined, 1)}\n`;
   }
 
   get size(): number {
@@ -77,21 +81,32 @@ export class LatencyTable {
 
   predict(layers: readonly LayerShape[]): Prediction {
     let milliseconds = 0;
+    let estimated = 0;
     const missing = new Map<string, LayerShape>();
     for (const layer of layers) {
       const time = this.#times.get(layer.key);
-      if (time !== undefined) this.#seen.set(layer.key, layer);
-      else missing.set(layer.key, layer);
-      milliseconds += time ?? this.#estimate(layer);
+      if (time === undefined) {
+        const about = this.#estimate(layer);
+        missing.set(layer.key, layer);
+        estimated += about;
+        milliseconds += about;
+      } else {
+        this.#seen.set(layer.key, layer);
+        milliseconds += time;
+      }
     }
-    return { milliseconds, missing: [...missing.values()] };
+    return { milliseconds, estimated, missing: [...missing.values()] };
   }
 
-  /** By the multiply-accumulates a millisecond of the timed layer that is nearest in size. */
-  #estimate({ macs }: LayerShape): number {
+  /** By the multiply-accumulates a millisecond of the timed layer that is nearest in size, of the same kind where there is one. */
+  #estimate({ macs, kind }: LayerShape): number {
     let nearest: LayerShape | undefined;
-    for (const l of this.#seen.values())
-      if (!nearest || Math.abs(Math.log(l.macs / macs)) < Math.abs(Math.log(nearest.macs / macs))) nearest = l;
+    const distance = (l: LayerShape) => Math.abs(Math.log(l.macs / macs));
+    for (const l of this.#seen.values()) {
+      const isCloser =
+        !nearest || (nearest.kind === kind) === (l.kind === kind) ? !nearest || distance(l) < distance(nearest) : l.kind === kind;
+      if (isCloser) nearest = l;
+    }
     return nearest ? ((this.#times.get(nearest.key) as number) * macs) / nearest.macs : macs / 1e7;
   }
 
@@ -107,67 +122,91 @@ export class LatencyTable {
   }
 }
 
-/** Shorter layers are timed several in one model: a run costs some 30 µs, whatever is in it. */
-const LONG_ENOUGH_MACS = 5e7;
-/** Layers of the smaller and the larger model whose difference is the time of those between. */
-const COPIES = [2, 6] as const;
-/** Blocks of runs, and milliseconds of each. Blocks of the two models take turns. */
-const BLOCKS = 4;
+/**
+ * A layer's time is the difference of two models, one with more copies of it: what a run costs beside its layers, some 30 µs, and what is done
+ * once for all copies (inputs brought into the layout of blocked kernels) is in both. The shorter the layer, the more copies.
+ */
+const COPIES = { short: [2, 6], long: [1, 2] } as const;
+const LONG_MACS = 5e7;
+/** Milliseconds of a block of runs, and most blocks. */
 const BLOCK_MS = 6;
+const MOST_BLOCKS = 6;
+/** How near the two fastest runs must be to one another. */
+const AGREEMENT = 0.02;
 
 /** Milliseconds of one layer: the least of many runs, which other work on the machine disturbs least. */
 async function timeOf(runner: Runner, layer: LayerShape): Promise<number> {
-  if (layer.macs >= LONG_ENOUGH_MACS) return (await leastTimes(runner, [modelOf(layer, 1)]))[0] as number;
-  const [few, many] = (await leastTimes(
-    runner,
-    COPIES.map((n) => modelOf(layer, n)),
-  )) as [number, number];
+  const copies = COPIES[layer.macs >= LONG_MACS ? "long" : "short"];
+  const models = copies.map((n) => modelOf(layer, n));
+  const [few, many] = (await leastTimes(runner, models, { x: floats(layer.input) })) as [number, number];
   // Noise may turn the difference of two small numbers round; a layer never takes nothing.
-  return Math.max((many - few) / (COPIES[1] - COPIES[0]), many / COPIES[1] / 10);
+  return Math.max((many - few) / (copies[1] - copies[0]), many / copies[1] / 10);
 }
 
-async function leastTimes(runner: Runner, models: readonly Model[]): Promise<number[]> {
+async function leastTimes(runner: Runner, models: readonly Model[], feeds: Feeds): Promise<number[]> {
   const sessions = [];
   try {
-    for (const m of models) sessions.push({ session: await runner.load(sourceOf(m)), feeds: randomFeeds(m, 1) });
-    return await leastOf(sessions, BLOCKS, BLOCK_MS);
+    for (const m of models) sessions.push({ session: await runner.load(sourceOf(m)), feeds });
+    return await leastOf(sessions, BLOCK_MS, MOST_BLOCKS);
   } finally {
     for (const { session } of sessions) await session.release();
   }
 }
 
-/** The least time of a run of each session, in milliseconds; blocks of runs take turns. */
+/**
+ * The least time of a run of each session, in milliseconds; blocks of runs take turns. Other work makes a run slower by any amount, so what two
+ * runs agree on is the run alone: blocks are added until they do, up to `most`.
+ */
 export async function leastOf(
   sessions: readonly { readonly session: { time(feeds: Feeds, runs: number): Promise<Float64Array> }; readonly feeds: Feeds }[],
-  blocks: number,
   milliseconds: number,
+  most: number,
 ): Promise<number[]> {
-  const least: number[] = [];
+  const times: number[][] = [];
   const runs: number[] = [];
   for (const { session, feeds } of sessions) {
-    const warm = Math.min(...(await session.time(feeds, 3)));
-    least.push(warm);
-    runs.push(Math.max(2, Math.min(200, Math.ceil(milliseconds / Math.max(warm, 1e-3)))));
+    const warm = [...(await session.time(feeds, 3))];
+    times.push(warm);
+    runs.push(Math.max(2, Math.min(200, Math.ceil(milliseconds / Math.max(Math.min(...warm), 1e-3)))));
   }
-  for (let b = 0; b < blocks; b++) {
+  for (let b = 0; b < most; b++) {
     for (const [i, { session, feeds }] of sessions.entries()) {
-      for (const t of await session.time(feeds, runs[i] as number)) least[i] = Math.min(least[i] as number, t);
+      const [first, second] = [...(times[i] as number[]), ...(await session.time(feeds, runs[i] as number))].sort((x, y) => x - y);
+      times[i] = [first as number, second as number];
     }
+    if (b > 0 && times.every(([first, second]) => (second as number) <= (first as number) * (1 + AGREEMENT))) break;
   }
-  return least;
+  return times.map(([first]) => first as number);
 }
 
 /** `copies` of the layer side by side, each with weights of its own, added up: as blocked kernels have them in a network. */
 function modelOf({ call, input, weight }: LayerShape, copies: number): Model {
   const each = Array.from({ length: copies }, (_, i) => i);
-  const weights = each.map((i) => `float[${weight.join(", ")}] w${i} = {...}`).join(", ");
-  const nodes = each.map((i) => `  y${i} = ${call} (x, w${i})`).join("\n");
-  const sum = copies === 1 ? "  y = Identity (y0)" : `  y = Sum (${each.map((i) => `y${i}`).join(", ")})`;
+  const inputs = [`float[${input.join(", ")}] x`, ...each.map((i) => `float[${weight.join(", ")}] w${i}`)].join(", ");
+  // Adding up large outputs would take longer than some layers: of images one position is looked at, in whatever layout they are.
+  const isImage = call.startsWith("Conv");
+  const looked = (i: number) => `\n  z${i} = MaxPool <kernel_shape = [${taps}], strides = [${strides}]> (y${i})`;
+  const [taps, strides] = [1, 2 ** 15].map((n) => input.slice(2).map(() => n));
+  const nodes = each.map((i) => `  y${i} = ${call} (x, w${i})${isImage ? looked(i) : ""}`).join("\n");
+  const last = isImage ? "z" : "y";
+  const sum = copies === 1 ? `  y = Identity (${last}0)` : `  y = Sum (${each.map((i) => `${last}${i}`).join(", ")})`;
   // The runtime infers the shape of what comes out.
-  const rank = Array.from({ length: copies === 0 ? 0 : outputRank(call, input, weight) }, (_, a) => `D${a}`);
-  return parse(
-    `<ir_version: 8, opset_import: ["" : 13]> layer (float[${input.join(", ")}] x) => (float[${rank.join(", ")}] y) <${weights}> {\n${nodes}\n${sum}\n}`,
-  );
+  const rank = Array.from({ length: outputRank(call, input, weight) }, (_, a) => `D${a}`);
+  const model = parse(`<ir_version: 8, opset_import: ["" : 13]> layer (${inputs}) => (float[${rank.join(", ")}] y) {\n${nodes}\n${sum}\n}`);
+  const data = floats(weight);
+  for (const i of each) {
+    const w = model.graph.value(`w${i}`) as Value;
+    model.graph.attachInitializer(w, data);
+    model.graph.removeInput(w);
+  }
+  return model;
+}
+
+/** Numbers of ordinary size, a few over and over: what they are changes no time, and drawing millions takes longer than running the layer. */
+function floats(dims: readonly number[]): Tensor {
+  const data = new Float32Array(dims.reduce((a, b) => a * b, 1));
+  for (let i = 0; i < data.length; i++) data[i] = ((i % 61) - 30) / 100;
+  return Tensor.floats(dims, data);
 }
 
 function outputRank(call: string, input: readonly number[], weight: readonly number[]): number {
@@ -195,7 +234,8 @@ export function layersOf(model: Model, shapes: Readonly<Record<string, readonly 
     if (!attributes || !input || !weight || !output) return [];
     const call = callOf(node, attributes);
     const key = `${call} [${input}] [${weight}]`;
-    return [{ key, call, input, weight, macs: Math.max(1, macsOf(node, input, weight, output)) }];
+    const kind = `${call} [${input[0]}, ${input.slice(2)}] [${weight.slice(2)}]`;
+    return [{ key, kind, call, input, weight, macs: Math.max(1, macsOf(node, input, weight, output)) }];
   });
 }
 
