@@ -72,7 +72,7 @@ export class Search {
 
   /** The share that remains after the first `count` steps. */
   costAfter(measure: Measure, count: number): number {
-    return this.#cost(measure, this.after(count));
+    return this.costOf(measure, this.after(count));
   }
 
   /** Bisection over the number of steps taken, on the measured cost; then single steps of other pools to come closer. */
@@ -80,21 +80,21 @@ export class Search {
     let low = 0;
     let high = this.#steps.length;
     // Passes before this one may have met the budget already.
-    const whole = this.#cost(measure, this.after(0));
-    if (whole <= keep || this.#isMet(whole, keep)) return this.after(0);
-    const least = this.#cost(measure, this.after(high));
-    if (least > keep && !this.#isMet(least, keep)) throw this.#unreachable(measure, keep, least);
+    const whole = this.costOf(measure, this.after(0));
+    if (whole <= keep || this.isMet(whole, keep)) return this.after(0);
+    const least = this.costOf(measure, this.after(high));
+    if (least > keep && !this.isMet(least, keep)) throw this.#unreachable(measure, keep, least);
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.#cost(measure, this.after(middle)) <= keep) high = middle;
+      if (this.costOf(measure, this.after(middle)) <= keep) high = middle;
       else low = middle + 1;
     }
     const below = this.after(low);
     const above = low > 0 ? this.after(low - 1) : below;
-    const costBelow = this.#cost(measure, below);
-    const costAbove = this.#cost(measure, above);
+    const costBelow = this.costOf(measure, below);
+    const costAbove = this.costOf(measure, above);
     const [near, cost] = Math.abs(costBelow - keep) <= Math.abs(costAbove - keep) ? [below, costBelow] : [above, costAbove];
-    if (this.#isMet(cost, keep)) return near;
+    if (this.isMet(cost, keep)) return near;
     return (
       this.#stepDown(measure, keep, [...above], low) ??
       this.#stepUp(measure, keep, [...below], low) ??
@@ -103,13 +103,21 @@ export class Search {
     );
   }
 
+  /** The same from levels found by other means: single steps, those that come first first, bring them to the budget; undefined where none do. */
+  near(measure: Measure, keep: number, levels: Levels): Levels | undefined {
+    const cost = this.costOf(measure, levels);
+    if (this.isMet(cost, keep)) return levels;
+    if (cost < keep) return this.#stepUp(measure, keep, [...levels], this.#steps.length);
+    return this.#stepDown(measure, keep, [...levels], 0);
+  }
+
   /** From just above the target: steps of other pools, in order, that do not overshoot. */
   #stepDown(measure: Measure, keep: number, levels: number[], from: number): Levels | undefined {
     for (const step of this.#steps.slice(from)) {
       if (levels[step.pool.index] !== step.from) continue;
       levels[step.pool.index] = step.keep;
-      const cost = this.#cost(measure, levels);
-      if (this.#isMet(cost, keep)) return levels;
+      const cost = this.costOf(measure, levels);
+      if (this.isMet(cost, keep)) return levels;
       if (cost < keep) levels[step.pool.index] = step.from;
     }
     return undefined;
@@ -120,8 +128,8 @@ export class Search {
     for (const step of this.#steps.slice(0, from).reverse()) {
       if (levels[step.pool.index] !== step.keep) continue;
       levels[step.pool.index] = step.from;
-      const cost = this.#cost(measure, levels);
-      if (this.#isMet(cost, keep)) return levels;
+      const cost = this.costOf(measure, levels);
+      if (this.isMet(cost, keep)) return levels;
       if (cost > keep) levels[step.pool.index] = step.keep;
     }
     return undefined;
@@ -143,11 +151,17 @@ export class Search {
   /** A layer by layer choice can settle on other channels than the search did. @throws BudgetError */
   confirm(measure: Measure, keep: number, reached: number): void {
     this.#known.set("chosen", reached);
-    if (!this.#isMet(reached, keep)) this.#fail(measure, keep);
+    if (!this.isMet(reached, keep)) this.#fail(measure, keep);
   }
 
-  #isMet(cost: number, keep: number): boolean {
-    return Math.abs(cost - keep) <= Math.max(keep * this.#tolerance, this.#rounding);
+  /** Whether a cost is within tolerance of what is asked. */
+  isMet(cost: number, keep: number): boolean {
+    return Math.abs(cost - keep) <= this.slack(keep);
+  }
+
+  /** By how much a cost may miss what is asked. */
+  slack(keep: number): number {
+    return Math.max(keep * this.#tolerance, this.#rounding);
   }
 
   /** Moves kept of each pool after the first `count` steps. */
@@ -157,7 +171,8 @@ export class Search {
     return levels;
   }
 
-  #cost(measure: Measure, levels: Levels): number {
+  /** The share of the cost that remains with these levels, of the file that comes out. */
+  costOf(measure: Measure, levels: Levels): number {
     const key = levels.join(",");
     let c = this.#known.get(key);
     if (c === undefined) {
