@@ -4,7 +4,7 @@
 //       [--passes l1,output-l1,obs] [--macs 0.5] [--reconstruct none,least-squares] [--samples 1000] [--split val] [--variants global,…]
 //
 // Variants: `global`; `sensitivity` (blocks and channels, corrected as recovery will correct); `sensitivity:key=value,…` with options of
-// SensitivityOptions (samples, correct, blocks, levels as 0.25/0.5/0.75). Calibration samples come from train, without labels for recovery and
+// SensitivityOptions (samples, correct, shape, blocks, levels as 0.25/0.5/0.75). Calibration samples come from train, without labels for recovery and
 // sensitivity; choices are made on val, test is for reporting. Resumable: cells in --out are not run again; `--table` prints them.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -73,7 +73,7 @@ async function run(model, data, calibration, { macs, reconstruct, pass, variant,
       .filter(Boolean)
       .map((pair) => {
         const [key, value] = pair.split("=");
-        return [key, key === "levels" ? value.split("/").map(Number) : key === "correct" ? value : JSON.parse(value)];
+        return [key, key === "levels" ? value.split("/").map(Number) : key === "correct" || key === "shape" ? value : JSON.parse(value)];
       }),
   );
   const started = performance.now();

@@ -12,25 +12,28 @@ const BEYOND = 1e6;
 /**
  * The loss after `gone` moves: 0 before the first, never falling, through the measured levels.
  *
- * Between levels its square root is linear: for small changes Kullback-Leibler divergence and 1 − cosine are squared distances, and the
- * distance grows with what is missing. Past the last level the slope of the last stretch goes on, at least that of the whole way.
+ * Between levels its square root is linear in what is missing: for small changes Kullback-Leibler divergence and 1 − cosine are squared
+ * distances. Past the last level the slope of the last stretch goes on, at least that of the whole way.
+ *
+ * @param missing what is missing after so many moves, never falling; default the moves themselves
  */
-export function curveOf(levels: readonly Level[]): (gone: number) => number {
-  const points = [{ gone: 0, root: 0 }];
+export function curveOf(levels: readonly Level[], missing: (gone: number) => number = (gone) => gone): (gone: number) => number {
+  const points: Point[] = [{ at: missing(0), root: 0 }];
   for (const { gone, change } of [...levels].sort((a, b) => a.gone - b.gone)) {
-    const last = points.at(-1) as { gone: number; root: number };
-    if (gone <= last.gone) continue;
+    const last = points.at(-1) as Point;
     const root = Math.sqrt(Math.min(BEYOND, Math.max(0, change)));
-    points.push({ gone, root: Math.max(last.root, Number.isNaN(root) ? Math.sqrt(BEYOND) : root) });
+    if (missing(gone) > last.at)
+      points.push({ at: missing(gone), root: Math.max(last.root, Number.isNaN(root) ? Math.sqrt(BEYOND) : root) });
   }
   return (gone) => {
-    if (gone <= 0 || points.length === 1) return 0;
-    const at = points.findIndex((p) => p.gone >= gone);
-    const [a, b] = at < 0 ? [points.at(-2) as Point, points.at(-1) as Point] : [points[at - 1] as Point, points[at] as Point];
-    const slope = (b.root - a.root) / (b.gone - a.gone);
-    if (at >= 0) return Math.min(b.root, a.root + slope * (gone - a.gone)) ** 2;
-    return (b.root + Math.max(slope, b.root / b.gone) * (gone - b.gone)) ** 2;
+    const x = missing(gone);
+    if (gone <= 0 || points.length === 1 || x <= (points[0] as Point).at) return 0;
+    const i = points.findIndex((p) => p.at >= x);
+    const [a, b] = i < 0 ? [points.at(-2) as Point, points.at(-1) as Point] : [points[i - 1] as Point, points[i] as Point];
+    const slope = (b.root - a.root) / (b.at - a.at);
+    if (i >= 0) return Math.min(b.root, a.root + slope * (x - a.at)) ** 2;
+    return (b.root + Math.max(slope, b.root / (b.at - (points[0] as Point).at)) * (x - b.at)) ** 2;
   };
 }
 
-type Point = { readonly gone: number; readonly root: number };
+type Point = { readonly at: number; readonly root: number };

@@ -16,6 +16,7 @@ import type { Runner } from "../../runtime/runner.js";
 import { applyMerges } from "../merge.js";
 import { leaving, type PoolState } from "../moves.js";
 import { mergesOf } from "../pick.js";
+import { takenOf } from "../pools.js";
 import type { Stage } from "../stage.js";
 import { type Correction, withoutBlock, withPredicted } from "./corrected.js";
 import { curveOf, type Level } from "./curve.js";
@@ -27,6 +28,11 @@ export interface SensitivityOptions {
   readonly levels?: readonly number[] | undefined;
   /** What the layers that read what leaves are given in its place (corrected.ts). Default: as recovery will correct. */
   readonly correct?: Correction | undefined;
+  /**
+   * How a pool's loss grows between the measured levels. share: with the share of it that is gone; criterion: as the criterion's own loss does,
+   * where it knows one (Ranking.losses; else as share). With one level, its curve scaled to what was measured. Default share.
+   */
+  readonly shape?: "share" | "criterion" | undefined;
   /** Whether residual blocks are measured too, and may leave. Default true. */
   readonly blocks?: boolean | undefined;
 }
@@ -98,9 +104,32 @@ export async function measureSensitivity(
     metric,
     correct,
     levels,
-    pools: new Map([...levels].map(([key, of]) => [key, curveOf(of)])),
+    pools: new Map(
+      keys.map((key, i) => {
+        const known = options.shape === "criterion" ? missingBy(whole.states[i] as PoolState, whole) : undefined;
+        return [key, curveOf(levels.get(key) as Level[], known)];
+      }),
+    ),
     blocks: new Map(blocks.map((b, i) => [b.name, changes[probes.length + i] as number])),
   };
+}
+
+/** Root of the criterion's own loss after so many moves; undefined where it knows none of a group. */
+function missingBy({ pool, order, scores: moves }: PoolState, { scores }: Stage): ((gone: number) => number) | undefined {
+  const lossOf = new Map<number, number>();
+  for (const g of pool.groups) {
+    const { order: first, losses } = scores.get(g) ?? {};
+    if (!first || !losses) return undefined;
+    first.forEach((k, i) => {
+      lossOf.set(g.choices[k] as number, losses[i] as number);
+    });
+  }
+  const sums = [0];
+  for (let m = 0; m < moves.length; m++) {
+    const taken = pool.cells.flatMap((cell, i) => (order[i] as readonly number[]).slice(takenOf(cell, m), takenOf(cell, m + 1)));
+    sums.push((sums[m] as number) + taken.reduce((n, c) => n + (lossOf.get(c) ?? 0), 0));
+  }
+  return (gone) => Math.sqrt(sums[Math.min(gone, moves.length)] as number);
 }
 
 /** Widths nearest to these shares gone, each once, widest first; never the whole. */

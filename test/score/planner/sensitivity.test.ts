@@ -148,6 +148,12 @@ describe("the curve between levels", () => {
     }
   });
 
+  test("takes the shape of what is missing where that is known", () => {
+    const losses = [0, 0, 0, 1, 4, 9];
+    const at = curveOf([{ gone: 4, change: 0.08 }], (gone) => Math.sqrt(losses[gone] as number));
+    expect([1, 2, 3, 4, 5].map((gone) => Math.round(1e6 * at(gone)) / 1e6)).toEqual([0, 0, 0.02, 0.08, 0.18]);
+  });
+
   test("of nothing measured is 0", () => {
     expect(curveOf([])(3)).toBe(0);
   });
@@ -256,6 +262,16 @@ describe("a run", () => {
     }
     expect(lost.get("mean")).toBeLessThan(lost.get("none") as number);
     expect(lost.get("linear")).toBeLessThan(lost.get("mean") as number);
+  });
+
+  test("by obs may take the shape of its own loss, scaled to one level", async () => {
+    const entry = await findEntry("obs");
+    const sensitivity = { samples: 24, levels: [0.5], shape: "criterion", correct: "linear" } as const;
+    const { budget, plan } = await planOnly(net(), { entry, options: {} }, options({ passes: ["obs"], sensitivity }));
+    expect(Math.abs((budget?.reached ?? 0) / 0.7 - 1)).toBeLessThanOrEqual(0.01);
+    expect(Object.values((plan.why["sensitivity"] as { levels: Record<string, unknown[]> }).levels).every((l) => l.length === 1)).toBe(
+      true,
+    );
   });
 
   test("plans, removes, proves and recovers, blocks and channels alike", async () => {
