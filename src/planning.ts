@@ -130,7 +130,7 @@ export async function planOnly(
         ({ runner, samples, signal, onProgress }) => {
           const { whole, blocks } = toMeasure(prepared.model, requestFor({ macs: 1 }, byCost));
           const { blocks: withBlocks = true, ...how } = options.sensitivity ?? {};
-          const run = { ...how, correct, signal, onProgress };
+          const run = { ...how, correct, batch: options.batch, signal, onProgress };
           return measureSensitivity(runner, samples, whole, withBlocks ? blocks : [], measuredOf?.statistics, run);
         },
         "sensitivity",

@@ -18,7 +18,9 @@ const ROUNDS = 4;
 /** Choices tried within a round, each measured. */
 const TRIES = 12;
 /** Windows that are tried one after the other, in units of what a budget may be missed by. */
-const WINDOWS: readonly number[] = [1, 4, 16];
+const WINDOWS: readonly number[] = [0.25, 1, 4, 16];
+/** Share of what a budget may be missed by within which choices compete by loss: a dearer one is no better for it. */
+const EQUAL = 0.25;
 
 /** Which blocks are gone, and how many moves of each pool of the whole model stay (those of blocks that are gone aside). */
 interface Choice {
@@ -100,7 +102,7 @@ class Allocation {
     for (let round = 0; round < ROUNDS; round++) {
       const tried = this.#solve(around, keep);
       for (const c of tried) {
-        if (this.#isMet(c, keep) && (!met || this.#loss(c) < this.#loss(met))) met = c;
+        if (this.#isMet(c, keep) && (!met || this.#isBetter(c, met, keep))) met = c;
         if (!nearest || missed(c) < missed(nearest)) nearest = c;
       }
       const next = tried.reduce<Choice | undefined>((a, b) => (!a || missed(b) < missed(a) ? b : a), undefined);
@@ -108,6 +110,12 @@ class Allocation {
       around = next;
     }
     return met ? this.#result(met) : this.#finish(nearest ?? untouched, keep);
+  }
+
+  /** Of two choices that meet the budget: first what is within a quarter of the tolerance, then what loses less. */
+  #isBetter(a: Choice, b: Choice, keep: number): boolean {
+    const isNear = (c: Choice) => Math.abs(this.#cost(c) - keep) <= EQUAL * this.#whole.search.slack(keep);
+    return isNear(a) === isNear(b) ? this.#loss(a) < this.#loss(b) : isNear(a);
   }
 
   /** No choice of the knapsack is near enough: from the nearest, single steps of pools. */
