@@ -95,21 +95,44 @@ class Allocation {
   find(keep: number): { readonly stage: Stage; readonly levels: Levels } {
     const untouched: Choice = { gone: [], keep: this.#whole.states.map((s) => s.scores.length) };
     if (this.#cost(untouched) <= keep || this.#isMet(untouched, keep)) return this.#result(untouched);
-    let around = untouched;
     let met: Choice | undefined;
-    let nearest: Choice | undefined;
+    let nearest = untouched;
     const missed = (c: Choice) => Math.abs(this.#cost(c) - keep);
-    for (let round = 0; round < ROUNDS; round++) {
-      const tried = this.#solve(around, keep);
-      for (const c of tried) {
-        if (this.#isMet(c, keep) && (!met || this.#isBetter(c, met, keep))) met = c;
-        if (!nearest || missed(c) < missed(nearest)) nearest = c;
+    for (const start of [untouched, this.#even(keep)]) {
+      let around = start;
+      const seen = new Set([textOf(start)]);
+      for (let round = 0; round < ROUNDS; round++) {
+        const tried = this.#solve(around, keep);
+        for (const c of tried) {
+          if (this.#isMet(c, keep) && (!met || this.#isBetter(c, met, keep))) met = c;
+          if (missed(c) < missed(nearest)) nearest = c;
+        }
+        let next = tried.reduce<Choice | undefined>((a, b) => (!a || missed(b) < missed(a) ? b : a), undefined);
+        // Two choices that lead to each other: on from between them.
+        if (next && seen.has(textOf(next))) next = this.#between(around, next);
+        if (!next || seen.has(textOf(next))) break;
+        seen.add(textOf(next));
+        around = next;
       }
-      const next = tried.reduce<Choice | undefined>((a, b) => (!a || missed(b) < missed(a) ? b : a), undefined);
-      if (!next || textOf(next) === textOf(around)) break;
-      around = next;
     }
-    return met ? this.#result(met) : this.#finish(nearest ?? untouched, keep);
+    return met ? this.#result(met) : this.#finish(nearest, keep);
+  }
+
+  /** The same share of every pool, as much as the budget asks for. */
+  #even(keep: number): Choice {
+    const at = (share: number): Choice => ({ gone: [], keep: this.#whole.states.map((s) => nearestWidth(s, share * s.scores.length)) });
+    let [low, high] = [0, 1];
+    for (let i = 0; i < 8; i++) {
+      const middle = (low + high) / 2;
+      if (this.#cost(at(middle)) <= keep) low = middle;
+      else high = middle;
+    }
+    return at(low);
+  }
+
+  #between(a: Choice, b: Choice): Choice {
+    const keep = this.#whole.states.map((s, p) => nearestWidth(s, ((a.keep[p] as number) + (b.keep[p] as number)) / 2));
+    return { gone: b.gone, keep };
   }
 
   /** Of two choices that meet the budget: first what is within a quarter of the tolerance, then what loses less. */
@@ -318,6 +341,10 @@ class Allocation {
   }
 }
 
+function nearestWidth({ widths, scores }: PoolState, keep: number): number {
+  return widths.reduce((best, w) => (Math.abs(w.keep - keep) < Math.abs(best - keep) ? w.keep : best), scores.length);
+}
+
 function textOf({ gone, keep }: Choice): string {
   return `${[...gone].sort((a, b) => a - b)}|${keep}`;
 }
@@ -335,9 +362,9 @@ function combined(a: readonly Alternative[], b: readonly Alternative[]): Alterna
 }
 
 /** Most widths at which a cost is measured where it is no straight line. */
-const MOST_MEASURED = 8;
+const MOST_MEASURED = 16;
 
-/** A cost at each of these widths: measured at both ends and in the middle; where these are not on a line, at up to 8; between them by a line. */
+/** A cost at each of these widths: measured at both ends and in the middle; where these are not on a line, at up to 16; between them by a line. */
 function interpolated(widths: readonly number[], costAt: (keep: number) => number): (keep: number) => number {
   const n = widths.length;
   const pick = (count: number) => [

@@ -267,7 +267,7 @@ describe("a run", () => {
   test("by obs may take the shape of its own loss, scaled to one level", async () => {
     const entry = await findEntry("obs");
     const sensitivity = { samples: 24, levels: [0.5], shape: "criterion", correct: "linear" } as const;
-    const { budget, plan } = await planOnly(net(), { entry, options: {} }, options({ passes: ["obs"], sensitivity }));
+    const { budget, plan } = await planOnly(net(), { entry, options: { features: 64 } }, options({ passes: ["obs"], sensitivity }));
     expect(Math.abs((budget?.reached ?? 0) / 0.7 - 1)).toBeLessThanOrEqual(0.01);
     expect(Object.values((plan.why["sensitivity"] as { levels: Record<string, unknown[]> }).levels).every((l) => l.length === 1)).toBe(
       true,
