@@ -23,7 +23,7 @@ export function takesMatrix(axis: number, rank: number): boolean {
 
 /**
  * A copy of `model` with a linear map between each of these values and all its readers. Values keep their shapes; channels that stay are
- * as they were, to the bit: they are multiplied by 1 and summed with zeros.
+ * multiplied by 1 and summed with zeros, which leaves finite numbers as they are.
  */
 export function withStandIns(model: Model, standIns: readonly StandIn[]): Model {
   const next = cloneModel(model);

@@ -154,7 +154,7 @@ class Allocation {
         return { stage, levels };
       } catch (error) {
         if (!(error instanceof BudgetError)) throw error;
-        refused = error;
+        refused ??= error;
       }
     }
     // Blocks are coarse: where channels do not lead to the budget, more may be saved than was asked.

@@ -2,8 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openSamples, type Samples } from "../../../src/calibrate/samples.js";
 import { measureVariants } from "../../../src/calibrate/variants.js";
+import { cloneModel } from "../../../src/graph/clone.js";
 import { encodedSize } from "../../../src/graph/codec.js";
 import { cost } from "../../../src/graph/cost.js";
+import type { Group } from "../../../src/graph/coupling/groups.js";
 import type { Model } from "../../../src/graph/graph.js";
 import { random } from "../../../src/graph/random.js";
 import { Tensor } from "../../../src/graph/tensor.js";
@@ -117,6 +119,29 @@ describe("measured levels", () => {
       expect([...changes]).toEqual([0]);
     }
   });
+});
+
+test("a model of a fixed batch, without classes, is measured by cosine, its last batch filled up", async () => {
+  const fixed = modelOf(`g (float[16,4] x) => (float[16,3,2] y) <int64[3] d = {16, 3, 2}, float[4,6] a = {...}> {
+    h = MatMul (x, a)
+    s = Tanh (h)
+    y = Reshape (s, d)
+  }`);
+  const few = await openSamples("random:20", { inputs: [{ name: "x", dtype: "float32", shape: [16, 4] }], seed: 1 });
+  const doubled = cloneModel(fixed);
+  const a = findValue(doubled, "a");
+  const t = a.constant as Tensor;
+  doubled.graph.setConstant(
+    a,
+    Tensor.floats(
+      t.dims,
+      Float32Array.from(t.numbers(), (x) => -x),
+    ),
+  );
+  const changes = await measureVariants(runner, fixed, [() => fixed, () => doubled], few, { metric: "cosine", samples: 20 });
+  // Tanh is odd: the outputs point the other way.
+  expect(changes[0]).toBe(0);
+  expect(changes[1]).toBeCloseTo(2, 5);
 });
 
 describe("the curve between levels", () => {
@@ -262,6 +287,25 @@ describe("a run", () => {
     }
     expect(lost.get("mean")).toBeLessThan(lost.get("none") as number);
     expect(lost.get("linear")).toBeLessThan(lost.get("mean") as number);
+  });
+
+  test("with linear correction finds no loss in channels that others repeat", async () => {
+    const model = net();
+    const value = findValue(model, "a1");
+    const t = value.constant as Tensor;
+    const rows = Float32Array.from(t.numbers());
+    rows.copyWithin(rows.length / 2, 0, rows.length / 2);
+    model.graph.setConstant(value, Tensor.floats(t.dims, rows));
+    const firstFirst = { ...l1, comparable: true, prepare: () => (g: Group) => ({ scores: Float64Array.from(g.choices, (_, k) => k) }) };
+    const entry = { kind: "criterion", criterion: firstFirst as Criterion } as const;
+    const changes = new Map<string, number>();
+    for (const correct of ["none", "linear"] as const) {
+      const { plan } = await planOnly(model, { entry, options: {} }, options({ sensitivity: { samples: 24, levels: [0.5], correct } }));
+      const { levels } = plan.why["sensitivity"] as { levels: Record<string, readonly (readonly number[])[]> };
+      changes.set(correct, levels["a1:0/96"]?.[0]?.[1] as number);
+    }
+    expect(changes.get("none")).toBeGreaterThan(1e-3);
+    expect(changes.get("linear")).toBeLessThan(1e-3 * (changes.get("none") as number));
   });
 
   test("by obs may take the shape of its own loss, scaled to one level", async () => {
