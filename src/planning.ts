@@ -27,7 +27,7 @@ import { type Bench, type Criterion, type Evidence, type Judgement, judgementOf,
 import { requireClasses } from "./score/measured.js";
 import type { Scope } from "./score/moves.js";
 import { type Correction, correctionStatistics } from "./score/planner/corrected.js";
-import { measureSensitivity, type SensitivityOptions } from "./score/planner/sensitivity.js";
+import { measureSensitivity, type Sensitivity, type SensitivityOptions } from "./score/planner/sensitivity.js";
 import { type Measure, measureOf, type Target } from "./score/target.js";
 import { randomFeeds } from "./verify/feeds.js";
 import { planForLatency } from "./verify/latency-budget.js";
@@ -137,6 +137,7 @@ export async function planOnly(
         options,
       )
     : undefined;
+  if (sensitivity) notes.push(sensitivityNote(sensitivity));
   const make = (target: Target, measure: PlanRequest["measure"]): PlanResult => {
     const made = makePlan(prepared.model, { ...requestFor(target, measure), sensitivity });
     return { ...made, plan: { ...made.plan, untied: [...prepared.untied] } };
@@ -145,7 +146,7 @@ export async function planOnly(
   const result = isTimed ? await planInTime(model, original, options, (n) => notes.push(n), make) : make(options.target ?? {}, byCost);
   return {
     ...result,
-    notes: [...prepared.notes, ...(measuredOf ? (options.calibration?.notes ?? []) : []), ...notes],
+    notes: [...prepared.notes, ...(measuredOf || sensitivity ? (options.calibration?.notes ?? []) : []), ...notes],
     ...(measuredOf ? { calibration: measuredOf.calibration } : {}),
   };
 }
@@ -159,6 +160,15 @@ const CORRECTION_BEFORE: Readonly<Record<RecoveryMethod | "none", Correction>> =
   "least-squares": "linear",
   "least-squares+normalise": "linear",
 };
+
+function sensitivityNote({ metric, correct, samples, levels, blocks }: Sensitivity): Note {
+  const runs = [...levels.values()].reduce((n, l) => n + l.length, blocks.size);
+  const how =
+    correct === "none" ? "which was taken out" : correct === "mean" ? "with its mean in its place" : "with what stays predicting it";
+  const what = `${levels.size} ${levels.size === 1 ? "pool" : "pools"} of channels and ${blocks.size} residual ${blocks.size === 1 ? "block" : "blocks"}`;
+  const by = metric === "kl" ? "divergence of the class probabilities" : "1 − cosine of the outputs";
+  return { code: "SENSITIVITY", about: "scope", why: `${by} on ${samples} samples, in ${runs} runs without part of ${what}, ${how}` };
+}
 
 /** The same criterion, which judges a model once however often it is planned for. */
 function judgedOnce(criterion: Criterion): Criterion {

@@ -6,6 +6,7 @@ import { hasClassScores } from "../../calibrate/output-change.js";
 import type { Samples } from "../../calibrate/samples.js";
 import type { Statistics } from "../../calibrate/statistics/request.js";
 import { measureVariants, type Variant } from "../../calibrate/variants.js";
+import { ConfigError } from "../../errors.js";
 import type { Block } from "../../graph/blocks/find.js";
 import { removeBlocks } from "../../graph/blocks/remove.js";
 import { Kept } from "../../graph/coupling/choices.js";
@@ -42,6 +43,8 @@ export interface Sensitivity {
   /** KL divergence of class probabilities in nats; else 1 − cosine of the outputs. */
   readonly metric: "kl" | "cosine";
   readonly correct: Correction;
+  /** Samples that were run. */
+  readonly samples: number;
   /** By key of the pool (poolKeys): the loss after so many moves, never falling. */
   readonly pools: ReadonlyMap<string, (gone: number) => number>;
   /** The measured levels behind it. */
@@ -67,6 +70,7 @@ const LEVELS: readonly number[] = [0.25, 0.5, 0.75];
 /**
  * Measures every pool of `whole` at a few widths it may take, and each of `blocks`: one run of a changed model per figure. The criterion
  * says which channels are gone.
+ * @throws ConfigError SENSITIVITY_LEVELS; what measureVariants throws
  */
 export async function measureSensitivity(
   runner: Runner,
@@ -81,6 +85,7 @@ export async function measureSensitivity(
   } = {},
 ): Promise<Sensitivity> {
   const { correct = "none", signal, onProgress, batch } = options;
+  requireLevels(options.levels ?? LEVELS, options.samples ?? SAMPLES);
   const keys = poolKeys(whole.states);
   const probes = whole.states.flatMap((state, i) =>
     widthsAt(state, options.levels ?? LEVELS).map((keep) => ({ key: keys[i] as string, state, keep, gone: state.scores.length - keep })),
@@ -103,6 +108,7 @@ export async function measureSensitivity(
   return {
     metric,
     correct,
+    samples: Math.min(run.samples, samples.count),
     levels,
     pools: new Map(
       keys.map((key, i) => {
@@ -112,6 +118,19 @@ export async function measureSensitivity(
     ),
     blocks: new Map(blocks.map((b, i) => [b.name, changes[probes.length + i] as number])),
   };
+}
+
+function requireLevels(levels: readonly number[], samples: number): void {
+  const bad = levels.find((l) => !(l > 0 && l <= 1));
+  if (levels.length > 0 && bad === undefined && Number.isInteger(samples) && samples > 0) return;
+  const came = bad === undefined ? `${levels.length} levels on ${samples} samples` : `the level ${bad}`;
+  throw new ConfigError(
+    "SENSITIVITY_LEVELS",
+    `Sensitivities are measured at one level or more, shares in (0, 1], on one sample or more, but ${came} came.`,
+    {
+      hint: "For example { levels: [0.25, 0.5, 0.75], samples: 128 }, the default.",
+    },
+  );
 }
 
 /** Root of the criterion's own loss after so many moves; undefined where it knows none of a group. */

@@ -59,7 +59,7 @@ describe("random sensitivities", () => {
         }),
       );
       const blocks = new Map(["t1", "t2"].map((b) => [b, 10 * steep * uniform() ** 2]));
-      const sensitivity: Sensitivity = { metric: "kl", correct: "none", pools, levels: new Map(), blocks };
+      const sensitivity: Sensitivity = { metric: "kl", correct: "none", samples: 1, pools, levels: new Map(), blocks };
       const lossOf = (w: Widths) =>
         (Object.keys(SIZES) as (keyof typeof SIZES)[]).reduce((n, name) => {
           if (w[name] === 0) return n + (blocks.get(name === "a1" ? "t1" : "t2") as number);

@@ -325,6 +325,11 @@ describe("a run", () => {
     expect(report.equality.every((e) => e.ok)).toBe(true);
   });
 
+  test("of levels that are no shares is refused", async () => {
+    for (const sensitivity of [{ levels: [0.5, 1.5] }, { levels: [] }, { levels: [Number.NaN] }, { samples: 0 }])
+      await expect(prune(net(), options({ sensitivity }))).rejects.toMatchObject({ code: "SENSITIVITY_LEVELS", exitCode: 2 });
+  });
+
   test("without samples is refused", async () => {
     await expect(prune(net(), options({ calibration: undefined }))).rejects.toMatchObject({ code: "CALIBRATION_MISSING", exitCode: 2 });
   });
