@@ -155,7 +155,7 @@ function table() {
   console.log(`| ${["---", "---", "---", "---", "---", ...variants.map(() => "---"), "---"].join(" | ")} |`);
   for (const [key, of] of rows) {
     const figures = variants.map((v) => (of[v] ? (of[v].error ? "–" : (100 * of[v].after).toFixed(2)) : ""));
-    const blocks = variants.map((v) => of[v]?.blocks?.length ?? 0).join(" / ");
+    const blocks = variants.map((v) => of[v]?.blocks?.length ?? "–").join(" / ");
     console.log(`| ${key} | ${figures.join(" | ")} | ${blocks} |`);
   }
 }
