@@ -5,6 +5,7 @@ import { keyOf, type StatisticRequest, type Statistics } from "./calibrate/stati
 import { type Summary, statisticsFrom } from "./calibrate/statistics/summary.js";
 import { ConfigError } from "./errors.js";
 import { keepTable, openTable } from "./export/latency-tables.js";
+import { findBlocks } from "./graph/blocks/find.js";
 import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
@@ -21,9 +22,12 @@ import { retie, type Untying } from "./passes/untie.js";
 import type { RecoveryMethod } from "./recover/recover.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
-import { makePlan, type PlanResult } from "./score/budget.js";
+import { makePlan, type PlanRequest, type PlanResult, toMeasure } from "./score/budget.js";
 import { type Bench, type Criterion, type Evidence, type Judgement, judgementOf, needsOf, type Ranking } from "./score/criterion.js";
 import { requireClasses } from "./score/measured.js";
+import type { Scope } from "./score/moves.js";
+import { type Correction, correctionStatistics } from "./score/planner/corrected.js";
+import { measureSensitivity, type Sensitivity, type SensitivityOptions } from "./score/planner/sensitivity.js";
 import { type Measure, measureOf, type Target } from "./score/target.js";
 import { randomFeeds } from "./verify/feeds.js";
 import { planForLatency } from "./verify/latency-budget.js";
@@ -44,7 +48,9 @@ export interface PruneOptions extends ProofOptions {
   readonly target?: Target;
   /** A budget is met in so many steps, each with its own statistics, removal and recovery (default 1). */
   readonly steps?: number | undefined;
-  readonly scope?: "local" | "global";
+  readonly scope?: Scope;
+  /** How sensitivities are measured, for that scope. Default: with what `reconstruct` will make good made good. */
+  readonly sensitivity?: SensitivityOptions | undefined;
   readonly align?: number | "auto";
   /** Shared matrices that get a copy per reader (passes/untie.ts). Default "auto". */
   readonly untie?: Untying;
@@ -86,40 +92,85 @@ export async function planOnly(
   const prepared = prepare(model, options.untie ?? "auto");
   const coupling = findGroups(prepared.model);
   const context = { model: prepared.model, coupling, seed: options.seed ?? 0, note: () => undefined };
-  const wanted = criterion.statistics?.(checked, context) ?? [];
+  const bySensitivity = options.scope === "sensitivity" && !criterion.decidesAmount?.(checked);
+  if (bySensitivity && !options.calibration) throw missing("--scope sensitivity", "no samples came");
+  const correct = options.sensitivity?.correct ?? CORRECTION_BEFORE[options.reconstruct ?? "none"];
+  const own = criterion.statistics?.(checked, context) ?? [];
+  const wanted = bySensitivity
+    ? [
+        ...new Map(
+          [...own, ...correctionStatistics(coupling, findBlocks(prepared.model).blocks, correct)].map((r) => [keyOf(r), r]),
+        ).values(),
+      ]
+    : own;
   const measuredOf =
     wanted.length > 0
       ? await evidence(prepared.model, { name: criterion.name, needs: needsOf(criterion, checked) }, wanted, options, model === original)
       : undefined;
   const runs = criterion.measure?.(checked, { ...context, statistics: measuredOf?.statistics });
   const ownRuns = runs ? await onBench(runs, criterion.name, options) : undefined;
-  const make = (target: Target, judged: Criterion, measure: (m: Model, what: Exclude<Measure, "ratio">) => number): PlanResult => {
-    const made = makePlan(prepared.model, {
-      criterion: judged,
-      options: checked,
-      coupling,
-      statistics: measuredOf?.statistics,
-      measured: ownRuns,
-      target,
-      scope: options.scope ?? "global",
-      align: options.align ?? "auto",
-      seed: options.seed ?? 0,
-      exclude: options.exclude ?? [],
-      original,
-      measure,
-      note: (n) => notes.push(n),
-    });
+  const once = judgedOnce(criterion);
+  const requestFor = (target: Target, measure: PlanRequest["measure"]): PlanRequest => ({
+    criterion: once,
+    options: checked,
+    coupling,
+    statistics: measuredOf?.statistics,
+    measured: ownRuns,
+    target,
+    scope: options.scope ?? "global",
+    align: options.align ?? "auto",
+    seed: options.seed ?? 0,
+    exclude: options.exclude ?? [],
+    original,
+    measure,
+    note: (n) => notes.push(n),
+  });
+  const byCost: PlanRequest["measure"] = (m, what) => measured(m, what, options);
+  // Which channels a width keeps is the criterion's to say, so that what is measured depends on it; on the budget it does not.
+  const sensitivity = bySensitivity
+    ? await onBench(
+        ({ runner, samples, signal, onProgress }) => {
+          const { whole, blocks } = toMeasure(prepared.model, requestFor({ macs: 1 }, byCost));
+          const { blocks: withBlocks = true, ...how } = options.sensitivity ?? {};
+          const run = { ...how, correct, batch: options.batch, signal, onProgress };
+          return measureSensitivity(runner, samples, whole, withBlocks ? blocks : [], measuredOf?.statistics, run);
+        },
+        "sensitivity",
+        options,
+      )
+    : undefined;
+  if (sensitivity) notes.push(sensitivityNote(sensitivity));
+  const make = (target: Target, measure: PlanRequest["measure"]): PlanResult => {
+    const made = makePlan(prepared.model, { ...requestFor(target, measure), sensitivity });
     return { ...made, plan: { ...made.plan, untied: [...prepared.untied] } };
   };
   const isTimed = options.target?.latency !== undefined && !criterion.decidesAmount?.(checked);
-  const result = isTimed
-    ? await planInTime(model, original, options, (n) => notes.push(n), judgedOnce(criterion), make)
-    : make(options.target ?? {}, criterion, (m, what) => measured(m, what, options));
+  const result = isTimed ? await planInTime(model, original, options, (n) => notes.push(n), make) : make(options.target ?? {}, byCost);
   return {
     ...result,
-    notes: [...prepared.notes, ...(measuredOf ? (options.calibration?.notes ?? []) : []), ...notes],
+    notes: [...prepared.notes, ...(measuredOf || sensitivity ? (options.calibration?.notes ?? []) : []), ...notes],
     ...(measuredOf ? { calibration: measuredOf.calibration } : {}),
   };
+}
+
+/** What sensitivities take to be made good, by how weights will be corrected. */
+const CORRECTION_BEFORE: Readonly<Record<RecoveryMethod | "none", Correction>> = {
+  none: "none",
+  mean: "mean",
+  normalise: "mean",
+  merge: "linear",
+  "least-squares": "linear",
+  joint: "linear",
+  "least-squares+normalise": "linear",
+};
+
+function sensitivityNote({ metric, correct, samples, levels, blocks }: Sensitivity): Note {
+  const runs = [...levels.values()].reduce((n, l) => n + l.length, blocks.size);
+  const how =
+    correct === "none" ? "which was taken out" : correct === "mean" ? "with its mean in its place" : "with what stays predicting it";
+  const what = `${levels.size} ${levels.size === 1 ? "pool" : "pools"} of channels and ${blocks.size} residual ${blocks.size === 1 ? "block" : "blocks"}`;
+  const by = metric === "kl" ? "divergence of the class probabilities" : "1 − cosine of the outputs";
+  return { code: "SENSITIVITY", about: "scope", why: `${by} on ${samples} samples, in ${runs} runs without part of ${what}, ${how}` };
 }
 
 /** The same criterion, which judges a model once however often it is planned for. */
@@ -150,8 +201,7 @@ async function planInTime(
   original: Model,
   options: PruneOptions,
   note: (note: Note) => void,
-  criterion: Criterion,
-  make: (target: Target, judged: Criterion, measure: (m: Model, what: Exclude<Measure, "ratio">) => number) => PlanResult,
+  make: (target: Target, measure: PlanRequest["measure"]) => PlanResult,
 ): Promise<PlanResult> {
   const { keep } = measureOf(options.target ?? {});
   const runner = await openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
@@ -163,7 +213,7 @@ async function planInTime(
       // What the report times, too.
       feeds: randomFeeds(original, (options.seed ?? 0) + 1, options.inputShapes),
       table,
-      plan: (asked, predict) => make({ latency: asked }, criterion, (m) => predict(emitted(m, options))),
+      plan: (asked, predict) => make({ latency: asked }, (m) => predict(emitted(m, options))),
       carryOut: (made) => emitted(applyPlan(model, made.plan).result, options),
       note,
       signal: options.signal,
@@ -245,7 +295,7 @@ function requireSameModel(statistics: Summary | undefined, original: Model): voi
 }
 
 /** What a criterion finds out by runs of its own. @throws ConfigError CALIBRATION_MISSING without samples. */
-async function onBench(runs: (bench: Bench) => Promise<unknown>, criterion: string, options: PruneOptions): Promise<unknown> {
+async function onBench<T>(runs: (bench: Bench) => Promise<T>, criterion: string, options: PruneOptions): Promise<T> {
   const { calibration, ep, device, threads, signal, onProgress } = options;
   if (!calibration) throw missing(criterion, "no samples came");
   const runner = await openRunner(ep ?? "auto", { threads, device });

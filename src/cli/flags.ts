@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { ConfigError } from "../errors.js";
 import { RECOVERY_METHODS } from "../recover/recover.js";
+import { SCOPES } from "../score/moves.js";
 import { closest } from "../suggest.js";
 
 interface Flag {
@@ -37,8 +38,13 @@ export const flags = {
   ratio: { group: "What to remove", value: "fraction", schema: fraction.describe("keep this fraction of the channels") },
   scope: {
     group: "What to remove",
-    value: "global|local",
-    schema: z.enum(["global", "local"]).default("global").describe("one threshold over all layers, or the same share in each"),
+    value: SCOPES.join("|"),
+    schema: z
+      .enum(SCOPES)
+      .default("global")
+      .describe(
+        "one threshold over all layers; the same share in each; or where outputs change least, measured layer by layer and block by block on calibration samples",
+      ),
   },
   align: {
     group: "What to remove",
@@ -68,7 +74,7 @@ export const flags = {
       .enum(["none", ...RECOVERY_METHODS])
       .default("none")
       .describe(
-        "after removal, correct the weights that stay by what unlabelled samples show: mean, normalise, merge, least-squares (best with 1,000 samples or more), least-squares+normalise, none",
+        "after removal, correct the weights that stay by what unlabelled samples show: mean, normalise, merge, least-squares (best with 1,000 samples or more), least-squares+normalise, none; `plan` does not, but --scope sensitivity reckons with it",
       ),
   },
   exclude: { group: "What to remove", value: "name", schema: z.array(z.string()).describe("a group or node left whole; may be repeated") },

@@ -16,7 +16,19 @@ export const planCommand: Command = {
   name: "plan",
   takes: ["<in.onnx>", "<plan.json>"],
   summary: "decides what to remove, and writes that down",
-  flags: [...DECIDING, ...CALIBRATING, "data", "preprocess", "limit", "skip-bad", "input-shape", "ep", "threads", ...REPORTING],
+  flags: [
+    ...DECIDING,
+    "reconstruct",
+    ...CALIBRATING,
+    "data",
+    "preprocess",
+    "limit",
+    "skip-bad",
+    "input-shape",
+    "ep",
+    "threads",
+    ...REPORTING,
+  ],
   examples: [["onnx-prune plan in.onnx plan.json --pass l1 --macs 0.5", "then: onnx-prune apply in.onnx plan.json out.onnx"]],
 
   async run(run) {
@@ -53,6 +65,7 @@ export const planCommand: Command = {
       ...(flags.align ? { align: flags.align } : {}),
       ...(flags.untie ? { untie: flags.untie } : {}),
       ...(flags.exclude ? { exclude: flags.exclude } : {}),
+      ...(flags.reconstruct ? { reconstruct: flags.reconstruct } : {}),
       ...(inputShapes ? { inputShapes } : {}),
       ...(flags.ep ? { ep: flags.ep } : {}),
       ...(flags.threads ? { threads: flags.threads } : {}),

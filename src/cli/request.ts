@@ -138,8 +138,9 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
   );
 }
 
-/** Whether samples must be set aside: weights are corrected by them, or a criterion or pass looks at more than weights and no statistics say it already. */
-export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate, reconstruct }: Values): boolean {
+/** Whether samples must be set aside: weights are corrected by them, layers are tried on them, or a criterion or pass looks at more than weights and no statistics say it already. */
+export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate, reconstruct, scope }: Values): boolean {
+  if (scope === "sensitivity") return true;
   if (reconstruct !== undefined && reconstruct !== "none") return true;
   const looks = ({ entry, options }: PassRequest) =>
     (entry.kind === "criterion"

@@ -1,16 +1,20 @@
 /** From scores and a target to a plan: which moves of which pools, until the emitted file costs what was asked. */
 import type { Statistics } from "../calibrate/statistics/request.js";
 import { BudgetError, ConfigError } from "../errors.js";
+import { type Block, findBlocks } from "../graph/blocks/find.js";
 import { type Coupling, findGroups, type Group } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import { closest } from "../suggest.js";
 import { type Criterion, judgementOf, type Ranking } from "./criterion.js";
 import { giveBack } from "./give-back.js";
+import type { Scope } from "./moves.js";
 import { pick, pickInSequence } from "./pick.js";
 import type { PruningPlan } from "./plan.js";
+import { allocate } from "./planner/allocate.js";
+import type { Sensitivity } from "./planner/sensitivity.js";
 import type { Declined } from "./pools.js";
-import { stageOf } from "./stage.js";
+import { type Stage, stageOf } from "./stage.js";
 import { type Measure, measureOf, type Target } from "./target.js";
 import { findWithBlocks } from "./without-blocks.js";
 
@@ -21,8 +25,9 @@ export interface PlanRequest {
   /** Options of the criterion, already checked against its schema. */
   readonly options: unknown;
   readonly target: Target;
-  /** local: the same share of every layer; global: one threshold over all. */
-  readonly scope: "local" | "global";
+  readonly scope: Scope;
+  /** What scope "sensitivity" divides by (planner/sensitivity.ts). */
+  readonly sensitivity?: Sensitivity | undefined;
   /** Widths go to multiples of this, or to at most half of it; "auto" suits ONNX Runtime's kernels (widths.ts). */
   readonly align: number | "auto";
   readonly seed: number;
@@ -57,32 +62,22 @@ export interface PlanResult {
  */
 export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const { criterion } = request;
-  const coupling = request.coupling ?? findGroups(model);
-  requireExcludable(request, coupling, model);
-  const judgement = judgementOf(
-    criterion.prepare(request.options, {
-      model,
-      coupling,
-      seed: request.seed,
-      statistics: request.statistics,
-      measured: request.measured,
-      note: (n) => request.note(n),
-    }),
-  );
-  const { measure, keep } = judgement.exactly === undefined ? measureOf(request.target) : { measure: "macs" as const, keep: 1 };
-  const rank = (group: Group) => requireScores(criterion, group, judgement.rank(group));
-  const stageRequest = { ...request, comparable: criterion.comparable, exclude: request.exclude ?? [] };
-  const whole = stageOf(model, coupling, rank, stageRequest, measure);
+  const { judgement, whole, stageRequest, measure, keep } = beginning(model, request);
+  // By sensitivity blocks leave whatever the criterion makes of them; where it decides the amount itself, there is nothing to divide.
+  const bySensitivity = judgement.exactly === undefined ? request.sensitivity : undefined;
   // Shares of every layer are no threshold: blocks leave by global scope only.
-  const judgesBlocks = judgement.block !== undefined && (request.scope === "global" || judgement.exactly !== undefined);
-  if (whole.states.length === 0 && !judgesBlocks) {
+  const judgesBlocks = judgement.block !== undefined && (request.scope !== "local" || judgement.exactly !== undefined);
+  const blocks = bySensitivity ? removableBlocks(whole, stageRequest.exclude).filter((b) => bySensitivity.blocks.has(b.name)) : [];
+  if (whole.states.length === 0 && !judgesBlocks && blocks.length === 0) {
     throw new BudgetError("BUDGET_NOTHING_TO_PRUNE", "No channel of this model can be removed.", {
       hint: "`onnx-prune inspect --why <node>` tells why each axis is frozen.",
     });
   }
-  const { stage, levels: found } = judgesBlocks
-    ? findWithBlocks(whole, judgement, stageRequest, measure, keep)
-    : { stage: whole, levels: whole.search.find(measure, keep) };
+  const { stage, levels: found } = bySensitivity
+    ? allocate(whole, blocks, bySensitivity, judgement, stageRequest, measure, keep)
+    : judgesBlocks
+      ? findWithBlocks(whole, judgement, stageRequest, measure, keep)
+      : { stage: whole, levels: whole.search.find(measure, keep) };
   const { states, scores, settle, search } = stage;
   const levels = measure === "latency" ? giveBack(states, found, (l) => search.costOf(measure, l), keep) : found;
   const sequential = criterion.sequential === true && request.scope === "local";
@@ -102,6 +97,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
       options: request.options,
       ...(judgement.exactly === undefined ? { target: { [measure]: keep } } : {}),
       scope: request.scope,
+      ...(bySensitivity ? { sensitivity: measuredOf(bySensitivity) } : {}),
       align: request.align,
       seed: request.seed,
     },
@@ -113,6 +109,48 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
     scores,
     ...(judgement.exactly === undefined ? { budget: { measure, asked: keep, reached } } : {}),
   };
+}
+
+/** What a plan starts from: the criterion's judgement and the stage of the whole model. */
+function beginning(model: Model, request: PlanRequest) {
+  const { criterion } = request;
+  const coupling = request.coupling ?? findGroups(model);
+  requireExcludable(request, coupling, model);
+  const judgement = judgementOf(
+    criterion.prepare(request.options, {
+      model,
+      coupling,
+      seed: request.seed,
+      statistics: request.statistics,
+      measured: request.measured,
+      note: (n) => request.note(n),
+    }),
+  );
+  const { measure, keep } = judgement.exactly === undefined ? measureOf(request.target) : { measure: "macs" as const, keep: 1 };
+  const rank = (group: Group) => requireScores(criterion, group, judgement.rank(group));
+  const stageRequest = { ...request, comparable: criterion.comparable, exclude: request.exclude ?? [] };
+  const whole = stageOf(model, coupling, rank, stageRequest, measure);
+  return { judgement, whole, stageRequest, measure, keep };
+}
+
+/** What scope "sensitivity" measures before a plan can be made: the pools of the model, in the criterion's order, and the blocks that may leave. */
+export function toMeasure(model: Model, request: PlanRequest): { readonly whole: Stage; readonly blocks: readonly Block[] } {
+  const { whole, stageRequest } = beginning(model, request);
+  return { whole, blocks: removableBlocks(whole, stageRequest.exclude) };
+}
+
+/** Residual blocks with an identity skip, of the main graph, none inside another. */
+function removableBlocks({ model, coupling }: Stage, exclude: readonly string[]): Block[] {
+  return findBlocks(model, coupling.typing.types).blocks.filter(
+    (b) =>
+      b.add.graph === model.graph && b.within === undefined && !exclude.includes(b.name) && !b.nodes.some((n) => exclude.includes(n.label)),
+  );
+}
+
+/** What a plan by sensitivity rests on: [moves gone, change of the outputs] of each pool, and the change without each block. */
+function measuredOf({ metric, correct, levels, blocks }: Sensitivity) {
+  const pools = [...levels].map(([key, of]) => [key, of.map(({ gone, change }) => [gone, change])]);
+  return { metric, correct, levels: Object.fromEntries(pools), blocks: Object.fromEntries(blocks) };
 }
 
 /** Criteria come from users too: NaN would be neither more nor less than any other score, and what leaves would be chance. */

@@ -30,6 +30,8 @@ export interface Ranking {
    * before). Absent: ascending score, ties by channel.
    */
   readonly order?: readonly number[];
+  /** losses[i]: what leaving of order[i] adds to a loss that grows with the square of what is missing; of criteria that know one. */
+  readonly losses?: Float64Array;
   /** merges[k]: what to do to the weights when order[k] leaves; applied in that order. */
   readonly merges?: readonly (Merge | undefined)[];
   /** Why no channel of this group may leave by this criterion, whatever the budget; scores then count for nothing. */

@@ -4,6 +4,13 @@ import type { Ranking } from "./criterion.js";
 import { type Pool, takenOf } from "./pools.js";
 import { type Width, widthsOf } from "./widths.js";
 
+/**
+ * How what leaves is divided among layers. local: the same share of each; global: one threshold over all scores; sensitivity: so that the outputs
+ * change least, by what was measured of each layer and residual block (planner/).
+ */
+export const SCOPES = ["global", "local", "sensitivity"] as const;
+export type Scope = (typeof SCOPES)[number];
+
 /** One step of one pool to its next allowed width. */
 export interface Step {
   readonly pool: PoolState;
@@ -71,7 +78,7 @@ export function stateOf(pool: Pool, index: number, scores: ReadonlyMap<Group, Ra
 }
 
 /** All steps of all pools in the order they are taken. */
-export function stepsOf(states: readonly PoolState[], scope: "local" | "global"): Step[] {
+export function stepsOf(states: readonly PoolState[], scope: Scope): Step[] {
   const steps: Step[] = [];
   for (const s of states) {
     const n = s.scores.length;
@@ -82,7 +89,7 @@ export function stepsOf(states: readonly PoolState[], scope: "local" | "global")
       const taken = s.scores.slice(n - from, n - keep);
       const mean = taken.reduce((a, b) => a + b, 0) / taken.length;
       highest = Math.max(highest, mean);
-      steps.push({ pool: s, from, keep, key: scope === "global" ? highest : 1 - (from + keep) / 2 / n, tie: mean });
+      steps.push({ pool: s, from, keep, key: scope === "local" ? 1 - (from + keep) / 2 / n : highest, tie: mean });
     }
   }
   return steps.sort((a, b) => a.key - b.key || a.tie - b.tie || a.pool.index - b.pool.index || b.keep - a.keep);

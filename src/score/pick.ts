@@ -20,7 +20,7 @@ export function pick(states: readonly PoolState[], levels: Levels, scores: Reado
   return { removed, merges };
 }
 
-function mergesOf(group: Group, ranking: Ranking, removed: ReadonlySet<number>): PlannedMerge[] {
+export function mergesOf(group: Group, ranking: Ranking, removed: ReadonlySet<number>): PlannedMerge[] {
   return (ranking.order ?? []).flatMap((k, at) => {
     const merge = ranking.merges?.[at];
     return merge && removed.has(group.choices[k] as number) ? [{ group: group.name, ...merge }] : [];

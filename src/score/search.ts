@@ -84,9 +84,9 @@ export class Search {
     let high = this.#steps.length;
     // Passes before this one may have met the budget already.
     const whole = this.costOf(measure, this.after(0));
-    if (whole <= keep || this.#isMet(whole, keep)) return this.after(0);
+    if (whole <= keep || this.isMet(whole, keep)) return this.after(0);
     const least = this.costOf(measure, this.after(high));
-    if (least > keep && !this.#isMet(least, keep)) throw this.#unreachable(measure, keep, least);
+    if (least > keep && !this.isMet(least, keep)) throw this.#unreachable(measure, keep, least);
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.costOf(measure, this.after(middle)) <= keep) high = middle;
@@ -99,7 +99,7 @@ export class Search {
     const costBelow = this.costOf(measure, below);
     const costAbove = this.costOf(measure, above);
     const [near, cost] = Math.abs(costBelow - keep) <= Math.abs(costAbove - keep) ? [below, costBelow] : [above, costAbove];
-    if (this.#isMet(cost, keep)) return near;
+    if (this.isMet(cost, keep)) return near;
     return (
       this.#stepDown(measure, keep, [...above], low) ??
       this.#stepUp(measure, keep, [...below], low) ??
@@ -108,13 +108,21 @@ export class Search {
     );
   }
 
+  /** The same from levels found by other means: single steps, those that come first first, bring them to the budget; undefined where none do. */
+  near(measure: Measure, keep: number, levels: Levels): Levels | undefined {
+    const cost = this.costOf(measure, levels);
+    if (this.isMet(cost, keep)) return levels;
+    if (cost < keep) return this.#stepUp(measure, keep, [...levels], this.#steps.length);
+    return this.#stepDown(measure, keep, [...levels], 0);
+  }
+
   /** From just above the target: steps of other pools, in order, that do not overshoot. */
   #stepDown(measure: Measure, keep: number, levels: number[], from: number): Levels | undefined {
     for (const step of this.#steps.slice(from)) {
       if (levels[step.pool.index] !== step.from) continue;
       levels[step.pool.index] = step.keep;
       const cost = this.costOf(measure, levels);
-      if (this.#isMet(cost, keep)) return levels;
+      if (this.isMet(cost, keep)) return levels;
       if (cost < keep) levels[step.pool.index] = step.from;
     }
     return undefined;
@@ -126,7 +134,7 @@ export class Search {
       if (levels[step.pool.index] !== step.keep) continue;
       levels[step.pool.index] = step.from;
       const cost = this.costOf(measure, levels);
-      if (this.#isMet(cost, keep)) return levels;
+      if (this.isMet(cost, keep)) return levels;
       if (cost > keep) levels[step.pool.index] = step.keep;
     }
     return undefined;
@@ -149,11 +157,17 @@ export class Search {
   confirm(measure: Measure, keep: number, reached: number): void {
     this.#known.set("chosen", reached);
     if (measure === "latency" && reached <= keep) return;
-    if (!this.#isMet(reached, keep)) this.#fail(measure, keep);
+    if (!this.isMet(reached, keep)) this.#fail(measure, keep);
   }
 
-  #isMet(cost: number, keep: number): boolean {
-    return Math.abs(cost - keep) <= Math.max(keep * this.#tolerance, this.#rounding);
+  /** Whether a cost is within tolerance of what is asked. */
+  isMet(cost: number, keep: number): boolean {
+    return Math.abs(cost - keep) <= this.slack(keep);
+  }
+
+  /** By how much a cost may miss what is asked. */
+  slack(keep: number): number {
+    return Math.max(keep * this.#tolerance, this.#rounding);
   }
 
   /** Moves kept of each pool after the first `count` steps. */
@@ -163,7 +177,7 @@ export class Search {
     return levels;
   }
 
-  /** The share that remains at these levels. */
+  /** The share of the cost that remains with these levels, of the file that comes out. */
   costOf(measure: Measure, levels: Levels): number {
     const key = levels.join(",");
     let c = this.#known.get(key);

@@ -2,7 +2,7 @@
 import type { Coupling, Group } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Judgement, Ranking } from "./criterion.js";
-import { type PoolState, type Step, stateOf, stepsOf } from "./moves.js";
+import { type PoolState, type Scope, type Step, stateOf, stepsOf } from "./moves.js";
 import { type Declined, findPools, type Pool } from "./pools.js";
 import { Search, type SearchRequest } from "./search.js";
 import { Settling } from "./settle.js";
@@ -10,7 +10,7 @@ import type { Measure } from "./target.js";
 
 export interface StageRequest extends SearchRequest {
   readonly comparable: boolean;
-  readonly scope: "local" | "global";
+  readonly scope: Scope;
   readonly exclude: readonly string[];
 }
 

@@ -90,7 +90,13 @@ function judgedBlocks({ model, coupling }: Stage, judgement: Judgement, { exclud
 }
 
 /** The model without `gone`; groups that are as they were keep their rankings, others stay whole. */
-function withoutBlocks(whole: Stage, gone: readonly Block[], judgement: Judgement, request: StageRequest, measure: Measure): Stage {
+export function withoutBlocks(
+  whole: Stage,
+  gone: readonly Block[],
+  judgement: Pick<Judgement, "rank">,
+  request: StageRequest,
+  measure: Measure,
+): Stage {
   const model = removeBlocks(whole.model, gone);
   const coupling = findGroups(model);
   const before = new Map(whole.coupling.groups.map((g) => [g.name, g]));

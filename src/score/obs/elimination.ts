@@ -245,7 +245,7 @@ function submatrix(A: Float64Array, size: number, at: readonly number[]): Float6
  * (A + ridge·I)⁻¹ of a symmetric, positive semi-definite A [n, n] by Cholesky. A ridge that rounding errors of A outweigh is raised
  * tenfold until it does not.
  */
-function inverseOf(A: Float64Array, n: number, ridge: number): { readonly matrix: Float64Array; readonly ridge: number } {
+export function inverseOf(A: Float64Array, n: number, ridge: number): { readonly matrix: Float64Array; readonly ridge: number } {
   let trace = 0;
   for (let i = 0; i < n; i++) trace += A[i * n + i] as number;
   const least = Math.max((1e-12 * trace) / Math.max(1, n), Number.MIN_VALUE);

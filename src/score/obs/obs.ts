@@ -125,5 +125,5 @@ function rankingOf(group: Group, layers: readonly ReadingLayer[], savings: Float
     highest = Math.max(highest, (losses[i] as number) / (savings ? savings[k] || least : 1));
     scores[k] = highest;
   });
-  return { scores, order };
+  return { scores, order, losses };
 }
