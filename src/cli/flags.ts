@@ -104,9 +104,7 @@ export const flags = {
   views: {
     group: "What to measure",
     value: "n",
-    schema: count.describe(
-      "each calibration image is seen n times: as it is, mirrored, and moved by up to an eighth; default 1, and 2 for images with --reconstruct",
-    ),
+    schema: count.describe("each calibration image is seen n times: as it is, mirrored, and moved by up to an eighth; default 1"),
   },
   preprocess: {
     group: "What to measure",

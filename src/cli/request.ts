@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { modelInputs } from "../calibrate/model-inputs.js";
 import { openRoles, type Roles } from "../calibrate/roles.js";
 import type { Summary } from "../calibrate/statistics/summary.js";
-import { hasImages, viewsOf } from "../calibrate/views.js";
+import { viewsOf } from "../calibrate/views.js";
 import { ConfigError, PlanError } from "../errors.js";
 import { readStatisticsFile } from "../export/statistics.js";
 import type { Model } from "../graph/graph.js";
@@ -215,13 +215,12 @@ export async function rolesOf(
     onNote: flags.quiet ? undefined : (text) => terminal.err.write(`${text}\n`),
   });
   if (!roles.calibration) return roles;
-  const count = flags.views ?? (recovers && (await hasImages(roles.calibration)) ? RECOVERY_VIEWS : 1);
-  return { ...roles, calibration: await viewsOf(roles.calibration, { count, ...(flags.seed === undefined ? {} : { seed: flags.seed }) }) };
+  const views = await viewsOf(roles.calibration, { count: flags.views ?? 1, ...(flags.seed === undefined ? {} : { seed: flags.seed }) });
+  return { ...roles, calibration: views };
 }
 
-/** Samples and views of each that correct weights, where nothing is said. */
+/** Samples that correct weights, where nothing is said. */
 const RECOVERY_SAMPLES = 1000;
-const RECOVERY_VIEWS = 2;
 
 /** One where for all inputs, or `input=where` for each. */
 export function whereOf(
