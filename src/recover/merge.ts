@@ -5,7 +5,7 @@ import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
 import { cholesky, solveRows } from "./cholesky.js";
 import { type Layer, layersOf } from "./layers.js";
-import { type Moments, type Weights, withMeans } from "./moments.js";
+import { hasGaps, type Moments, type Weights, withMeans } from "./moments.js";
 import type { Pairing } from "./pairing.js";
 import type { Seen } from "./session.js";
 import { Stages } from "./stages.js";
@@ -78,6 +78,7 @@ function taskOf(layer: Layer, whole: Layer | undefined, pairing: Pairing, types:
   if (typeof given === "string") return given;
   if (!whole || whole.end !== given.value || whole.input !== read.value || whole.taps !== layer.taps)
     return "the original has no such layer";
+  if (hasGaps(layer.read(), layer)) return "columns of its weights were pruned where they stand, and merging would fill them";
   if (whole.groups > 1) return "its channels are read group by group";
   return { layer, whole, inputs: read.kept, outputs: given.kept ?? Array.from({ length: whole.rows }, (_, o) => o) };
 }

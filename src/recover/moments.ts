@@ -136,20 +136,44 @@ const STRONGER = 100;
 const STRONGEST = 1;
 
 /**
+ * Columns of `w` [rows, columns], the weights of one group, that are not zeros throughout. A column of zeros has been pruned where it
+ * stands (`row-column` leaves a layer dense where no other form is smaller), and must not come back.
+ */
+export function columnsInUse(w: Float64Array, rows: number, columns: number): number[] {
+  const isUsed = new Uint8Array(columns);
+  for (let o = 0; o < rows; o++) for (let k = 0; k < columns; k++) if (w[o * columns + k] !== 0) isUsed[k] = 1;
+  return [...isUsed.keys()].filter((k) => isUsed[k] === 1);
+}
+
+/** Whether some column of a layer's weights has been pruned where it stands. */
+export function hasGaps({ weight }: Weights, { groups, rows, columns }: Pick<Moments, "groups" | "rows" | "columns">): boolean {
+  const per = rows * columns;
+  return Array.from({ length: groups }, (_, g) => weight.subarray(g * per, (g + 1) * per)).some(
+    (w) => columnsInUse(w, rows, columns).length < columns,
+  );
+}
+
+/**
  * Ridge regression towards the weights that are there: W + (T − W·X)·Xᵀ·(X·Xᵀ + λ·I)⁻¹ in centred moments, with λ = `ridge` times the
  * mean of the diagonal, and the bias that fits. As λ → 0 it is the least-squares solution nearest to W: of inputs that say the same
  * (duplicates) or nothing (dead channels), none is preferred, and no weight on them moves without need. A system too nearly singular
- * for double precision is solved with a larger λ. Without `hasBias` means are part of what is fitted.
+ * for double precision is solved with a larger λ. Without `hasBias` means are part of what is fitted. Columns of zeros stay zeros (`columnsInUse`).
  */
 export function ridge(m: Moments, from: Weights, strength: number, hasBias: boolean): Weights {
   const { groups, columns: K, rows: O } = m;
   const weight = Float64Array.from(from.weight);
   for (let g = 0; g < groups; g++) {
     const c = centred(m, g, hasBias);
-    let trace = 0;
-    for (let k = 0; k < K; k++) trace += c.xx[k * K + k] as number;
-    if (!(trace > 0)) continue;
     const w = weight.subarray(g * O * K, (g + 1) * O * K);
+    const used = columnsInUse(w, O, K);
+    const n = used.length;
+    const xx =
+      n === K
+        ? c.xx
+        : Float64Array.from({ length: n * n }, (_, i) => c.xx[(used[Math.floor(i / n)] as number) * K + (used[i % n] as number)] as number);
+    let trace = 0;
+    for (let k = 0; k < n; k++) trace += xx[k * n + k] as number;
+    if (!(trace > 0)) continue;
     const residual = times(w, c.xx, O, K);
     for (let i = 0; i < residual.length; i++) residual[i] = (c.tx[i] as number) - (residual[i] as number);
     if (!hasBias) {
@@ -161,13 +185,18 @@ export function ridge(m: Moments, from: Weights, strength: number, hasBias: bool
         }
       }
     }
+    const change = Float64Array.from({ length: O * n }, (_, i) => residual[Math.floor(i / n) * K + (used[i % n] as number)] as number);
     for (let lambda = strength; lambda <= STRONGEST; lambda *= STRONGER) {
-      const a = Float64Array.from(c.xx);
-      for (let k = 0; k < K; k++) a[k * K + k] = (a[k * K + k] as number) + (lambda * trace) / K;
-      const l = cholesky(a, K);
+      const a = Float64Array.from(xx);
+      for (let k = 0; k < n; k++) a[k * n + k] = (a[k * n + k] as number) + (lambda * trace) / n;
+      const l = cholesky(a, n);
       if (!l) continue;
-      solveRows(l, K, residual, O);
-      if (residual.every(Number.isFinite)) for (let i = 0; i < residual.length; i++) w[i] = (w[i] as number) + (residual[i] as number);
+      solveRows(l, n, change, O);
+      if (!change.every(Number.isFinite)) break;
+      for (let i = 0; i < change.length; i++) {
+        const at = Math.floor(i / n) * K + (used[i % n] as number);
+        w[at] = (w[at] as number) + (change[i] as number);
+      }
       break;
     }
   }
