@@ -4,7 +4,7 @@
 //       [--gates none,static,diagonal,se,auto] [--reconstruct none|least-squares] [--split val|test] [--samples 512] [--seeds 1]
 //       [--limit 1000] [--out results.json]
 //
-// Every cell is one pruning run with its proof; statistics and gates see the same samples of the training split, class-balanced, without
+// Every cell has its proof, and is what `--pass dominos={"gates": …}` makes; statistics and gates see the same samples of the training split, class-balanced, without
 // labels. With --reconstruct, removal is followed by recovery, and gates come last. Held-out loss is the mean over the maps with gates of the squared distance to the unpruned layers' results, as a share of these.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,8 +13,11 @@ import { parseArgs } from "node:util";
 import { modelInputs } from "../../dist/calibrate/model-inputs.js";
 import { openSamples } from "../../dist/calibrate/samples.js";
 import { readModel } from "../../dist/export/read.js";
+import { gatesStep } from "../../dist/gates/step.js";
 import { findEntry } from "../../dist/passes/registry.js";
+import { applyPlan } from "../../dist/passes/remove-filters.js";
 import { gather, prune } from "../../dist/pipeline.js";
+import { prove } from "../../dist/verify/prove.js";
 
 const { values: flags } = parseArgs({
   options: {
@@ -50,23 +53,29 @@ for (const net of flags.nets.split(",")) {
     const calibration = await open("data/cifar10/train.bin.gz", { limit: Number(flags.samples), balanced: true, seed });
     const statistics = await gather(model, [{ entry, options: more }], { ep: "cpu", threads: 2, calibration });
     for (const keep of flags.macs.split(",").map(Number)) {
+      const options = { ep: "cpu", threads: 2, latency: false, align: 1, seed, calibration, data, batch: 50 };
+      /** The model without its channels, recovered; made once, since gates come after. */
+      let bare;
+      const run = async (gates) => {
+        bare ??= await prune(model, {
+          ...options,
+          passes: [{ entry, options: { ...more, gates: "none" } }],
+          target: { macs: keep },
+          reconstruct: flags.reconstruct,
+          statistics,
+        });
+        if (gates === "none") return bare.report;
+        const { model: student, plans, report } = bare;
+        const started = performance.now();
+        const request = { pass: "dominos", kinds: gates, removal: applyPlan(model, plans[0]), student, original: model };
+        const { model: after, report: step, claims } = await gatesStep({ ...request, budget: report.steps[0].budget }, options);
+        const steps = [...report.steps, { ...step, milliseconds: Math.round(performance.now() - started) }];
+        return prove({ before: model, after, steps, plans, claims }, options);
+      };
       for (const gates of flags.gates.split(",")) {
         const cell = { net, keep, gates, seed, split: flags.split, options: flags.options, reconstruct: flags.reconstruct };
         if (done.has(keyOf(cell))) continue;
-        const { report } = await prune(model, {
-          ep: "cpu",
-          threads: 2,
-          latency: false,
-          align: 1,
-          passes: [{ entry, options: { ...more, gates } }],
-          target: { macs: keep },
-          seed,
-          reconstruct: flags.reconstruct,
-          calibration,
-          statistics,
-          data,
-          batch: 50,
-        });
+        const report = await run(gates);
         const { cost, accuracy, steps } = report;
         const gating = steps.find((s) => s.pass.endsWith("(gates)"));
         const { recovery, milliseconds = 0 } = steps.find((s) => s.recovery) ?? {};
