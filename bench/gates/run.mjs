@@ -4,8 +4,9 @@
 //       [--gates none,static,diagonal,se,auto] [--reconstruct none|least-squares] [--split val|test] [--samples 512] [--seeds 1]
 //       [--limit 1000] [--out results.json]
 //
-// Every cell has its proof, and is what `--pass dominos={"gates": …}` makes; statistics and gates see the same samples of the training split, class-balanced, without
-// labels. With --reconstruct, removal is followed by recovery, and gates come last. Held-out loss is the mean over the maps with gates of the squared distance to the unpruned layers' results, as a share of these.
+// Every cell has its proof, and is what `--pass dominos={"gates": …}` makes: removal, with --reconstruct recovery, and gates last. Statistics,
+// recovery and gates see the same samples of the training split, class-balanced, without labels. Held-out loss is the mean over the maps
+// with gates of the squared distance to the unpruned layers' results, as a share of these.
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
