@@ -71,7 +71,8 @@ for (const net of flags.nets.split(",")) {
         const request = { pass: "dominos", kinds: gates, removal: applyPlan(model, plans[0]), student, original: model };
         const { model: after, report: step, claims } = await gatesStep({ ...request, budget: report.steps[0].budget }, options);
         const steps = [...report.steps, { ...step, milliseconds: Math.round(performance.now() - started) }];
-        return prove({ before: model, after, steps, plans, claims }, options);
+        const proven = await prove({ before: model, after, steps, plans, claims }, options);
+        return { ...proven, equality: [...report.equality, ...proven.equality] };
       };
       for (const gates of flags.gates.split(",")) {
         const cell = { net, keep, gates, seed, split: flags.split, options: flags.options, reconstruct: flags.reconstruct };

@@ -41,6 +41,9 @@ const VARIANTS = {
   "sr, data": { method: "sr", saliency: "data" },
   "sr, data, global": { method: "sr", saliency: "data", scope: "global" },
   "sr, channel": { method: "sr", unit: "channel" },
+  // No layer becomes several convolutions, which recovery leaves as they are.
+  "sr, lowered": { method: "sr", form: "lowered" },
+  "sa-shape, lowered": { method: "sa-shape", form: "lowered" },
   l1: undefined,
 };
 
