@@ -197,7 +197,7 @@ async function runStep(
     return { model: result, removal, report };
   }
   const told = await circumstances(pass, model, request.options, options, model === original);
-  const { model: next, changed, notes, figures } = runPass(pass, model, request.options, told);
+  const { model: next, changed, notes, figures, slices } = runPass(pass, model, request.options, told);
   const { name, oracle } = pass;
   if (changed && pass.effect !== "weights")
     claims.push({ what: `${name}: after against before`, candidate: next, original: model, reference: () => model });
@@ -213,6 +213,7 @@ async function runStep(
   }
   return {
     model: next,
+    sliced: slices && { before: model, slices },
     report: {
       pass: pass.name,
       options: request.options ?? {},
@@ -247,7 +248,7 @@ async function circumstances(
     return opened;
   };
   const notes: Note[] = [];
-  const context = { ...told, options: checked, note: (n: Note) => void notes.push(n), figures: () => undefined };
+  const context = { ...told, options: checked, note: (n: Note) => void notes.push(n), figures: () => undefined, removed: () => undefined };
   try {
     return { ...told, decision: await pass.decide(model, context, open), notes };
   } finally {

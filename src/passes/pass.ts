@@ -1,6 +1,8 @@
 /** A pass: one named rewrite of a model. */
 import type { z } from "zod";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
+import type { Kept } from "../graph/coupling/choices.js";
+import type { Coupling } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import type { Runner } from "../runtime/runner.js";
@@ -8,6 +10,14 @@ import type { Evidence } from "../score/criterion.js";
 
 /** What a pass did to one layer or other part, by title of the column it is shown in. */
 export type Figures = Readonly<Record<string, string | number>>;
+
+/** Which channels of which values are left, told of values of the model before by name. */
+export interface Slices {
+  /** The model before, with its weights as they were then or edited; what `coupling` is of. */
+  readonly source: Model;
+  readonly coupling: Coupling;
+  readonly kept: Kept;
+}
 
 export interface PassContext<O> {
   readonly options: O;
@@ -19,6 +29,8 @@ export interface PassContext<O> {
   readonly decision?: unknown;
   /** Rows of the report's table of this step. */
   figures(rows: readonly Figures[]): void;
+  /** Of a pass by which channels leave: what values are left of, so that recovery can compare them with what they were. */
+  removed(slices: Slices): void;
   /** Says why something was left alone, or what a user should know. */
   note(note: Note): void;
 }

@@ -88,6 +88,7 @@ export const rowColumn = definePass<RowColumnOptions>({
         note({ code: "LAYER_DENSE", about: d.label, why: "its columns stay as zeros: every other form would take more bytes" });
     }
     emit(sliced, chosen);
+    context.removed(sliced.slices);
     model.graph = sliced.model.graph;
     return true;
   },

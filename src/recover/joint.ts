@@ -17,7 +17,7 @@ import type { Batches } from "./batches.js";
 import { Curvature } from "./curvature.js";
 import { apart, type Joined, type JointForm, JointSession, type Pattern, unknownsOf } from "./joint-session.js";
 import type { Layer } from "./layers.js";
-import type { Moments, Weights } from "./moments.js";
+import { hasGaps, type Moments, type Weights } from "./moments.js";
 import type { Products } from "./products.js";
 import type { Seen } from "./session.js";
 
@@ -50,7 +50,7 @@ const LEAST_GAIN = 0.005;
 /** Steps after which the way there is tried on held-out samples. */
 const TRIED = [2, 4, 7, 12, 20];
 
-/** The layer before a Relu that alone reads it and that `layer` alone reads, if both are plain convolutions. */
+/** The layer before a Relu that alone reads it and that `layer` alone reads, if both are plain convolutions with no column pruned in place. */
 export function joinedWith(layer: Layer, layers: readonly Layer[]): Joined | undefined {
   const relu = layer.input.producer;
   const first = relu?.isStandard && relu.opType === "Relu" ? layers.find((l) => l.end === relu.inputs[0]) : undefined;
@@ -59,7 +59,7 @@ export function joinedWith(layer: Layer, layers: readonly Layer[]): Joined | und
 }
 
 const isSole = (v: Value) => v.useCount === 1 && !v.isOutput;
-const isPlain = ({ node, groups }: Layer) => node.opType === "Conv" && groups === 1;
+const isPlain = (layer: Layer) => layer.node.opType === "Conv" && layer.groups === 1 && !hasGaps(layer.read(), layer);
 
 /**
  * Fits both layers, in place, to what the second should give.

@@ -7,7 +7,7 @@ import type { Batches } from "./batches.js";
 import { ChannelSums } from "./channels.js";
 import { factored, solved } from "./large.js";
 import { type Layer, layersOf } from "./layers.js";
-import { type Moments, type Weights, withMeans } from "./moments.js";
+import { hasGaps, type Moments, type Weights, withMeans } from "./moments.js";
 import type { Pairing } from "./pairing.js";
 import { Products } from "./products.js";
 import type { Seen } from "./session.js";
@@ -103,6 +103,7 @@ function taskOf(layer: Layer, whole: Layer | undefined, pairing: Pairing, types:
   if (typeof given === "string") return given;
   if (!whole || whole.end !== given.value || whole.input !== read.value || whole.taps !== layer.taps)
     return "the original has no such layer";
+  if (hasGaps(layer.read(), layer)) return "columns of its weights were pruned where they stand, and merging would fill them";
   if (whole.columns + whole.rows > WIDEST) return `${whole.columns} inputs per output are more than ${WIDEST}`;
   const outputs = given.kept ?? Array.from({ length: whole.groups * whole.rows }, (_, o) => o);
   const groups = groupsOf(layer, whole, read.kept, outputs);

@@ -126,6 +126,24 @@ export function withMeansAndVariances(m: Moments, { weight, bias }: Weights): We
   return withMeans(m, { weight: scaled, bias });
 }
 
+/**
+ * Columns of `w` [rows, columns], the weights of one group, that are not zeros throughout. A column of zeros has been pruned where it
+ * stands (`row-column` leaves a layer dense where no other form is smaller), and must not come back.
+ */
+export function columnsInUse(w: Float64Array, rows: number, columns: number): number[] {
+  const isUsed = new Uint8Array(columns);
+  for (let o = 0; o < rows; o++) for (let k = 0; k < columns; k++) if (w[o * columns + k] !== 0) isUsed[k] = 1;
+  return [...isUsed.keys()].filter((k) => isUsed[k] === 1);
+}
+
+/** Whether some column of a layer's weights has been pruned where it stands. */
+export function hasGaps({ weight }: Weights, { groups, rows, columns }: Pick<Moments, "groups" | "rows" | "columns">): boolean {
+  const per = rows * columns;
+  return Array.from({ length: groups }, (_, g) => weight.subarray(g * per, (g + 1) * per)).some(
+    (w) => columnsInUse(w, rows, columns).length < columns,
+  );
+}
+
 /** (T − W·X)·Xᵀ of group `g`, of which `c` are the moments and `wxx` W·X·Xᵀ, which it overwrites. */
 export function residualOf(m: Moments, g: number, c: Centred, bias: Float64Array, wxx: Float64Array, hasBias: boolean): Float64Array {
   const { columns: K, rows: O } = m;

@@ -1,7 +1,7 @@
 /** Which value of the original stands beside a value of the pruned model, and which of its channels are kept. */
 import type { Model, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
-import type { Removal } from "../passes/remove-filters.js";
+import type { Slices } from "../passes/pass.js";
 
 export interface Pair {
   /** Of the original. */
@@ -17,7 +17,7 @@ export interface Pairing {
 }
 
 /** Values of the same name. `removal` tells what is kept; without it only values of equal extents are partners. */
-export function pairingOf(original: Model, pruned: Model, removal?: Pick<Removal, "source" | "coupling" | "kept">): Pairing {
+export function pairingOf(original: Model, pruned: Model, removal?: Slices): Pairing {
   const [whole, small] = [infer(original), infer(pruned)];
   return {
     original,
@@ -53,7 +53,7 @@ export function composed(before: Pairing, step: Pairing): Pairing {
   };
 }
 
-function keptOf({ source, coupling, kept }: Pick<Removal, "source" | "coupling" | "kept">, name: string, axis: number) {
+function keptOf({ source, coupling, kept }: Slices, name: string, axis: number) {
   const value = source.graph.value(name);
   const axes = value && coupling.typing.axesOf(value);
   const channels = axes?.[axis];

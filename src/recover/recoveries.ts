@@ -2,6 +2,7 @@
 import type { Samples } from "../calibrate/samples.js";
 import { ConfigError } from "../errors.js";
 import type { Model } from "../graph/graph.js";
+import type { Slices } from "../passes/pass.js";
 import type { Removal } from "../passes/remove-filters.js";
 import { checkPassed } from "../passes/run-pass.js";
 import type { Recovery, StepReport } from "../report.js";
@@ -21,10 +22,11 @@ export interface RecoveriesOptions {
   readonly onProgress?: (event: { readonly phase: string; readonly done: number; readonly total: number }) => void;
 }
 
-/** A model, and the removal that made it, if one did. */
+/** A model, and what made it, if channels left: a plan that was carried out, or a pass that tells what it left. */
 export interface Removed {
   readonly model: Model;
   readonly removal?: Removal;
+  readonly sliced?: { readonly before: Model; readonly slices: Slices } | undefined;
 }
 
 export interface RecoveredStep {
@@ -48,9 +50,10 @@ export class Recoveries {
   }
 
   /** `model` after its removal, corrected; undefined where nothing was removed, or nothing is to be corrected. */
-  async after({ model, removal }: Removed): Promise<RecoveredStep | undefined> {
-    if ((this.#options.reconstruct ?? "none") === "none" || !removal) return undefined;
-    const step = pairingOf(removal.prepared.model, model, removal);
+  async after({ model, removal, sliced }: Removed): Promise<RecoveredStep | undefined> {
+    const from = removal ? { before: removal.prepared.model, slices: removal } : sliced;
+    if ((this.#options.reconstruct ?? "none") === "none" || !from) return undefined;
+    const step = pairingOf(from.before, model, from.slices);
     this.#pairing = this.#pairing ? composed(this.#pairing, step) : step;
     return this.towards(this.#pairing, model);
   }

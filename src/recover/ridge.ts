@@ -1,6 +1,6 @@
 /** Ridge regression by the moments of a layer, of any width. */
 import { factored, product, solved } from "./large.js";
-import { centred, errorsOf, type Moments, residualOf, type Weights, weightsOf, withMeans } from "./moments.js";
+import { centred, columnsInUse, errorsOf, type Moments, residualOf, type Weights, weightsOf, withMeans } from "./moments.js";
 import type { Products } from "./products.js";
 
 /** How much a singular system is strengthened at a time until it can be solved, and where that ends. */
@@ -12,24 +12,38 @@ const STRONGEST = 1;
  * mean of the diagonal, and the bias that fits. As λ → 0 it is the least-squares solution nearest to W: of inputs that say the same
  * (duplicates) or nothing (dead channels), none is preferred, and no weight on them moves without need. A system too nearly singular
  * for double precision is solved with a larger λ. Without `hasBias` means are part of what is fitted.
+ * Columns of zeros stay zeros (`columnsInUse`).
  */
 export async function ridge(products: Products, m: Moments, from: Weights, strength: number, hasBias: boolean): Promise<Weights> {
   const { groups, columns: K, rows: O } = m;
   const weight = Float64Array.from(from.weight);
   for (let g = 0; g < groups; g++) {
     const c = centred(m, g, hasBias);
-    let trace = 0;
-    for (let k = 0; k < K; k++) trace += c.xx[k * K + k] as number;
-    if (!(trace > 0)) continue;
     const w = weightsOf(m, weight, g);
+    const used = columnsInUse(w, O, K);
+    const n = used.length;
+    const pick = (from: Float64Array, rows: readonly number[]) =>
+      Float64Array.from(
+        { length: rows.length * n },
+        (_, i) => from[(rows[Math.floor(i / n)] as number) * K + (used[i % n] as number)] as number,
+      );
+    const xx = n === K ? c.xx : pick(c.xx, used);
+    let trace = 0;
+    for (let k = 0; k < n; k++) trace += xx[k * n + k] as number;
+    if (!(trace > 0)) continue;
     const residual = residualOf(m, g, c, from.bias, await product(products, w, c.xx, O, K), hasBias);
+    const change = n === K ? residual : pick(residual, [...Array(O).keys()]);
     for (let lambda = strength; lambda <= STRONGEST; lambda *= STRONGER) {
-      const a = Float64Array.from(c.xx);
-      for (let k = 0; k < K; k++) a[k * K + k] = (a[k * K + k] as number) + (lambda * trace) / K;
-      const l = await factored(products, a, K);
+      const a = Float64Array.from(xx);
+      for (let k = 0; k < n; k++) a[k * n + k] = (a[k * n + k] as number) + (lambda * trace) / n;
+      const l = await factored(products, a, n);
       if (!l) continue;
-      await solved(products, l, K, residual, O);
-      if (residual.every(Number.isFinite)) for (let i = 0; i < residual.length; i++) w[i] = (w[i] as number) + (residual[i] as number);
+      await solved(products, l, n, change, O);
+      if (!change.every(Number.isFinite)) break;
+      for (let i = 0; i < change.length; i++) {
+        const at = Math.floor(i / n) * K + (used[i % n] as number);
+        w[at] = (w[at] as number) + (change[i] as number);
+      }
       break;
     }
   }

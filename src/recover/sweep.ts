@@ -9,7 +9,7 @@ import type { Batches } from "./batches.js";
 import { fitTogether, type JointOptions, joinedWith } from "./joint.js";
 import type { Joined } from "./joint-session.js";
 import { type Layer, layersOf } from "./layers.js";
-import { addMoments, type Moments, type Weights, zeroMoments } from "./moments.js";
+import { addMoments, hasGaps, type Moments, type Weights, zeroMoments } from "./moments.js";
 import type { Pair, Pairing } from "./pairing.js";
 import { Products } from "./products.js";
 import { errors } from "./ridge.js";
@@ -111,7 +111,9 @@ export async function sweep(
     };
     const seen = seenBy(layer.input);
     if (options.wide && isTooWide(layer)) {
-      layers.push(await refitByRows(products, layer, pair.kept, seen, batches, options.wide));
+      // Columns of zeros stay zeros: then the bias alone is fitted.
+      const strengths = hasGaps(layer.read(), layer) ? [] : options.wide;
+      layers.push(await refitByRows(products, layer, pair.kept, seen, batches, strengths));
       await a.close();
       await b.close();
       continue;

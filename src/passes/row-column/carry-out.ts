@@ -12,6 +12,7 @@ import { normal, random } from "../../graph/random.js";
 import { Tensor } from "../../graph/tensor.js";
 import type { Runner } from "../../runtime/runner.js";
 import { sourceOf } from "../../runtime/source.js";
+import type { Slices } from "../pass.js";
 import type { Decision, LayerDecision } from "./decide.js";
 import { Emitter } from "./emit.js";
 import { type Form, formsOf, storedOf, type Windows, type Work, windowsOf } from "./forms.js";
@@ -26,6 +27,7 @@ export interface Job {
 export interface Sliced {
   readonly model: Model;
   readonly jobs: readonly Job[];
+  readonly slices: Slices;
 }
 
 /** What to count when a form is chosen: see `candidates`. */
@@ -76,7 +78,7 @@ export function slice(model: Model, decision: Decision): Sliced {
     const axes = typing.axesOf(before.inputs[1] as Value) as readonly Axis[];
     return { decision: layer, work: workOf(layer, before, node, (a) => kept.indices(axes[a] as Axis)) };
   });
-  return { model: next, jobs };
+  return { model: next, jobs, slices: { source: typing.model, coupling, kept } };
 }
 
 function workOf(layer: LayerDecision, before: Node, node: Node, keptAlong: (axis: number) => readonly number[] | undefined): Work {
