@@ -86,7 +86,8 @@ describe("what left stays away", () => {
     for (const reconstruct of ["joint", "merge"] as const) {
       const { plain, better } = await both(chain, { sparsity: 0.6, method: "sr", form: "mask" }, { reconstruct });
       const made = await prune(chain, { ...quick, passes: [{ entry, options: { sparsity: 0.6, method: "sr", form: "mask" } }] });
-      expect(gapsOf(better.model)).toEqual(gapsOf(made.model));
+      // A map for padded borders after a layer (merge) gives what the layer makes another name.
+      expect([...gapsOf(better.model).values()]).toEqual([...gapsOf(made.model).values()]);
       expect(recoveryOf(plain)?.after).toBeLessThanOrEqual(recoveryOf(plain)?.before as number);
     }
   });
