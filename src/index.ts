@@ -7,7 +7,7 @@ export { type ModelInputs, modelInputs } from "./calibrate/model-inputs.js";
 export type { PreprocessOptions } from "./calibrate/preprocess.js";
 export { openRoles, type RoleOptions, type Roles } from "./calibrate/roles.js";
 export { type Bad, openSamples, type SampleOptions, type Samples } from "./calibrate/samples.js";
-export { hasImages, type ViewOptions, viewsOf } from "./calibrate/views.js";
+export { type ViewOptions, viewsOf } from "./calibrate/views.js";
 export { type CompareOptions, compare } from "./compare/compare.js";
 export type * from "./compare/report.js";
 export type { Thresholds } from "./compare/verdict.js";

@@ -24,7 +24,7 @@ import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanRequest, type PlanResult, toMeasure } from "./score/budget.js";
 import { type Bench, type Criterion, type Evidence, type Judgement, judgementOf, needsOf, type Ranking } from "./score/criterion.js";
-import { requireClasses } from "./score/measured.js";
+import { distinct, requireClasses } from "./score/measured.js";
 import type { Scope } from "./score/moves.js";
 import { type Correction, correctionStatistics } from "./score/planner/corrected.js";
 import { measureSensitivity, type Sensitivity, type SensitivityOptions } from "./score/planner/sensitivity.js";
@@ -96,13 +96,7 @@ export async function planOnly(
   if (bySensitivity && !options.calibration) throw missing("--scope sensitivity", "no samples came");
   const correct = options.sensitivity?.correct ?? CORRECTION_BEFORE[options.reconstruct ?? "none"];
   const own = criterion.statistics?.(checked, context) ?? [];
-  const wanted = bySensitivity
-    ? [
-        ...new Map(
-          [...own, ...correctionStatistics(coupling, findBlocks(prepared.model).blocks, correct)].map((r) => [keyOf(r), r]),
-        ).values(),
-      ]
-    : own;
+  const wanted = bySensitivity ? distinct([...own, ...correctionStatistics(coupling, findBlocks(prepared.model).blocks, correct)]) : own;
   const measuredOf =
     wanted.length > 0
       ? await evidence(prepared.model, { name: criterion.name, needs: needsOf(criterion, checked) }, wanted, options, model === original)

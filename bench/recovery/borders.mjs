@@ -5,13 +5,13 @@
 //
 // One line: held-out distance before, after the plain correction and after maps (each, whether it is kept), layers that got one, accuracy on
 // the split with and without the maps, bytes of the file and time of one run (CPU time, medians, in turns, one thread) with and without.
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { cloneModel } from "../../dist/graph/clone.js";
 import { encode, joinChunks } from "../../dist/graph/codec.js";
 import { removeDeadFrom } from "../../dist/graph/dead.js";
-import { modelInputs, openSamples, prune, readModel } from "../../dist/index.js";
+import { prune } from "../../dist/index.js";
+import { opened } from "./open.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -24,13 +24,7 @@ const { values: flags } = parseArgs({
     method: { type: "string", default: "mean" },
   },
 });
-if (!flags.shared) throw new Error("Give --shared, the folder with the models and data sets.");
-const file = join(flags.shared, "models", `${flags.net}.onnx`);
-const model = await readModel(file);
-const open = (where, more = {}) =>
-  openSamples(join(flags.shared, where), { ...modelInputs(model), preprocess: file.replace(/\.onnx$/, ".json"), ...more });
-const data = await open(`data/cifar10/${flags.split}.bin.gz`);
-const calibration = await open("data/cifar10/train.bin.gz", { limit: Number(flags.samples), balanced: true, seed: 0 });
+const { model, data, calibration } = await opened(flags);
 const { report, model: mapped } = await prune(model, {
   passes: [flags.pass],
   target: { macs: Number(flags.macs) },

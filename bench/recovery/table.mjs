@@ -7,7 +7,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { findEntry, modelInputs, openSamples, prune, readModel } from "../../dist/index.js";
+import { findEntry, prune } from "../../dist/index.js";
+import { opened } from "./open.mjs";
 
 const { values: flags } = parseArgs({
   options: {
@@ -25,21 +26,10 @@ const { values: flags } = parseArgs({
     out: { type: "string", default: join(import.meta.dirname, "results.json") },
   },
 });
-if (!flags.shared) throw new Error("Give --shared, the folder with the models and data sets.");
-const CIFAR = { data: `data/cifar10/${flags.split}.bin.gz`, calibrate: "data/cifar10/train.bin.gz" };
-const MNIST = { data: "data/mnist#test", calibrate: "data/mnist#train[:50000]" };
-// One image of every second class: a quarter calibrates, the rest reports.
-const IMAGENET = { data: "data/imagenet_sample[1::4,2::4,3::4]", calibrate: "data/imagenet_sample[::4]" };
-const source = flags.net.startsWith("mnist") ? MNIST : flags.net.startsWith("imagenet") ? IMAGENET : CIFAR;
 const target = flags.ratio === undefined ? { macs: Number(flags.macs) } : { ratio: Number(flags.ratio) };
 const OPTIONS = { dominos: { gates: "none" } };
 
-const file = join(flags.shared, "models", `${flags.net}.onnx`);
-const model = await readModel(file);
-const open = (where, more = {}) =>
-  openSamples(join(flags.shared, where), { ...modelInputs(model), preprocess: file.replace(/\.onnx$/, ".json"), ...more });
-const data = await open(source.data);
-const calibration = await open(source.calibrate, { limit: Number(flags.samples), balanced: source !== IMAGENET, seed: Number(flags.seed) });
+const { model, data, calibration } = await opened(flags);
 const cells = existsSync(flags.out) ? JSON.parse(readFileSync(flags.out, "utf8")) : {};
 const budget = Object.entries(target)[0].join(" ");
 const steps = flags.steps === "1" ? [] : [`${flags.steps} steps`];
@@ -67,11 +57,14 @@ for (const pass of passes) {
         reconstruct,
       });
       const { user, system } = process.cpuUsage(started);
-      const { accuracy, cost } = report;
+      const { accuracy, cost, steps: done } = report;
+      const last = done.findLast((s) => s.recovery)?.recovery;
       cells[key] = {
         before: accuracy.before.top1,
         after: accuracy.after.top1,
         macs: cost.after.macs / cost.before.macs,
+        // Distance of the held-out outputs, before and after the last recovery.
+        ...(last ? { heldOut: [last.before, last.after] } : {}),
         cpuSeconds: Math.round((user + system) / 1e6),
       };
     } catch (error) {

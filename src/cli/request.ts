@@ -139,9 +139,9 @@ export function inputShapesOf(flags: Values, model: Model): Record<string, numbe
 }
 
 /** Whether samples must be set aside: weights are corrected by them, layers are tried on them, or a criterion or pass looks at more than weights and no statistics say it already. */
-export function needsCalibration(passes: readonly PassRequest[], { stats, calibrate, reconstruct, scope }: Values): boolean {
-  if (scope === "sensitivity") return true;
-  if (reconstruct !== undefined && reconstruct !== "none") return true;
+export function needsCalibration(passes: readonly PassRequest[], flags: Values): boolean {
+  const { stats, calibrate, scope } = flags;
+  if (scope === "sensitivity" || recovers(flags)) return true;
   const looks = ({ entry, options }: PassRequest) =>
     (entry.kind === "criterion"
       ? needsOf(entry.criterion, parseOptions(entry.criterion, options))
@@ -200,12 +200,11 @@ export async function rolesOf(
 ): Promise<Roles> {
   if (!flags.data && !flags.calibrate) return { notes: [] };
   const { inputs, classes } = modelInputs(model, inputShapes);
-  const recovers = flags.reconstruct !== undefined && flags.reconstruct !== "none";
   const roles = await openRoles({
     inputs,
     data: whereOf("data", flags.data, inputs),
     calibrate: whereOf("calibrate", flags.calibrate, inputs),
-    calibrateSamples: flags["calibrate-samples"] ?? (recovers ? RECOVERY_SAMPLES : undefined),
+    calibrateSamples: flags["calibrate-samples"] ?? (recovers(flags) ? RECOVERY_SAMPLES : undefined),
     needsCalibration: calibrates,
     ...(classes === undefined ? {} : { classes }),
     preprocess: flags.preprocess,
@@ -218,6 +217,9 @@ export async function rolesOf(
   const views = await viewsOf(roles.calibration, { count: flags.views ?? 1, ...(flags.seed === undefined ? {} : { seed: flags.seed }) });
   return { ...roles, calibration: views };
 }
+
+/** Whether weights are to be corrected. */
+const recovers = ({ reconstruct = "none" }: Values): boolean => reconstruct !== "none";
 
 /** Samples that correct weights, where nothing is said. */
 const RECOVERY_SAMPLES = 1000;

@@ -1,9 +1,10 @@
 /** Means and covariances of the channels of a value, over all its positions and samples. */
 import { int, ints } from "../graph/attribute.js";
-import { Graph, Model, Value } from "../graph/graph.js";
+import { Graph, type Model, Value } from "../graph/graph.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
+import { give, modelAround } from "./little.js";
 
 /**
  * Sums of [x; 1]·[x; 1]ᵀ in float64, x the channels at one position. A layer's own moments will not do: their patches hold the zeros of
@@ -68,10 +69,6 @@ function gram(like: Tensor, channels: number, channelsLast: boolean): Model {
     : reshaped(transposed(reshaped(x, [0, channels, -1]), [1, 0, 2]), [channels, -1]);
   const v = node("Concat", [node("Cast", [rows], { attributes: { to: int(11) } }), ones], { attributes: { axis: int(0) } });
   const out = node("MatMul", [v, transposed(v, [1, 0])], { outputs: ["sums"] });
-  out.type = { kind: "tensor", dtype: "float64", shape: undefined };
-  graph.addOutput(out);
-  const model = new Model(graph);
-  model.opsets.set("", 13);
-  model.irVersion = 8;
-  return model;
+  give(graph, out, "float64");
+  return modelAround(graph);
 }

@@ -1,7 +1,7 @@
 /** What the squared error of two layers' end curves like, roughly: the metric in which joint.ts measures changes of their weights. */
 import type { Joined, JointForm } from "./joint-session.js";
 import { unknownsOf } from "./joint-session.js";
-import { factored, product, solved } from "./large.js";
+import { factored, product, solved, transposed } from "./large.js";
 import type { Moments } from "./moments.js";
 import type { Products } from "./products.js";
 
@@ -125,10 +125,4 @@ async function factor(products: Products, m: Float64Array, n: number): Promise<F
     if (lower) return lower;
   }
   return undefined;
-}
-
-function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
-  const out = new Float64Array(a.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = a[i * columns + j] as number;
-  return out;
 }

@@ -1,13 +1,14 @@
 /** The little graphs in which ONNX Runtime runs two convolutions with a Relu between, and their linear part backwards. */
 import { type Attribute, int, ints } from "../graph/attribute.js";
 import type { DType } from "../graph/dtype.js";
-import { Graph, Model, Value } from "../graph/graph.js";
+import { Graph, type Model, Value } from "../graph/graph.js";
 import { readWindow, windowsAlong } from "../graph/ops/window.js";
 import { unravel } from "../graph/rearrange.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import type { Layer } from "./layers.js";
+import { give as giveOut, modelAround } from "./little.js";
 import type { Weights } from "./moments.js";
 import { beginsOf } from "./patches.js";
 import type { Seen } from "./session.js";
@@ -64,24 +65,21 @@ export const unknownsOf = ({ first, second }: Joined): readonly [number, number]
  */
 export class JointSession {
   readonly #slope: Session;
-  readonly #product: Session;
   readonly #form: JointForm;
+  readonly #openProduct: () => Promise<Session>;
+  /** Opened when first needed: what is only tried out needs errors alone. */
+  #product: Promise<Session> | undefined;
 
-  private constructor(slope: Session, product: Session, form: JointForm) {
+  private constructor(slope: Session, form: JointForm, openProduct: () => Promise<Session>) {
     this.#slope = slope;
-    this.#product = product;
     this.#form = form;
+    this.#openProduct = openProduct;
   }
 
   /** `like`: the values of one batch; others differ from it in the number of samples alone. */
   static async open(runner: Runner, form: JointForm, like: Seen): Promise<JointSession> {
-    const slope = await runner.load(sourceOf(modelOf(form, like, "slope")));
-    try {
-      return new JointSession(slope, await runner.load(sourceOf(modelOf(form, like, "product"))), form);
-    } catch (error) {
-      await slope.release();
-      throw error;
-    }
+    const load = (what: "slope" | "product") => runner.load(sourceOf(modelOf(form, like, what)));
+    return new JointSession(await load("slope"), form, () => load("product"));
   }
 
   /** Sum of squared differences of what is read of the second layer's end. */
@@ -111,7 +109,8 @@ export class JointSession {
     const { first, second } = this.#form.joined;
     const [of1] = unknownsOf(this.#form.joined);
     const [a, b] = [apart(delta.subarray(0, of1), first), apart(delta.subarray(of1), second)];
-    const got = await this.#product.run({
+    this.#product ??= this.#openProduct();
+    const got = await (await this.#product).run({
       x,
       hidden,
       ...(counts ? { counts } : {}),
@@ -125,7 +124,7 @@ export class JointSession {
 
   async release(): Promise<void> {
     await this.#slope.release();
-    await this.#product.release();
+    await (await this.#product)?.release();
   }
 
   #together(got: Readonly<Record<string, Tensor>>): Float64Array {
@@ -175,9 +174,9 @@ function dimsOf({ node }: Layer): readonly number[] {
 }
 
 /** Extents of what a convolution gives. */
-function middleOf({ node }: Layer, inside: readonly number[]): number[] {
-  const window = readWindow(node, node.inputs[1]?.constant?.dims.slice(2) ?? []);
-  return inside.map((n, a) => windowsAlong(node, window, a, n) as number);
+function middleOf(layer: Layer, inside: readonly number[]): number[] {
+  const window = readWindow(layer.node, dimsOf(layer).slice(2));
+  return inside.map((n, a) => windowsAlong(layer.node, window, a, n) as number);
 }
 
 /** A convolution's window with pads and what is left over at the end, for known extents. */
@@ -228,11 +227,8 @@ function modelOf({ joined, first, second, kept, isRectified }: JointForm, like: 
   const spatial = inside.map((_, a) => a + 2);
   const everywhere = constant("everywhere", Tensor.ints([0, ...spatial]));
   const totals = (v: Value) => node("ReduceSum", [v, everywhere], { keepdims: int(0) });
-  const give = (name: string, v: Value, dtype: DType = "float32") => {
-    const out = graph.insertNode("Identity", [v], { outputs: [name] }).outputs[0] as Value;
-    out.type = { kind: "tensor", dtype, shape: undefined };
-    graph.addOutput(out);
-  };
+  const give = (name: string, v: Value, dtype: DType = "float32") =>
+    giveOut(graph, graph.insertNode("Identity", [v], { outputs: [name] }).outputs[0] as Value, dtype);
   /** What a layer reads times `r` of its outputs, tap by tap, summed over samples and positions: [taps · channels, rows]. */
   const gradient = (
     reads: Value,
@@ -295,10 +291,7 @@ function modelOf({ joined, first, second, kept, isRectified }: JointForm, like: 
     if (counts) give("counts", counts, "bool");
     if (counts) give("counted", node("ReduceSum", [float(counts)], { keepdims: int(0) }));
   }
-  const model = new Model(graph);
-  model.opsets.set("", 13);
-  model.irVersion = 8;
-  return model;
+  return modelAround(graph);
 }
 
 /** Of Pad, which counts samples and channels too. */

@@ -27,28 +27,18 @@ interface JointData {
   readonly heldOut: readonly Seen[];
 }
 
-export interface JointOptions {
-  /** Times the pattern of the Relus is taken anew. */
-  readonly rounds: number;
-  /** Steps of conjugate gradients in each. */
-  readonly steps: number;
-  /** λ: share of P that is added. */
-  readonly damping: number;
-  /** Equations per unknown that are taken at least, where there are as many. */
-  readonly equations: number;
-  /** Samples that are taken at least: positions of one image tell much the same. */
-  readonly samples: number;
-  /** Bytes that the values of all batches may take; beyond, fewer samples are taken. */
-  readonly bytes: number;
-}
-
-export const JOINT: JointOptions = { rounds: 1, steps: 6, damping: 0.03, equations: 3000, samples: 1000, bytes: 2 ** 29 };
-
-/** A round that lowers the held-out error by less than this share is the last. */
-const LEAST_GAIN = 0.005;
-
-/** Steps after which the way there is tried on held-out samples. */
-const TRIED = [2, 4, 7, 12, 20];
+/** Steps of conjugate gradients. */
+const STEPS = 6;
+/** After so many, and again after as many, the way there is tried on held-out samples. */
+const TRIED_EVERY = 2;
+/** λ: share of P that is added. */
+const DAMPING = 0.03;
+/** Equations per unknown that are taken at least, where there are as many. */
+const EQUATIONS = 3000;
+/** Samples that are taken at least: positions of one image tell much the same. */
+const SAMPLES = 1000;
+/** Bytes that the values of all batches may take; beyond, fewer samples are taken. */
+const MOST_BYTES = 2 ** 29;
 
 /** The layer before a Relu that alone reads it and that `layer` alone reads, if both are plain convolutions with no column pruned in place. */
 export function joinedWith(layer: Layer, layers: readonly Layer[]): Joined | undefined {
@@ -74,34 +64,24 @@ export async function fitTogether(
   reads: readonly [first: Moments, second: Moments],
   seen: (batch: number) => Promise<Seen>,
   batches: Batches,
-  { joint = JOINT, signal }: { readonly joint?: JointOptions | undefined; readonly signal?: AbortSignal | undefined },
+  signal: AbortSignal | undefined,
 ): Promise<boolean> {
   const { first, second } = form.joined;
-  const data = await held(form.joined, seen, batches, joint);
-  let changed = false;
-  for (let round = 0; round < joint.rounds; round++) {
-    const found = await refitJointly(runner, products, { ...form, first: first.read(), second: second.read() }, reads, data, joint, signal);
-    if (!found) break;
-    first.write(found.weights.first);
-    second.write(found.weights.second);
-    changed = true;
-    if (found.after > (1 - LEAST_GAIN) * found.before) break;
-  }
-  return changed;
+  const data = await held(form.joined, seen, batches);
+  const found = await refitJointly(runner, products, { ...form, first: first.read(), second: second.read() }, reads, data, signal);
+  if (!found) return false;
+  first.write(found.first);
+  second.write(found.second);
+  return true;
 }
 
 /** As many batches as there should be equations, if they fit; of those that judge, the same share. */
-async function held(
-  joined: Joined,
-  seen: (batch: number) => Promise<Seen>,
-  batches: Batches,
-  { equations, samples, bytes: most }: JointOptions,
-): Promise<JointData> {
+async function held(joined: Joined, seen: (batch: number) => Promise<Seen>, batches: Batches): Promise<JointData> {
   const fitting: Seen[] = [];
   const heldOut: Seen[] = [];
   const [n1, n2] = unknownsOf(joined);
   let [bytes, got, rows] = [0, 0, 0];
-  const isEnough = () => bytes > most || (got >= samples && rows >= equations * (n1 + n2));
+  const isEnough = () => bytes > MOST_BYTES || (got >= SAMPLES && rows >= EQUATIONS * (n1 + n2));
   for (let b = 0; b < batches.count && (!isEnough() || heldOut.length === 0); b++) {
     const s = await seen(b);
     for (const t of new Set([s.x, s.target, s.other])) bytes += t?.byteLength ?? 0;
@@ -128,9 +108,8 @@ async function refitJointly(
   form: JointForm,
   reads: readonly [first: Moments, second: Moments],
   { fitting, heldOut }: JointData,
-  options: JointOptions,
   signal: AbortSignal | undefined,
-): Promise<{ readonly weights: JointWeights; readonly before: number; readonly after: number } | undefined> {
+): Promise<JointWeights | undefined> {
   const like = fitting[0];
   if (!like || heldOut.length === 0) return undefined;
   const session = await JointSession.open(runner, form, like);
@@ -151,12 +130,12 @@ async function refitJointly(
       positions[1] += s.positions[1];
       counted += s.counted / fitting.length;
     }
-    const before = await errorOf(session, heldOut);
+    let least = await errorOf(session, heldOut);
     const P = await Curvature.of(products, form, reads, { passing, positions, counted });
     if (!P) return undefined;
-    let best: { weights: JointWeights; before: number; after: number } | undefined;
+    let best: JointWeights | undefined;
     const times = async (v: Float64Array) => {
-      const out = await P.times(v, options.damping);
+      const out = await P.times(v, DAMPING);
       for (const pattern of patterns) {
         signal?.throwIfAborted();
         addTo(out, await session.product(pattern, v));
@@ -171,8 +150,8 @@ async function refitJointly(
         };
         const other = await JointSession.open(runner, { ...form, ...weights }, like);
         try {
-          const after = await errorOf(other, heldOut);
-          if (after < (best?.after ?? before)) best = { weights, before, after };
+          const error = await errorOf(other, heldOut);
+          if (error < least) [best, least] = [weights, error];
         } finally {
           await other.release();
         }
@@ -182,9 +161,8 @@ async function refitJointly(
       residual,
       times,
       (r) => P.solve(r),
-      options.steps,
       async (delta, step) => {
-        if (TRIED.includes(step) || step === options.steps) await tryOut(delta);
+        if (step % TRIED_EVERY === 0) await tryOut(delta);
       },
     );
     return best;
@@ -199,12 +177,11 @@ async function errorOf(session: JointSession, data: readonly Seen[]): Promise<nu
   return Number.isNaN(sum) ? Number.POSITIVE_INFINITY : sum;
 }
 
-/** Solves A·x = b from x = 0; `each` sees x after each step. */
+/** Solves A·x = b from x = 0, in STEPS steps at most; `each` sees x after each step. */
 async function conjugateGradients(
   b: Float64Array,
   A: (v: Float64Array) => Promise<Float64Array>,
   precondition: (r: Float64Array) => Promise<Float64Array>,
-  steps: number,
   each: (x: Float64Array, step: number) => Promise<void>,
 ): Promise<void> {
   const x = new Float64Array(b.length);
@@ -212,7 +189,7 @@ async function conjugateGradients(
   let z = await precondition(r);
   let p = Float64Array.from(z);
   let rz = dot(r, z);
-  for (let step = 1; step <= steps && rz > 0; step++) {
+  for (let step = 1; step <= STEPS && rz > 0; step++) {
     const Ap = await A(p);
     const curvature = dot(p, Ap);
     if (!(curvature > 0)) return;

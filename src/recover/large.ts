@@ -113,7 +113,8 @@ function subtract(a: Float64Array, stride: number, i: number, j: number, values:
   }
 }
 
-function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
+/** [columns, rows] of `a` [rows, columns]. */
+export function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
   const out = new Float64Array(a.length);
   for (let r = 0, at = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = a[at++] as number;
   return out;

@@ -1,9 +1,10 @@
 /** Products of large float64 matrices by ONNX Runtime: some ten times as fast as loops in JavaScript (bench/recovery/cholesky.mjs). */
 import { ints } from "../graph/attribute.js";
-import { Graph, Model, Value } from "../graph/graph.js";
+import { Graph, type Model, Value } from "../graph/graph.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
+import { give, modelAround } from "./little.js";
 
 /** One little session, opened when it is first needed. */
 export class Products {
@@ -37,10 +38,6 @@ function productModel(): Model {
   const [a, b] = ["a", "b"].map((name) => graph.addInput(new Value(name, { kind: "tensor", dtype: "float64", shape: undefined })));
   const transposed = graph.insertNode("Transpose", [b], { attributes: { perm: ints([1, 0]) } }).outputs[0];
   const out = graph.insertNode("MatMul", [a, transposed], { outputs: ["product"] }).outputs[0] as Value;
-  out.type = { kind: "tensor", dtype: "float64", shape: undefined };
-  graph.addOutput(out);
-  const model = new Model(graph);
-  model.opsets.set("", 13);
-  model.irVersion = 8;
-  return model;
+  give(graph, out, "float64");
+  return modelAround(graph);
 }

@@ -8,7 +8,6 @@ import type { Runner } from "../runtime/runner.js";
 import { Agreement } from "./agreement.js";
 import { type Batches, batchesOf } from "./batches.js";
 import { borders } from "./borders.js";
-import { JOINT } from "./joint.js";
 import { merge } from "./merge.js";
 import { withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
@@ -77,7 +76,7 @@ const leastSquaresFit: Fit = async function* (m, now, { hasBias }, products) {
 
 const leastSquares = sweeping("least-squares", leastSquaresFit, { wide: RIDGES });
 
-const joint = sweeping("joint", leastSquaresFit, { wide: RIDGES, joint: JOINT });
+const joint = sweeping("joint", leastSquaresFit, { wide: RIDGES, joint: true });
 
 /** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */
 const zones: Correction = { name: "borders", pays: 0.02, run: borders };

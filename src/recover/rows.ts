@@ -2,7 +2,7 @@
 import type { Tensor } from "../graph/tensor.js";
 import type { RecoveredLayer } from "../report.js";
 import type { Batches } from "./batches.js";
-import { factored, solved } from "./large.js";
+import { factored, solved, transposed } from "./large.js";
 import type { Layer } from "./layers.js";
 import type { Products } from "./products.js";
 import type { Seen } from "./session.js";
@@ -205,10 +205,4 @@ function shift(rows: Float64Array, by: Float64Array): void {
 function spread(rows: Float64Array, width: number): number {
   const mean = meansOf(rows, width);
   return rows.reduce((s, v, i) => s + (v - (mean[i % width] as number)) ** 2, 0) / (rows.length / width);
-}
-
-function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
-  const out = new Float64Array(a.length);
-  for (let r = 0, at = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = a[at++] as number;
-  return out;
 }

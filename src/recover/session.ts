@@ -1,12 +1,13 @@
 /** The little graph in which ONNX Runtime takes the moments of a layer from batches of what it reads and what it should give. */
 import { type Attribute, int, ints } from "../graph/attribute.js";
 import type { DType } from "../graph/dtype.js";
-import { Graph, Model, Value } from "../graph/graph.js";
+import { Graph, type Model, Value } from "../graph/graph.js";
 import { random } from "../graph/random.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import type { Layer } from "./layers.js";
+import { give, modelAround } from "./little.js";
 import type { Weights } from "./moments.js";
 import { type Extents, patchIndices } from "./patches.js";
 
@@ -175,10 +176,6 @@ function momentModel(layer: Layer, like: Seen, kept: readonly number[] | undefin
   const v = node("Concat", [read, targets(read), ones], { axis: int(1) });
   const product = graph.insertNode("MatMul", [v, node("Transpose", [v], { perm: ints([0, 2, 1]) })], { outputs: ["moments"] });
   const out = product.outputs[0] as Value;
-  out.type = { kind: "tensor", dtype, shape: undefined };
-  graph.addOutput(out);
-  const model = new Model(graph);
-  model.opsets.set("", 13);
-  model.irVersion = 8;
-  return model;
+  give(graph, out, dtype);
+  return modelAround(graph);
 }

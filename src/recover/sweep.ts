@@ -6,7 +6,7 @@ import type { Tensor } from "../graph/tensor.js";
 import type { RecoveredLayer } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
-import { fitTogether, type JointOptions, joinedWith } from "./joint.js";
+import { fitTogether, joinedWith } from "./joint.js";
 import type { Joined } from "./joint-session.js";
 import { type Layer, layersOf } from "./layers.js";
 import { addMoments, hasGaps, type Moments, type Weights, zeroMoments } from "./moments.js";
@@ -37,7 +37,7 @@ export interface SweepOptions {
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
   /** Two convolutions with a Relu between are then fitted together, too. */
-  readonly joint?: JointOptions | undefined;
+  readonly joint?: boolean;
   /** Whether the correction before this one was kept, so that biases suit the original's means (borders.ts). */
   readonly biases?: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -129,10 +129,10 @@ export async function sweep(
       result = { ...result, changed: result.changed || again.changed };
     }
     const before = joined && reads.get(joined.first);
-    if (joined && before && options.joint) {
+    if (joined && before) {
       const moments = [before, fitting] as const;
       const form = { joined, kept: pair.kept, isRectified };
-      const changed = await fitTogether(runner, products, form, moments, seenBy(joined.first.input), batches, options);
+      const changed = await fitTogether(runner, products, form, moments, seenBy(joined.first.input), batches, options.signal);
       reads.delete(joined.first);
       result = { ...result, changed: result.changed || changed };
     }
@@ -152,11 +152,12 @@ function remembering<T extends { readonly have: ReadonlyMap<Value, Tensor>; read
   const known = new Map<number, T>();
   let bytes = 0;
   return async (batch) => {
-    const have = known.get(batch) ?? (await read(batch));
-    if (known.has(batch)) return have;
-    for (const t of new Set([...have.have.values(), ...have.reference.values()])) bytes += t.byteLength;
-    if (bytes <= memory) known.set(batch, have);
-    return have;
+    const before = known.get(batch);
+    if (before) return before;
+    const values = await read(batch);
+    for (const t of new Set([...values.have.values(), ...values.reference.values()])) bytes += t.byteLength;
+    if (bytes <= memory) known.set(batch, values);
+    return values;
   };
 }
 

@@ -95,19 +95,20 @@ const CASES: Readonly<Record<string, { text: string; norms: string[]; remove: Re
   },
 };
 
+/** `original` without the channels that `remove` names, and what `normalise` makes of that. */
+async function normalised(original: Model, remove: Readonly<Record<string, readonly number[]>>) {
+  const { removal, pruned } = prunedBy(original, remove);
+  return {
+    pruned,
+    ...(await recovered(runner, original, pruned, await normalSamples(original, SAMPLES), { method: "normalise" }, removal)),
+  };
+}
+
 describe("normalise gives a normalisation the statistics of what it now reads", () => {
   for (const [name, { text, norms, remove }] of Object.entries(CASES)) {
     it(name, async () => {
       const original = await settled(modelOf(text), norms);
-      const { removal, pruned } = prunedBy(original, remove);
-      const { model, recovery } = await recovered(
-        runner,
-        original,
-        pruned,
-        await normalSamples(original, SAMPLES),
-        { method: "normalise" },
-        removal,
-      );
+      const { pruned, model, recovery } = await normalised(original, remove);
       expect(recovery.steps.map((s) => s.kept)).toEqual([true]);
       expect(recovery.left).toEqual([]);
       expect(recovery.after).toBeLessThan(recovery.before);
@@ -131,15 +132,7 @@ describe("normalise gives a normalisation the statistics of what it now reads", 
       .replace("=> (", "=> (float[N, 3, 6, 6] z, ")
       .replace("x) =>", "x, float[N, 3, 6, 6] x2) =>");
     const original = modelOf(shared);
-    const { removal, pruned } = prunedBy(original, { "w1:0": [1, 4] });
-    const { model, recovery } = await recovered(
-      runner,
-      original,
-      pruned,
-      await normalSamples(original, SAMPLES),
-      { method: "normalise" },
-      removal,
-    );
+    const { pruned, model, recovery } = await normalised(original, { "w1:0": [1, 4] });
     expect(recovery.steps.map((s) => s.kept)).toEqual([true]);
     for (const index of [3, 4]) {
       // What reads x2 reads what it did.
@@ -153,15 +146,7 @@ describe("normalise gives a normalisation the statistics of what it now reads", 
     const original =
       modelOf(`g (float[N, 3, 4, 4] x) => (float[N, 3, 4, 4] y) <float[3] s = {1, 1, 1}, float[3] t = {0, 0, 0}, float[3] v = {1, 1, 1}, float[3] m0 = {0, 0, 0},
       float[4, 3, 1, 1] w1 = {...}, float[3, 4, 1, 1] w2 = {...}> { a = Conv (x, w1) r = Relu (a) c = Conv (r, w2) m = Neg (m0) y = BatchNormalization (c, s, t, m, v) }`);
-    const { removal, pruned } = prunedBy(original, { "w1:0": [1] });
-    const { recovery } = await recovered(
-      runner,
-      original,
-      pruned,
-      await normalSamples(original, SAMPLES),
-      { method: "normalise" },
-      removal,
-    );
+    const { recovery } = await normalised(original, { "w1:0": [1] });
     expect(recovery.left).toEqual([{ node: "y", why: "its parameters are not all constants" }]);
   });
 });
