@@ -1,4 +1,7 @@
-/** Recovery: closed-form corrections of a pruned model's weights, from unlabelled samples and without gradients. */
+/**
+ * Recovery: corrections of a pruned model's weights from unlabelled samples. All are closed forms, but for `joint`, which goes on from one by the
+ * gradient of a squared error within a few layers; none looks at labels, or at a loss of the whole network.
+ */
 import type { Samples } from "../calibrate/samples.js";
 import { cloneModel } from "../graph/clone.js";
 import type { Model } from "../graph/graph.js";
@@ -13,6 +16,7 @@ import { withMeans, withMeansAndVariances } from "./moments.js";
 import type { Pairing } from "./pairing.js";
 import { ridge } from "./ridge.js";
 import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
+import { fitWindows } from "./windows/windows.js";
 
 /**
  * - `mean`: each bias moves so that its layer gives the original's mean; then zone by zone where kernels reach into padding and it pays
@@ -21,7 +25,7 @@ import { type Fit, type SweepOptions, type Swept, sweep } from "./sweep.js";
  * - `merge`: what left is written as a linear map of what stayed, folded into every layer that reads both
  * - `least-squares`: weights and biases are refitted to the original's values on what now comes in
  * - `least-squares+normalise`: one after the other; what does not help is undone
- * - `joint`: least squares, and then each two convolutions with a Relu between together (joint.ts)
+ * - `joint`: least squares, and then several layers together, window by window (windows/windows.ts)
  */
 export const RECOVERY_METHODS = ["mean", "normalise", "merge", "least-squares", "least-squares+normalise", "joint"] as const;
 export type RecoveryMethod = (typeof RECOVERY_METHODS)[number];
@@ -62,7 +66,7 @@ interface Correction {
 function sweeping(
   name: string,
   fit: Fit,
-  how: Pick<SweepOptions, "sums" | "unconditional" | "norms" | "wide" | "joint" | "rectify"> = {},
+  how: Pick<SweepOptions, "sums" | "unconditional" | "norms" | "wide" | "rectify"> = {},
 ): Correction {
   return { name, run: (runner, pruned, pairing, batches, options) => sweep(runner, pruned, pairing, batches, fit, { ...options, ...how }) };
 }
@@ -75,8 +79,6 @@ const leastSquaresFit: Fit = async function* (m, now, { hasBias }, products) {
 };
 
 const leastSquares = sweeping("least-squares", leastSquaresFit, { wide: RIDGES });
-
-const joint = sweeping("joint", leastSquaresFit, { wide: RIDGES, joint: true });
 
 /** After `mean` and `merge`, and judged apart from them: a map per layer costs time, a bias does not. */
 const zones: Correction = { name: "borders", pays: 0.02, run: borders };
@@ -97,13 +99,29 @@ const merging: Correction = {
   run: (runner, pruned, pairing, batches, options) => merge(runner, pruned, pairing, batches, RIDGES, options),
 };
 
+/** What no window has is fitted once more to what the windows now give: the classifier, as a rule. */
+const windows: Correction = {
+  name: "windows",
+  async run(runner, pruned, pairing, batches, options) {
+    const together = await fitWindows(runner, pruned, pairing, batches, options);
+    const fitted = new Set(together.layers.map((l) => l.node));
+    if (fitted.size === 0) return together;
+    const others = await sweep(runner, pruned, pairing, batches, leastSquaresFit, {
+      ...options,
+      wide: RIDGES,
+      only: (label) => !fitted.has(label),
+    });
+    return { layers: [...together.layers, ...others.layers], left: [...together.left, ...others.left] };
+  },
+};
+
 const CORRECTIONS: Readonly<Record<RecoveryMethod, readonly Correction[]>> = {
   mean: [mean, zones],
   normalise: [normalise],
   merge: [merging, zones],
   "least-squares": [leastSquares],
   "least-squares+normalise": [leastSquares, normalise],
-  joint: [joint],
+  joint: [leastSquares, windows],
 };
 
 /**

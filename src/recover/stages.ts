@@ -37,11 +37,11 @@ export class Stages {
     this.#live = new Set(model.graph.inputs.filter((v) => !v.constant));
   }
 
-  /** `wanted` now; `later` what will be asked for after it; `fleeting` what must not be kept for it, since constants before it change. */
-  async open(wanted: readonly Value[], later: readonly Value[], fleeting: ReadonlySet<Value> = new Set()): Promise<Stage> {
+  /** `wanted` now; `later` what will be asked for after it. */
+  async open(wanted: readonly Value[], later: readonly Value[]): Promise<Stage> {
     const nodes = this.#between(wanted);
     const made = new Set(nodes.flatMap((n) => n.outputs.filter((v): v is Value => v !== undefined)));
-    const frontier = this.#frontier(later, (v) => this.#live.has(v) || (made.has(v) && !fleeting.has(v)));
+    const frontier = this.#frontier(later, (v) => this.#live.has(v) || made.has(v));
     const fetch = [...new Set([...wanted, ...frontier])].filter((v) => made.has(v));
     const types = this.#types;
     const load = async (outputs: readonly Value[]): Promise<Session | undefined> => {

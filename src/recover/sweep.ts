@@ -6,8 +6,6 @@ import type { Tensor } from "../graph/tensor.js";
 import type { RecoveredLayer } from "../report.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Batches } from "./batches.js";
-import { fitTogether, joinedWith } from "./joint.js";
-import type { Joined } from "./joint-session.js";
 import { type Layer, layersOf } from "./layers.js";
 import { addMoments, hasGaps, type Moments, type Weights, zeroMoments } from "./moments.js";
 import type { Pair, Pairing } from "./pairing.js";
@@ -36,8 +34,8 @@ export interface SweepOptions {
   readonly wide?: readonly number[];
   /** Whether a layer before a rectifier is fitted a second time, to what gets through it. */
   readonly rectify?: boolean;
-  /** Two convolutions with a Relu between are then fitted together, too. */
-  readonly joint?: boolean;
+  /** Layers that are fitted, by their nodes' labels; absent: all. */
+  readonly only?: (label: string) => boolean;
   /** Whether the correction before this one was kept, so that biases suit the original's means (borders.ts). */
   readonly biases?: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -77,6 +75,7 @@ export async function sweep(
   const left = found.left.map(({ node, why }) => ({ node: node.label, why }));
   const tasks: Task[] = [];
   for (const [i, layer] of found.layers.entries()) {
+    if (options.only && !options.only(layer.node.label)) continue;
     if (isTooWide(layer) && !(options.wide && layer.channelsLast)) {
       left.push({ node: layer.node.label, why: `${layer.columns} inputs per output are more than ${WIDEST}` });
       continue;
@@ -87,29 +86,23 @@ export async function sweep(
   }
   const mine = new Stages(runner, pruned, batches, options.memory / 2);
   const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
-  const joins = new Map(options.joint ? tasks.map((t) => [t, joinedWith(t.layer, found.layers)]) : []);
-  const firsts = new Set([...joins.values()].map((j) => j?.first));
-  /** Moments of what layers read that are fitted together with the next. */
-  const reads = new Map<Layer, Moments>();
-  const read = (task: Task) => [task.layer.input, joins.get(task)?.first.input, task.other].filter((v) => v !== undefined);
+  const read = (task: Task) => [task.layer.input, task.other].filter((v) => v !== undefined);
   const products = new Products(runner);
   const layers: RecoveredLayer[] = [];
   for (const [i, task] of tasks.entries()) {
     options.signal?.throwIfAborted();
     options.onProgress?.(i, tasks.length);
     const { layer, pair, other } = task;
-    const joined = joins.get(task);
-    const a = await mine.open(read(task), tasks.slice(i).flatMap(read), joined && between(joined));
+    const a = await mine.open(read(task), tasks.slice(i).flatMap(read));
     const b = await theirs.open(
       [pair.value],
       tasks.slice(i + 1).map((t) => t.pair.value),
     );
     const values = remembering(options.memory / 2, async (batch) => ({ have: await a.run(batch), reference: await b.run(batch) }));
-    const seenBy = (input: Value) => async (batch: number) => {
+    const seen = async (batch: number) => {
       const { have, reference } = await values(batch);
-      return { x: have.get(input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
+      return { x: have.get(layer.input), target: reference.get(pair.value), other: other && have.get(other) } as Seen;
     };
-    const seen = seenBy(layer.input);
     if (options.wide && isTooWide(layer)) {
       // Columns of zeros stay zeros: then the bias alone is fitted.
       const strengths = hasGaps(layer.read(), layer) ? [] : options.wide;
@@ -122,19 +115,10 @@ export async function sweep(
     const isRectified = options.rectify === true && task.isRectified;
     const { fitting, heldOut } = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed);
     let result = await refit(products, layer, fitting, heldOut, solve, options.unconditional ?? false);
-    if (firsts.has(layer)) reads.set(layer, fitting);
     if (isRectified) {
       const through = await momentsOf(runner, layer, pair.kept, seen, batches, options, seed, layer.read());
       const again = await refit(products, layer, through.fitting, through.heldOut, solve, false);
       result = { ...result, changed: result.changed || again.changed };
-    }
-    const before = joined && reads.get(joined.first);
-    if (joined && before) {
-      const moments = [before, fitting] as const;
-      const form = { joined, kept: pair.kept, isRectified };
-      const changed = await fitTogether(runner, products, form, moments, seenBy(joined.first.input), batches, options.signal);
-      reads.delete(joined.first);
-      result = { ...result, changed: result.changed || changed };
     }
     await a.close();
     await b.close();
@@ -159,13 +143,6 @@ function remembering<T extends { readonly have: ReadonlyMap<Value, Tensor>; read
     if (bytes <= memory) known.set(batch, values);
     return values;
   };
-}
-
-/** What lies between the two layers: it changes when the first does. */
-function between({ first, second }: Joined): ReadonlySet<Value> {
-  const found = new Set<Value>();
-  for (let v: Value | undefined = second.input; v && v !== first.input && v.producer; v = v.producer.inputs[0]) found.add(v);
-  return found;
 }
 
 /** Sums over all batches, apart for those that fit and those that judge. `read` is called for each batch in order. */
