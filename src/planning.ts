@@ -23,7 +23,16 @@ import type { RecoveryMethod } from "./recover/recover.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanRequest, type PlanResult, toMeasure } from "./score/budget.js";
-import { type Bench, type Criterion, type Evidence, type Judgement, judgementOf, needsOf, type Ranking } from "./score/criterion.js";
+import {
+  type Bench,
+  type Criterion,
+  type Evidence,
+  type Judgement,
+  judgementOf,
+  needsOf,
+  type Ranking,
+  type Refinement,
+} from "./score/criterion.js";
 import { distinct, requireClasses } from "./score/measured.js";
 import type { Scope } from "./score/moves.js";
 import { type Correction, correctionStatistics } from "./score/planner/corrected.js";
@@ -180,11 +189,27 @@ function judgedOnce(criterion: Criterion): Criterion {
         ...made,
         ...(made.block ? { block: (b) => made.block?.(b) } : {}),
         rank(group) {
-          const ranking = ranked.get(group) ?? made.rank(group);
+          const ranking = ranked.get(group) ?? refinedOnce(made.rank(group));
           ranked.set(group, ranking);
           return ranking;
         },
       };
+    },
+  };
+}
+
+/** The same ranking, which looks again once at any channels, however many plans let just these leave. */
+function refinedOnce(ranking: Ranking): Ranking {
+  const refine = (ranking as Ranking | undefined)?.refine;
+  if (!refine) return ranking;
+  const known = new Map<string, Refinement>();
+  return {
+    ...ranking,
+    refine(gone, kinds) {
+      const key = `${gone}|${kinds}`;
+      const refined = known.get(key) ?? refine.call(ranking, gone, kinds);
+      known.set(key, refined);
+      return refined;
     },
   };
 }
