@@ -1,4 +1,4 @@
-/** Criteria score channels; they never decide, never look at the budget. */
+/** Criteria score channels; they never decide how many leave, never look at the budget. */
 import type { z } from "zod";
 import type { Samples } from "../calibrate/samples.js";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";

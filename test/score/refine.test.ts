@@ -11,6 +11,7 @@ import { applyPlan } from "../../src/passes/remove-filters.js";
 import { runPass } from "../../src/passes/run-pass.js";
 import { makePlan, type PlanRequest } from "../../src/score/budget.js";
 import { type Criterion, defineCriterion, type Ranking } from "../../src/score/criterion.js";
+import { judgedOnce } from "../../src/score/judged-once.js";
 import { brokenBalances, findPools } from "../../src/score/pools.js";
 import { modelOf } from "../support/build.js";
 import { prove } from "../support/oracle.js";
@@ -75,6 +76,25 @@ describe("in layers of their own", () => {
     );
     expect(after.plan.why["exchanges"]).toEqual({ channels: exchanged, loss: [4, 2] });
     expect(before.plan.why["exchanges"]).toEqual({ channels: 0, loss: [4, 4] });
+  });
+
+  test("are asked once for the same channels, however many plans are made of one judgement", () => {
+    const model = chain();
+    const coupling = findGroups(model);
+    const asked: string[] = [];
+    const criterion = judgedOnce(
+      turncoat((gone, kinds) => {
+        asked.push(`${gone} of ${kinds.length}`);
+        return highest(gone, kinds);
+      }),
+    );
+    const plan = (target: PlanRequest["target"]) => makePlan(model, request({ criterion, coupling, target })).plan.remove;
+    const [first, other, again] = [plan({ latency: 0.6 }), plan({ latency: 0.4 }), plan({ latency: 0.6 })];
+    expect(again).toEqual(first);
+    expect(other).not.toEqual(first);
+    expect(first["a:1"]).toContain(19);
+    expect(asked).toHaveLength(4);
+    expect(new Set(asked).size).toBe(4);
   });
 
   test.each([
