@@ -23,8 +23,8 @@ function samplesOf(dims: readonly number[], count: number): Samples {
   } as Samples;
 }
 
-async function pruned(model: Model, swaps: number | undefined, options: Omit<PruneOptions, "passes">) {
-  const passes = [{ entry: await findEntry("obs"), options: swaps === undefined ? {} : { swaps } }];
+async function pruned(model: Model, swaps: number, options: Omit<PruneOptions, "passes">) {
+  const passes = [{ entry: await findEntry("obs"), options: { swaps } }];
   const made = await prune(model, { ep: "cpu", latency: false, align: 1, threads: 1, seed: 0, ...options, passes });
   expect(made.report.equality.map((e) => e.ok)).toEqual(made.report.equality.map(() => true));
   expect(made.report.equality.length).toBeGreaterThan(0);

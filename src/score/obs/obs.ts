@@ -14,9 +14,10 @@ import { swapped } from "./swaps.js";
  * Σ over the layers that read channels R of tr(W_R (H_RR − H_RK (H_KK + λI)⁻¹ H_KR) W_Rᵀ) ÷ the variance of what the layer feeds: the share of
  * it that is lost after the weights of the channels K that stay are fitted by least squares, which is what reconstruction does afterwards.
  *
- * Channels are taken out one by one, each time the one that adds least (elimination.ts); once it is known how many leave of a group, channels that
- * left are exchanged for others while that loses less (swaps.ts). Scores are these additions ÷ the share of the
- * model's multiply-accumulates that the channel saves, made to rise along the order; they are comparable between layers.
+ * Channels are taken out one by one, each time the one that adds least (elimination.ts); with `swaps`, once it is known how many leave of a group,
+ * channels that left are exchanged for others while that loses less (swaps.ts): off by default, as validation images of three nets do not show
+ * that it pays (docs/recovery.md). Scores are the additions ÷ the share of the model's multiply-accumulates that the channel saves, made to rise
+ * along the order; they are comparable between layers.
  *
  * @see Hassibi, Stork, "Optimal Brain Surgeon", NIPS 1992; Frantar, Alistarh, "Optimal Brain Compression", NeurIPS 2022; Meng et al., "OSSCAR",
  *   ICML 2024, for the exchanges. Sums over all readers, the energy of what is fed and the cost unit are ours.
@@ -47,7 +48,7 @@ export const obs = defineCriterion({
     swaps: z
       .int()
       .min(0)
-      .default(8)
+      .default(0)
       .describe(
         "most passes over the channels that leave, once their number is known, in which each comes back if another loses less in its place; 0: none",
       ),
