@@ -46,7 +46,6 @@ for (const seed of flags.seeds.split(",").map(Number)) {
       const [kl] = await measureVariants(runner, model, [() => made.model], data, { metric: "kl", samples: data.count, batch: 100 });
       await runner.close();
       const { after } = steps.findLast((s) => s.recovery).recovery;
-      const removal = steps.findIndex((s) => s.groups);
       cells[key] = {
         exchanges: made.plans[0].why.exchanges,
         macs: cost.after.macs / cost.before.macs,
@@ -54,7 +53,6 @@ for (const seed of flags.seeds.split(",").map(Number)) {
         // Of the samples that report, and of those that recovery held out.
         kl,
         heldOut: after,
-        planMilliseconds: steps[removal]?.milliseconds,
       };
       writeFileSync(flags.out, `${JSON.stringify(cells, null, 1)}\n`);
       console.error(key, JSON.stringify(cells[key]));
