@@ -40,7 +40,15 @@ export type * from "./report.js";
 export { openRunner } from "./runtime/provider.js";
 export type { Feeds, LoadOptions, ModelSource, Port, Provider, Runner, Session } from "./runtime/runner.js";
 export type { PlanResult } from "./score/budget.js";
-export { type Criterion, defineCriterion, type Evidence, type Merge, type Ranking, type ScoringContext } from "./score/criterion.js";
+export {
+  type Criterion,
+  defineCriterion,
+  type Evidence,
+  type Merge,
+  type Ranking,
+  type Refinement,
+  type ScoringContext,
+} from "./score/criterion.js";
 export { type PruningPlan, parsePlan, printPlan } from "./score/plan.js";
 export { findPools, type Pool } from "./score/pools.js";
 export { measureOf, type Target } from "./score/target.js";

@@ -9,7 +9,7 @@ import { findBlocks } from "./graph/blocks/find.js";
 import { cloneModel } from "./graph/clone.js";
 import { encodedSize } from "./graph/codec.js";
 import { cost } from "./graph/cost.js";
-import { findGroups, type Group } from "./graph/coupling/groups.js";
+import { findGroups } from "./graph/coupling/groups.js";
 import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
@@ -23,7 +23,8 @@ import type { RecoveryMethod } from "./recover/recover.js";
 import type { Calibration } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import { makePlan, type PlanRequest, type PlanResult, toMeasure } from "./score/budget.js";
-import { type Bench, type Criterion, type Evidence, type Judgement, judgementOf, needsOf, type Ranking } from "./score/criterion.js";
+import { type Bench, type Evidence, needsOf } from "./score/criterion.js";
+import { judgedOnce } from "./score/judged-once.js";
 import { distinct, requireClasses } from "./score/measured.js";
 import type { Scope } from "./score/moves.js";
 import { type Correction, correctionStatistics } from "./score/planner/corrected.js";
@@ -165,28 +166,6 @@ function sensitivityNote({ metric, correct, samples, levels, blocks }: Sensitivi
   const what = `${levels.size} ${levels.size === 1 ? "pool" : "pools"} of channels and ${blocks.size} residual ${blocks.size === 1 ? "block" : "blocks"}`;
   const by = metric === "kl" ? "divergence of the class probabilities" : "1 − cosine of the outputs";
   return { code: "SENSITIVITY", about: "scope", why: `${by} on ${samples} samples, in ${runs} runs without part of ${what}, ${how}` };
-}
-
-/** The same criterion, which judges a model once however often it is planned for. */
-function judgedOnce(criterion: Criterion): Criterion {
-  let judgement: Judgement | undefined;
-  const ranked = new Map<Group, Ranking>();
-  return {
-    ...criterion,
-    prepare(checked, context) {
-      const made = judgement ?? judgementOf(criterion.prepare(checked, context));
-      judgement = made;
-      return {
-        ...made,
-        ...(made.block ? { block: (b) => made.block?.(b) } : {}),
-        rank(group) {
-          const ranking = ranked.get(group) ?? made.rank(group);
-          ranked.set(group, ranking);
-          return ranking;
-        },
-      };
-    },
-  };
 }
 
 /** A plan for a fraction of the original's time, on this machine and provider. */

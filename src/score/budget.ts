@@ -14,6 +14,7 @@ import type { PruningPlan } from "./plan.js";
 import { allocate } from "./planner/allocate.js";
 import type { Sensitivity } from "./planner/sensitivity.js";
 import type { Declined } from "./pools.js";
+import { refine } from "./refine.js";
 import { type Stage, stageOf } from "./stage.js";
 import { type Measure, measureOf, type Target } from "./target.js";
 import { findWithBlocks } from "./without-blocks.js";
@@ -57,7 +58,8 @@ export interface PlanResult {
  * A plan for `model`.
  *
  * @throws ConfigError EXCLUDE_UNKNOWN for a name to leave whole that nothing has.
- * @throws ConfigError CRITERION_SCORES for a criterion that does not give each channel a number.
+ * @throws ConfigError CRITERION_SCORES for a criterion that does not give each channel a number; CRITERION_REFINE for one that lets other
+ *   channels leave than it may.
  * @throws BudgetError (exit 3) when the target cannot be met within 1 % (3 % with aligned widths), saying what can.
  */
 export function makePlan(model: Model, request: PlanRequest): PlanResult {
@@ -82,8 +84,11 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
   const levels = measure === "latency" ? giveBack(states, found, (l) => search.costOf(measure, l), keep) : found;
   const sequential = criterion.sequential === true && request.scope === "local";
   const picked = sequential ? pickInSequence(stage.model, states, levels, request) : pick(states, levels, scores);
-  const removed = settle.settle(picked.removed);
-  const reached = search.reached(measure, removed);
+  const settled = settle.settle(picked.removed);
+  const cost = search.reached(measure, settled);
+  const { removed, reached, exchanges } = sequential
+    ? { removed: settled, reached: cost, exchanges: undefined }
+    : refine(stage, settled, measure, cost, criterion.name);
   if (removed.size > 0) search.confirm(measure, keep, reached);
   const plan: PruningPlan = {
     format: 1,
@@ -98,6 +103,7 @@ export function makePlan(model: Model, request: PlanRequest): PlanResult {
       ...(judgement.exactly === undefined ? { target: { [measure]: keep } } : {}),
       scope: request.scope,
       ...(bySensitivity ? { sensitivity: measuredOf(bySensitivity) } : {}),
+      ...(exchanges ? { exchanges } : {}),
       align: request.align,
       seed: request.seed,
     },

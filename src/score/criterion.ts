@@ -1,4 +1,4 @@
-/** Criteria score channels; they never decide, never look at the budget. */
+/** Criteria score channels; they never decide how many leave, never look at the budget. */
 import type { z } from "zod";
 import type { Samples } from "../calibrate/samples.js";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
@@ -18,6 +18,13 @@ export interface Merge {
   readonly scale: number;
 }
 
+/** What leaves of a group after all. */
+export interface Refinement {
+  readonly gone: readonly number[];
+  /** What is lost with the channels that were to leave, and with these; on one scale for all groups. */
+  readonly loss: readonly [number, number];
+}
+
 /** Scores of one group's channels. */
 export interface Ranking {
   /**
@@ -34,6 +41,11 @@ export interface Ranking {
   readonly losses?: Float64Array;
   /** merges[k]: what to do to the weights when order[k] leaves; applied in that order. */
   readonly merges?: readonly (Merge | undefined)[];
+  /**
+   * Looks again once it is known how many leave: which channels should leave in the place of `gone`. As many of each kind must; those of kind
+   * −1 stay what they are. kinds[k] is that of channel k; `gone` is in removal order. Absent: the order stands. Not asked where there are `merges`.
+   */
+  refine?(gone: readonly number[], kinds: readonly number[]): Refinement;
   /** Why no channel of this group may leave by this criterion, whatever the budget; scores then count for nothing. */
   readonly whole?: string;
 }

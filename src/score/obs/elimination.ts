@@ -85,23 +85,16 @@ class LayerState {
   /** Loss of each channel as it was worked out last. */
   readonly #known: Float64Array;
 
-  constructor({ precision, features, weights, importance }: ReadingLayer) {
-    const { deviation, varying, matrix, ridge } = precision;
-    const row = new Map(varying.map((i, at) => [i, at]));
-    const mine = [...new Set(features.flat())].filter((i) => row.has(i));
-    const place = new Map(mine.map((i, at) => [i, at]));
-    this.#n = mine.length;
-    this.#importance = importance;
-    this.#ridge = ridge;
-    this.#places = features.map((f) => f.flatMap((i) => place.get(i) ?? []));
-    this.#alive = new Uint8Array(mine.length).fill(1);
-    this.#known = new Float64Array(features.length).fill(Number.NaN);
-    this.#P = submatrix(
-      matrix,
-      varying.length,
-      mine.map((i) => row.get(i) as number),
-    );
-    this.#V = productsOf(mine.length, features, weights, place, deviation);
+  constructor(layer: ReadingLayer) {
+    const { size, places, P, V } = ownFeatures(layer);
+    this.#n = size;
+    this.#importance = layer.importance;
+    this.#ridge = layer.precision.ridge;
+    this.#places = places;
+    this.#alive = new Uint8Array(size).fill(1);
+    this.#known = new Float64Array(places.length).fill(Number.NaN);
+    this.#P = P;
+    this.#V = V;
   }
 
   /** What the channel's leaving adds to the loss. */
@@ -111,8 +104,8 @@ class LayerState {
     const at = this.#places[k] as readonly number[];
     const b = at.length;
     if (b === 0) return 0;
-    const block = inverseOf(this.#block(this.#P, at), b, 0).matrix;
-    const V = this.#block(this.#V, at);
+    const block = inverseOf(blockOf(this.#P, this.#n, at), b, 0).matrix;
+    const V = blockOf(this.#V, this.#n, at);
     let loss = 0;
     // The ridge is no variance of the feature's: what it adds is no loss.
     for (let i = 0; i < b; i++) {
@@ -131,12 +124,12 @@ class LayerState {
     if (b === 0) return;
     this.#known.fill(Number.NaN);
     const [P, V] = [this.#P, this.#V];
-    const inverse = inverseOf(this.#block(P, at), b, 0).matrix;
-    const [PR, VR] = [this.#rows(P, at), this.#rows(V, at)];
+    const inverse = inverseOf(blockOf(P, n, at), b, 0).matrix;
+    const [PR, VR] = [rowsOf(P, n, at), rowsOf(V, n, at)];
     for (const p of at) this.#alive[p] = 0;
     // F = (P_RR)⁻¹ P_R·, and Y = V_R· − ½ V_RR F: V ← (I − E)ᵀ V (I − E) = V − YᵀF − FᵀY with E the rows F at R.
     const F = times(inverse, PR, b, n);
-    const Y = times(this.#block(V, at), F, b, n);
+    const Y = times(blockOf(V, n, at), F, b, n);
     for (let i = 0; i < Y.length; i++) Y[i] = (VR[i] as number) - (Y[i] as number) / 2;
     for (let i = 0; i < n; i++) {
       if (this.#alive[i] === 0) for (let r = 0; r < b; r++) PR[r * n + i] = F[r * n + i] = Y[r * n + i] = 0;
@@ -155,32 +148,59 @@ class LayerState {
       }
     }
   }
+}
 
-  #block(A: Float64Array, at: readonly number[]): Float64Array {
-    const [n, b] = [this.#n, at.length];
-    const out = new Float64Array(b * b);
-    for (let i = 0; i < b; i++) {
-      for (let j = i; j < b; j++) {
-        const [p, q] = [at[i] as number, at[j] as number];
-        out[i * b + j] = A[Math.min(p, q) * n + Math.max(p, q)] as number;
-        out[j * b + i] = out[i * b + j] as number;
-      }
+/** What the channels own of a layer: the features that vary, on the scale on which each has variance 1. */
+export interface OwnFeatures {
+  readonly size: number;
+  /** Places in P and V of each channel's features; features that never vary have none: they cost nothing. */
+  readonly places: readonly (readonly number[])[];
+  /** [size, size], symmetric. */
+  readonly P: Float64Array;
+  /** WᵀW [size, size], symmetric, held in the upper triangle. */
+  readonly V: Float64Array;
+}
+
+export function ownFeatures({ precision, features, weights }: ReadingLayer): OwnFeatures {
+  const { deviation, varying, matrix } = precision;
+  const row = new Map(varying.map((i, at) => [i, at]));
+  const mine = [...new Set(features.flat())].filter((i) => row.has(i));
+  const place = new Map(mine.map((i, at) => [i, at]));
+  const at = mine.map((i) => row.get(i) as number);
+  return {
+    size: mine.length,
+    places: features.map((f) => f.flatMap((i) => place.get(i) ?? [])),
+    P: submatrix(matrix, varying.length, at),
+    V: productsOf(mine.length, features, weights, place, deviation),
+  };
+}
+
+/** The block [at, at] of a symmetric A [n, n] that is held in the upper triangle. */
+export function blockOf(A: Float64Array, n: number, at: readonly number[]): Float64Array {
+  const b = at.length;
+  const out = new Float64Array(b * b);
+  for (let i = 0; i < b; i++) {
+    for (let j = i; j < b; j++) {
+      const [p, q] = [at[i] as number, at[j] as number];
+      out[i * b + j] = A[Math.min(p, q) * n + Math.max(p, q)] as number;
+      out[j * b + i] = out[i * b + j] as number;
     }
-    return out;
   }
-  #rows(A: Float64Array, at: readonly number[]): Float64Array {
-    const n = this.#n;
-    const out = new Float64Array(at.length * n);
-    at.forEach((p, r) => {
-      for (let j = 0; j < p; j++) out[r * n + j] = A[j * n + p] as number;
-      for (let j = p; j < n; j++) out[r * n + j] = A[p * n + j] as number;
-    });
-    return out;
-  }
+  return out;
+}
+
+/** The rows `at` [at.length, n] of the same. */
+export function rowsOf(A: Float64Array, n: number, at: readonly number[]): Float64Array {
+  const out = new Float64Array(at.length * n);
+  at.forEach((p, r) => {
+    for (let j = 0; j < p; j++) out[r * n + j] = A[j * n + p] as number;
+    for (let j = p; j < n; j++) out[r * n + j] = A[p * n + j] as number;
+  });
+  return out;
 }
 
 /** [b, b] times [b, n]. */
-function times(A: Float64Array, B: Float64Array, b: number, n: number): Float64Array {
+export function times(A: Float64Array, B: Float64Array, b: number, n: number): Float64Array {
   const out = new Float64Array(b * n);
   for (let i = 0; i < b; i++) {
     for (let r = 0; r < b; r++) {

@@ -8,16 +8,19 @@ import { weightsFor } from "../relative.js";
 import { eliminate, type Precision, precisionOf, type ReadingLayer } from "./elimination.js";
 import { type Reading, readingsOf } from "./readings.js";
 import { savingsOf } from "./savings.js";
+import { swapped } from "./swaps.js";
 
 /**
  * Σ over the layers that read channels R of tr(W_R (H_RR − H_RK (H_KK + λI)⁻¹ H_KR) W_Rᵀ) ÷ the variance of what the layer feeds: the share of
  * it that is lost after the weights of the channels K that stay are fitted by least squares, which is what reconstruction does afterwards.
  *
- * Channels are taken out one by one, each time the one that adds least (elimination.ts). Scores are these additions ÷ the share of the
- * model's multiply-accumulates that the channel saves, made to rise along the order; they are comparable between layers.
+ * Channels are taken out one by one, each time the one that adds least (elimination.ts); with `swaps`, once it is known how many leave of a group,
+ * channels that left are exchanged for others while that loses less (swaps.ts): off by default, as validation images of three nets do not show
+ * that it pays (docs/recovery.md). Scores are the additions ÷ the share of the model's multiply-accumulates that the channel saves, made to rise
+ * along the order; they are comparable between layers.
  *
- * @see Hassibi, Stork, "Optimal Brain Surgeon", NIPS 1992; Frantar, Alistarh, "Optimal Brain Compression", NeurIPS 2022. Sums over all
- *   readers, the energy of what is fed and the cost unit are ours.
+ * @see Hassibi, Stork, "Optimal Brain Surgeon", NIPS 1992; Frantar, Alistarh, "Optimal Brain Compression", NeurIPS 2022; Meng et al., "OSSCAR",
+ *   ICML 2024, for the exchanges. Sums over all readers, the energy of what is fed and the cost unit are ours.
  */
 export const obs = defineCriterion({
   name: "obs",
@@ -42,6 +45,13 @@ export const obs = defineCriterion({
       .describe(
         "most features (channels × taps) of a layer of which all covariances are taken; in larger layers the taps of a kernel share those of the channels",
       ),
+    swaps: z
+      .int()
+      .min(0)
+      .default(0)
+      .describe(
+        "most passes over the channels that leave, once their number is known, in which each comes back if another loses less in its place; 0: none",
+      ),
   }),
   needs: ["activations"],
   comparable: true,
@@ -55,7 +65,7 @@ export const obs = defineCriterion({
     return distinct(all);
   },
 
-  prepare({ per, ridge, features }, context) {
+  prepare({ per, ridge, features, swaps }, context) {
     const statistics = measuredFor("obs", context);
     const weights = weightsFor(context);
     const savings = per === "none" ? undefined : savingsOf(context.coupling, per);
@@ -63,8 +73,10 @@ export const obs = defineCriterion({
     return (group) => {
       const readings = readingsOf(group, context.coupling, weights, { features });
       if (typeof readings === "string") return { scores: new Float64Array(group.choices.length), whole: readings };
-      const layers = readings.map((r) => layerOf(r, group, statistics, precisions));
-      return rankingOf(group, layers, savings?.(group), context);
+      // Made anew where they are needed again: weights and covariances of all groups at once would be a model's worth of memory and more.
+      const layers = () => readings.map((r) => layerOf(r, group, statistics, precisions));
+      const ranking = rankingOf(group, layers(), savings?.(group), context);
+      return swaps === 0 ? ranking : { ...ranking, refine: (gone, kinds) => swapped(layers(), gone, kinds, swaps) };
     };
   },
 });
