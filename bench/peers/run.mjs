@@ -2,7 +2,7 @@
 //
 //   npm run build && node bench/peers/run.mjs --shared <folder with models/ and data/> --python <venv>/bin/python
 //       [--nets resnet56,resnet20,vgg_slim,simplenet_slim] [--only ours,torch-pruning,onnxsim] [--variants <regular expression>] [--again] [--work <folder for ONNX files>]
-//       [--ours obs:joint:2,obs:least-squares,l1:none] [--samples 2000] [--seed 0] [--threads 2]
+//       [--ours obs:joint,obs:least-squares,l1:none] [--samples 2000] [--seed 0] [--threads 2]
 //
 // README.md beside this file tells the method. A run that was stopped goes on with the cells that results/ lacks; --again makes those of the
 // tools and nets named anew, and leaves all others; --nets '' writes the tables alone. Only the peers need Python.
@@ -27,7 +27,7 @@ const { values: flags } = parseArgs({
     only: { type: "string", default: "ours,torch-pruning,onnxsim" },
     again: { type: "boolean", default: false },
     work: { type: "string", default: join(tmpdir(), "onnx-prune-peers") },
-    ours: { type: "string", default: "obs:joint:2,obs:least-squares,obs:none,l1:least-squares,l1:none" },
+    ours: { type: "string", default: "obs:joint,obs:least-squares,obs:none,l1:least-squares,l1:none" },
     samples: { type: "string", default: "2000" },
     seed: { type: "string", default: "0" },
     threads: { type: "string", default: "2" },

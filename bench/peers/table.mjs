@@ -36,7 +36,7 @@ const COLUMNS = [
   ["onnxsim, best criterion", "onnxsim", /\/none$/],
   ["onnxsim + best of its corrections", "onnxsim", /\/(finetune|bias|bn)$/],
 ];
-const OURS = "obs:joint:2";
+const OURS = "obs:joint";
 const pc = (x) => (100 * x).toFixed(1);
 const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(1)}`;
 
