@@ -33,7 +33,7 @@ export type RecoveryMethod = (typeof RECOVERY_METHODS)[number];
 export interface RecoverOptions {
   readonly method: RecoveryMethod;
   readonly seed?: number | undefined;
-  /** Bytes of activations held between layers (default 1 GiB); what does not fit is computed again. */
+  /** Bytes of activations held (default 1 GiB); between layers, what does not fit is computed again; of windows (`joint`), fewer samples are taken. */
   readonly memory?: number | undefined;
   /** Equations per unknown that are taken at least, where there are as many (default 150). */
   readonly equations?: number | undefined;

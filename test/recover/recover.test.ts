@@ -158,7 +158,7 @@ describe("recovery", () => {
     expect(both.recovery.after).toBeLessThan(0.9 * one.recovery.after);
     // On other samples than those it saw, too.
     expect(await distance(runner, original, both.model, 200)).toBeLessThan(await distance(runner, original, one.model, 200));
-    const again = await recovered(runner, original, pruned, samples, { method: "joint", memory: 1 }, removal);
+    const again = await recovered(runner, original, pruned, samples, { method: "joint" }, removal);
     expect(bytes(again.model).equals(bytes(both.model))).toBe(true);
   });
 
