@@ -1,6 +1,7 @@
 /** Squeeze-and-excitation gates fitted to stored quadratics: no layer is run again. */
+
+import { Adam } from "../gradient/adam.js";
 import { identityGate, type SqueezeExcite } from "../passes/gates/emit.js";
-import { Adam } from "./adam.js";
 import { spread } from "./closed-form.js";
 import { type Factors, lossOf, type Quadratics, times } from "./quadratics.js";
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { Adam } from "../../src/gates/adam.js";
 import { type ChoiceOptions, chooseGate } from "../../src/gates/choose.js";
 import { diagonalFactors, diagonalGate, staticGate } from "../../src/gates/closed-form.js";
 import { divisionOf, type Looks, looksAt } from "../../src/gates/looks.js";
 import { lossOf, type Quadratics, rescaled } from "../../src/gates/quadratics.js";
 import { solveRidge } from "../../src/gates/solve.js";
 import { squeezeExciteFactors, squeezeExciteGate, squeezeExciteObjective } from "../../src/gates/squeeze-excite.js";
+import { Adam } from "../../src/gradient/adam.js";
 import { identityGate } from "../../src/passes/gates/emit.js";
 import { randomFloats } from "../support/build.js";
 import { directLoss, quadraticsOf, type Toy, toy } from "./toy.js";

@@ -122,7 +122,7 @@ async function fitWindow(
     for (let round = 0; round < ROUNDS; round++) {
       for (const [n, b] of shuffled(fitting.length, uniform).entries()) {
         signal?.throwIfAborted();
-        descent.move(now, await session.slopes(fitting[b] as WindowBatch, now));
+        descent.move(await session.slopes(fitting[b] as WindowBatch, now));
         onProgress((round * fitting.length + n) / steps);
       }
     }

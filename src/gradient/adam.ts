@@ -23,14 +23,18 @@ export class Adam {
     this.#options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, ...options };
   }
 
-  /** @param gradients one vector per vector of parameters. */
-  step(gradients: readonly Float64Array[]): void {
-    const { rate, beta1, beta2, epsilon } = this.#options;
+  /**
+   * @param gradients one vector per vector of parameters.
+   * @param shares of the rate, one per vector; default 1.
+   */
+  step(gradients: readonly ArrayLike<number>[], shares?: readonly number[]): void {
+    const { beta1, beta2, epsilon } = this.#options;
     this.#t++;
     const unbias1 = 1 - beta1 ** this.#t;
     const unbias2 = 1 - beta2 ** this.#t;
     for (const [v, p] of this.#parameters.entries()) {
-      const g = gradients[v] as Float64Array;
+      const g = gradients[v] as ArrayLike<number>;
+      const rate = this.#options.rate * (shares?.[v] ?? 1);
       const m = this.#first[v] as Float64Array;
       const u = this.#second[v] as Float64Array;
       for (let i = 0; i < p.length; i++) {
