@@ -14,6 +14,7 @@ const files = readdirSync(root, { recursive: true, encoding: "utf8" })
 const ORDER = [
   ["errors.ts", "suggest.ts", "version.ts"],
   ["graph"],
+  ["gradient"],
   ["runtime"],
   ["calibrate"],
   ["score"],
