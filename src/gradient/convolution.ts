@@ -1,7 +1,7 @@
 /** A convolution with weights that are values of the graph, and the way back through it. */
 import { int, ints } from "../graph/attribute.js";
 import type { Node, Value } from "../graph/graph.js";
-import { groupsOf, readWindow } from "../graph/ops/window.js";
+import { beginsOf, groupsOf, readWindow } from "../graph/ops/window.js";
 import { unravel } from "../graph/rearrange.js";
 import type { Attributes, Builder } from "./builder.js";
 
@@ -22,14 +22,9 @@ export interface Convolution {
 /** `node` with a weight of `dims` that reads maps of `inside`, and gives maps of `outside`. */
 export function convolutionOf(node: Node, dims: readonly number[], inside: readonly number[], outside: readonly number[]): Convolution {
   const kernel = dims.slice(2);
-  const { strides, dilations, begins: stated, autoPad } = readWindow(node, kernel);
+  const { strides, dilations } = readWindow(node, kernel);
+  const begins = beginsOf(node, kernel, inside, outside);
   const reach = kernel.map((k, a) => ((outside[a] as number) - 1) * (strides[a] as number) + (k - 1) * (dilations[a] as number) + 1);
-  // What SAME pads is as much as the windows reach beyond, the odd one at the end of its name.
-  const begins = reach.map((r, a) => {
-    const total = Math.max(0, r - (inside[a] as number));
-    if (!autoPad.startsWith("SAME")) return stated[a] as number;
-    return autoPad === "SAME_LOWER" ? Math.ceil(total / 2) : Math.floor(total / 2);
-  });
   const ends = reach.map((r, a) => Math.max(0, r - (inside[a] as number) - (begins[a] as number)));
   return { groups: groupsOf(node), dims, strides, dilations, begins, ends, inside, outside };
 }

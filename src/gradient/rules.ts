@@ -4,7 +4,7 @@
  *
  * @see Griewank, Walther, "Evaluating Derivatives", 2nd ed., SIAM 2008, ch. 3, for going back; gradients of each operator are its definition's.
  */
-import { float, int, ints } from "../graph/attribute.js";
+import { float, int } from "../graph/attribute.js";
 import type { Node, Value } from "../graph/graph.js";
 import type { Types } from "../graph/infer.js";
 import { padsOf } from "../graph/ops/pad.js";
@@ -12,6 +12,7 @@ import { cutsOf } from "../graph/ops/slice.js";
 import { readWindow } from "../graph/ops/window.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { Attributes, Builder } from "./builder.js";
+import { backToInput, convolutionOf } from "./convolution.js";
 
 /** An operator as it is passed: what it gives, and the way back. */
 export interface Passed {
@@ -155,28 +156,18 @@ const averagePool: Rule = (p) => {
   const [dims, out] = [dimsOf(p, 0), dimsOf(p, "output")];
   if (!dims || !out) return UNKNOWN;
   const kernel = p.node.ints("kernel_shape", []);
-  const { strides, dilations, begins, ends, autoPad } = readWindow(p.node, kernel);
+  const { begins, ends, autoPad } = readWindow(p.node, kernel);
   const isPadded = autoPad.startsWith("SAME") || [...begins, ...ends].some((n) => n > 0);
   if (p.node.int("ceil_mode", 0) !== 0 || (isPadded && (p.node.int("count_include_pad", 0) === 0 || autoPad !== "NOTSET")))
     return "its windows do not all count the same";
   const taps = kernel.reduce((n, k) => n * k, 1);
-  const over = kernel.map((k, a) => {
-    const room = (dims[a + 2] as number) + (begins[a] as number) + (ends[a] as number);
-    return room - ((out[a + 2] as number) - 1) * (strides[a] as number) - (k - 1) * (dilations[a] as number) - 1;
-  });
-  if (over.some((o, a) => o >= Math.max(strides[a] as number, dilations[a] as number))) return "its windows leave a border out";
+  const spread = convolutionOf(p.node, [1, 1, ...kernel], dims.slice(2), out.slice(2));
   return (b, [x]) => ({
     value: b.node("AveragePool", [x], windowAttributes(p)),
     back: (g) => {
       const share = b.floats([1, 1, ...kernel], new Float64Array(taps).fill(1 / taps));
       const alone = b.reshape(g, [-1, 1, ...out.slice(2)]);
-      const spread = b.node("ConvTranspose", [alone, share], {
-        strides: ints(strides),
-        dilations: ints(dilations),
-        pads: ints([...begins, ...ends]),
-        output_padding: ints(over),
-      });
-      return [b.reshape(spread, [-1, ...dims.slice(1)])];
+      return [b.reshape(backToInput(b, spread, share, alone), [-1, ...dims.slice(1)])];
     },
   });
 };

@@ -1,6 +1,6 @@
 /** Which elements of its input a convolution reads for some positions of its output. */
 import type { Node } from "../graph/graph.js";
-import { readWindow } from "../graph/ops/window.js";
+import { beginsOf, readWindow } from "../graph/ops/window.js";
 import { unravel } from "../graph/rearrange.js";
 
 /** Spatial extents, outermost first; a product of matrices has one axis of positions. */
@@ -40,22 +40,4 @@ export function patchIndices(node: Node, inside: Extents, out: Extents, position
     }
   }
   return indices;
-}
-
-/** Padding before the first element of each axis, auto_pad worked out. */
-export function beginsOf(node: Node, kernel: readonly number[], inside: Extents, out: Extents): readonly number[] {
-  const { begins, strides, dilations, autoPad } = readWindow(node, kernel);
-  const stated = node.ints("output_shape") ?? [];
-  const isTransposed = node.opType === "ConvTranspose";
-  if (!autoPad.startsWith("SAME") && !(isTransposed && stated.length > 0)) return begins;
-  const extra = node.ints("output_padding") ?? [];
-  return kernel.map((k, a) => {
-    const span = (k - 1) * (dilations[a] as number) + 1;
-    const [n, m, s] = [inside[a] as number, out[a] as number, strides[a] as number];
-    const total = isTransposed ? (n - 1) * s + span + (extra[a] ?? 0) - m : Math.max(0, (m - 1) * s + span - n);
-    const small = Math.floor(total / 2);
-    // ConvTranspose puts the odd one before under SAME_LOWER's opposite.
-    if (isTransposed) return autoPad === "SAME_UPPER" ? total - small : small;
-    return autoPad === "SAME_LOWER" ? total - small : small;
-  });
 }

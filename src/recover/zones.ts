@@ -1,7 +1,7 @@
 /** Where in its output a convolution reads zeros instead of its input, and so which positions see one and the same constant. */
 import type { Node } from "../graph/graph.js";
-import { readWindow } from "../graph/ops/window.js";
-import { beginsOf, type Extents } from "./patches.js";
+import { beginsOf, readWindow } from "../graph/ops/window.js";
+import type { Extents } from "./patches.js";
 
 /**
  * Positions of a convolution's output by the taps that lie inside its input. Whether they do is decided axis by axis, so zones are

@@ -57,6 +57,11 @@ const CASES: readonly Case[] = [
     body: "z = AveragePool <kernel_shape = [3, 2], strides = [3, 2]> (x)",
   },
   {
+    name: "AveragePool whose windows leave rows between and at the end out",
+    inputs: [[2, 3, 9, 8]],
+    body: "z = AveragePool <kernel_shape = [2, 1], strides = [4, 3]> (x)",
+  },
+  {
     name: "AveragePool, padded, counting pads",
     inputs: [X],
     body: "z = AveragePool <kernel_shape = [3, 3], strides = [1, 2], pads = [1, 1, 1, 1], count_include_pad = 1> (x)",

@@ -44,7 +44,8 @@ const CHAIN = `g (float[N, 3, 8, 8] x) => (float[N, 3] y) <
 function unitsFor(model: Model) {
   const types = infer(model, { bind: { x: [4, 3, 8, 8] } });
   const { layers } = layersOf(model, types);
-  return { types, layers, units: unitsOf(model, types, layers, 4), activations: activationsOf(model, types) };
+  const activations = activationsOf(model, types);
+  return { types, layers, units: unitsOf(model, types, layers, activations, 4), activations };
 }
 
 describe("units", () => {
@@ -79,7 +80,7 @@ describe("units", () => {
       "g (float[N, 3] x, float[N, 3] z) => (float[N, 3] y) <float[3, 3] w = {...}> { a = MatMul (x, w) y = Add (a, z) }",
     );
     const types = infer(model, { bind: { x: [4, 3], z: [4, 3] } });
-    expect(unitsOf(model, types, layersOf(model, types).layers, 4)).toEqual([]);
+    expect(unitsOf(model, types, layersOf(model, types).layers, activationsOf(model, types), 4)).toEqual([]);
   });
 });
 

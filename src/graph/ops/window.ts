@@ -66,3 +66,21 @@ export function windowsAlong(node: Node, w: Window, i: number, extent: Dim, ceil
   if (isKnown(reach) && end + stride <= reach) return windows;
   return opaque("windows", [extent, reach, stride, begin, end]);
 }
+
+/** Padding before the first element of each axis of Conv, ConvTranspose or a pool of known extents, auto_pad worked out. */
+export function beginsOf(node: Node, kernel: readonly number[], inside: readonly number[], out: readonly number[]): readonly number[] {
+  const { begins, strides, dilations, autoPad } = readWindow(node, kernel);
+  const stated = node.ints("output_shape") ?? [];
+  const isTransposed = node.opType === "ConvTranspose";
+  if (!autoPad.startsWith("SAME") && !(isTransposed && stated.length > 0)) return begins;
+  const extra = node.ints("output_padding") ?? [];
+  return kernel.map((k, a) => {
+    const span = (k - 1) * (dilations[a] as number) + 1;
+    const [n, m, s] = [inside[a] as number, out[a] as number, strides[a] as number];
+    const total = isTransposed ? (n - 1) * s + span + (extra[a] ?? 0) - m : Math.max(0, (m - 1) * s + span - n);
+    const small = Math.floor(total / 2);
+    // ConvTranspose puts the odd one before under SAME_LOWER's opposite.
+    if (isTransposed) return autoPad === "SAME_UPPER" ? total - small : small;
+    return autoPad === "SAME_LOWER" ? total - small : small;
+  });
+}

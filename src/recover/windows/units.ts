@@ -42,8 +42,7 @@ export function activationsOf(model: Model, types: Types): ReadonlySet<Value> {
  * The units of the main graph, in its order; none where it has several inputs. `types` are of known extents, `samples` of which come first
  * in every value that bounds a unit.
  */
-export function unitsOf(model: Model, types: Types, layers: readonly Layer[], samples: number): readonly Unit[] {
-  const activations = activationsOf(model, types);
+export function unitsOf(model: Model, types: Types, layers: readonly Layer[], activations: Activations, samples: number): readonly Unit[] {
   const [input, ...others] = model.graph.inputs.filter((v) => activations.has(v));
   if (!input || others.length > 0) return [];
   const layerAt = new Map(layers.map((l) => [l.node, l]));
