@@ -161,7 +161,7 @@ class Rounds<P> {
         const model = carryOut(made);
         const layers = layersOf(model, this.#shapes);
         for (const l of table.predict(layers).missing) lacking.set(l.key, l);
-        found = { plan: made, model, layers: layers.map((l) => l.key).join("; ") };
+        found = { plan: made, model, layers: layers.map((l) => `${l.key} × ${l.share}`).join("; ") };
       } catch (error) {
         if (!(error instanceof BudgetError)) throw error;
         found = error;

@@ -8,13 +8,15 @@ import { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 
-/** A layer as far as its time depends on it. */
+/** A layer as far as its time depends on it, or one that stands for it: its time is `share` of that one's. */
 export interface LayerShape {
   /** Operator, attributes and shapes: two layers with one key take the same time. */
   readonly key: string;
   /** Operator, attributes and all extents but those of channels. */
   readonly kind: string;
   readonly macs: number;
+  /** 1 but for matrix products, whose time grows evenly with their extents (docs/widths.md): one is timed for all of about its size. */
+  readonly share: number;
   /** Operator with its attributes, as ONNX text. */
   readonly call: string;
   readonly input: readonly number[];
@@ -86,13 +88,13 @@ export class LatencyTable {
     for (const layer of layers) {
       const time = this.#times.get(layer.key);
       if (time === undefined) {
-        const about = this.#estimate(layer);
+        const about = layer.share * this.#estimate(layer);
         missing.set(layer.key, layer);
         estimated += about;
         milliseconds += about;
       } else {
         this.#seen.set(layer.key, layer);
-        milliseconds += time;
+        milliseconds += layer.share * time;
       }
     }
     return { milliseconds, estimated, missing: [...missing.values()] };
@@ -233,10 +235,32 @@ export function layersOf(model: Model, shapes: Readonly<Record<string, readonly 
     const [input, weight, output] = [shapeOf(node.inputs[0]), shapeOf(node.inputs[1]), shapeOf(node.outputs[0])];
     if (!attributes || !input || !weight || !output) return [];
     const call = callOf(node, attributes);
-    const key = `${call} [${input}] [${weight}]`;
+    const stands = standIn(node, input, weight);
+    const macs = Math.max(1, macsOf(node, stands.input, stands.weight, output));
+    const key = `${call} [${stands.input}] [${stands.weight}]`;
     const kind = `${call} [${input[0]}, ${input.slice(2)}] [${weight.slice(2)}]`;
-    return [{ key, kind, call, input, weight, macs: Math.max(1, macsOf(node, input, weight, output)) }];
+    return [{ key, kind, call, input: stands.input, weight: stands.weight, macs, share: stands.share }];
   });
+}
+
+/** Steps of the extents of a timed matrix product between a power of two and the next. */
+const STEPS_PER_OCTAVE = 8;
+
+/** Of a product with a matrix of weights, one with both extents of that matrix rounded; any other layer stands for itself. */
+function standIn(
+  node: Node,
+  input: readonly number[],
+  weight: readonly number[],
+): { readonly input: readonly number[]; readonly weight: readonly number[]; readonly share: number } {
+  if (!["Gemm", "MatMul"].includes(node.opType) || weight.length !== 2) return { input, weight, share: 1 };
+  const rounded = (extent: number) => {
+    const step = Math.max(1, 2 ** Math.floor(Math.log2(extent)) / STEPS_PER_OCTAVE);
+    return Math.round(extent / step) * step;
+  };
+  const inner = node.opType === "Gemm" && node.int("transA", 0) !== 0 ? 0 : input.length - 1;
+  const matrix = weight.map(rounded);
+  const [before, after] = [weight, matrix].map(([a, b]) => (a as number) * (b as number)) as [number, number];
+  return { input: input.with(inner, rounded(input[inner] as number)), weight: matrix, share: before / after };
 }
 
 function callOf(node: Node, attributes: readonly string[]): string {
@@ -254,5 +278,6 @@ function macsOf(node: Node, input: readonly number[], weight: readonly number[],
   if (node.opType === "Conv") return product(output) * product(weight.slice(1));
   if (node.opType === "ConvTranspose") return product(input) * product(weight.slice(1));
   const inner = node.opType === "Gemm" && node.int("transA", 0) !== 0 ? input[0] : input.at(-1);
-  return product(output) * (inner as number);
+  // Rows of what comes in, of a matrix or of many; two that are computed may be spread against each other.
+  return weight.length === 2 ? (product(input) / (inner as number)) * product(weight) : product(output) * (inner as number);
 }

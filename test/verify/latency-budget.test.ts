@@ -195,6 +195,33 @@ describe("a budget of time", () => {
   });
 });
 
+test("products of matrices of about one size are timed once, and take their share of it", async () => {
+  const gemm = (inner: number, outer: number) =>
+    modelOf(`g (float[2, ${inner}] x) => (float[2, ${outer}] y) <float[${inner}, ${outer}] w = {...}> { y = Gemm (x, w) }`);
+  const shapes = (inner: number) => ({ x: [2, inner] });
+  const of = (inner: number, outer: number) => layersOf(gemm(inner, outer), shapes(inner))[0] as LayerShape;
+  // Steps of an eighth of the power of two below: 16 from 128 on, 64 from 512 on, 1 below 16.
+  const a = of(130, 513);
+  expect(a).toMatchObject({ input: [2, 128], weight: [128, 512], macs: 2 * 128 * 512 });
+  expect(a.share).toBeCloseTo((130 * 513) / (128 * 512), 12);
+  expect(of(124, 520).key).toBe(a.key);
+  expect(of(152, 520).key).not.toBe(a.key);
+  expect(of(15, 9)).toMatchObject({ weight: [15, 9], share: 1 });
+  const transposed = modelOf(
+    "g (float[130, 2] x) => (float[2, 40] y) <float[40, 130] w = {...}> { y = Gemm <transA = 1, transB = 1> (x, w) }",
+  );
+  expect(layersOf(transposed, { x: [130, 2] })[0]).toMatchObject({ input: [128, 2], weight: [40, 128], macs: 2 * 40 * 128 });
+  const tokens = modelOf("g (float[2, 7, 130] x) => (float[2, 7, 40] y) <float[130, 40] w = {...}> { y = MatMul (x, w) }");
+  expect(layersOf(tokens, { x: [2, 7, 130] })[0]).toMatchObject({ input: [2, 7, 128], macs: 2 * 7 * 128 * 40 });
+  // What is timed is the one that stands for them; the sum has each one's own.
+  const table = new LatencyTable("test", [[a.key, 8]]);
+  expect(table.predict([a, of(124, 520)])).toMatchObject({ estimated: 0, missing: [] });
+  expect(table.predict([a, of(124, 520)]).milliseconds).toBeCloseTo((8 * (130 * 513 + 124 * 520)) / (128 * 512), 12);
+  // An estimate of another is by multiply-accumulates, its own.
+  const large = of(260, 1026);
+  expect(table.predict([a, large]).estimated).toBeCloseTo((8 * 260 * 1026) / (128 * 512), 12);
+});
+
 test("a table is kept for the same machine alone", async () => {
   const folder = mkdtempSync(join(tmpdir(), "onnx-prune-"));
   try {
