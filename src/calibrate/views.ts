@@ -47,28 +47,59 @@ export async function viewsOf(samples: Samples, { count, seed = 0 }: ViewOptions
     fingerprint: digest([samples.fingerprint, `views ${count}/${seed}`]),
     async batch(from, to) {
       const first = Math.floor(from / count);
-      const whole = await samples.batch(first, Math.ceil(to / count));
       const views = Array.from({ length: to - from }, (_, i) => ({ of: Math.floor((from + i) / count), number: (from + i) % count }));
-      return Object.fromEntries(
-        Object.entries(whole).map(([name, t]) => {
-          if (t.dims.length === 0) return [name, t];
-          const image = imageOf(t);
-          const size = t.bytes.length / (t.dims[0] as number);
-          const out = new Uint8Array(size * views.length);
-          for (const [i, { of, number }] of views.entries()) {
-            const one = t.bytes.subarray((of - first) * size, (of - first + 1) * size);
-            out.set(image && number > 0 ? seen(one, image, number, `views/${seed}/${of}/${number}`) : one, i * size);
-          }
-          return [name, Tensor.ofBytes(t.dtype, [views.length, ...t.dims.slice(1)], out)];
-        }),
-      );
+      return shown(await samples.batch(first, Math.ceil(to / count)), first, views, seed);
     },
   };
 }
 
+/**
+ * Each of `samples` as its view `number` shows it: what `viewsOf` has of that number, without the others. 0: the samples themselves. Inputs
+ * that are no images stay as they are.
+ */
+export function viewOf(samples: Samples, number: number, seed = 0): Samples {
+  if (number === 0) return samples;
+  return {
+    ...samples,
+    source: `${samples.source}, view ${number} of each`,
+    fingerprint: digest([samples.fingerprint, `view ${number}/${seed}`]),
+    async batch(from, to) {
+      const views = Array.from({ length: to - from }, (_, i) => ({ of: from + i, number }));
+      return shown(await samples.batch(from, to), from, views, seed);
+    },
+  };
+}
+
+/** Views of what `batch` has, whose first sample is number `first`. */
+function shown(
+  batch: Readonly<Record<string, Tensor>>,
+  first: number,
+  views: readonly { readonly of: number; readonly number: number }[],
+  seed: number,
+): Record<string, Tensor> {
+  return Object.fromEntries(
+    Object.entries(batch).map(([name, t]) => {
+      if (t.dims.length === 0) return [name, t];
+      const image = imageOf(t);
+      const size = t.bytes.length / (t.dims[0] as number);
+      const out = new Uint8Array(size * views.length);
+      for (const [i, { of, number }] of views.entries()) {
+        const one = t.bytes.subarray((of - first) * size, (of - first + 1) * size);
+        out.set(image && number > 0 ? seen(one, image, number, `views/${seed}/${of}/${number}`) : one, i * size);
+      }
+      return [name, Tensor.ofBytes(t.dtype, [views.length, ...t.dims.slice(1)], out)];
+    }),
+  );
+}
+
 /** Whether any input is an image, told by the first sample. */
 export async function hasImages(samples: Samples): Promise<boolean> {
-  return Object.values(await samples.batch(0, 1)).some((t) => imageOf(t) !== undefined);
+  return Object.values(await samples.batch(0, 1)).some(isImage);
+}
+
+/** Whether `t` holds images, one or three channels each. */
+export function isImage(t: Tensor): boolean {
+  return imageOf(t) !== undefined;
 }
 
 /** How an image lies in memory: planes of height × width pixels of so many bytes. */

@@ -139,8 +139,8 @@ export async function recover(
   samples: Samples,
   options: RecoverOptions,
 ): Promise<Recovered> {
-  const batches = batchesOf(pruned, samples);
   const { seed = 0, memory = MEMORY, equations = EQUATIONS, rectify = true, signal, onProgress } = options;
+  const batches = batchesOf(pruned, samples, seed);
   const corrections = batches.heldOut > 0 ? CORRECTIONS[options.method] : [];
   const agreement = await Agreement.with(runner, pairing.original, batches);
   const start = await agreement.distance(pruned);

@@ -1,7 +1,7 @@
 /** Views of images: mirrored, moved, beside the image itself. */
 import { describe, expect, it } from "vitest";
 import type { Samples } from "../../src/calibrate/samples.js";
-import { hasImages, viewsOf } from "../../src/calibrate/views.js";
+import { hasImages, viewOf, viewsOf } from "../../src/calibrate/views.js";
 import { Tensor } from "../../src/graph/tensor.js";
 
 /** Samples of these tensors, whose element i of sample n is n · 1000 + i. */
@@ -81,6 +81,20 @@ describe("views of each sample", () => {
     const other = await viewsOf(samples, { count: 4, seed: 4 });
     expect(await numbers(other, 0, 24)).not.toEqual(whole);
     expect(new Set([samples, views, other].map((s) => s.fingerprint)).size).toBe(3);
+  });
+
+  it("one view of all is what all views have of that number", async () => {
+    const samples = samplesOf(6, [1, 16, 16], "uint8");
+    const views = await viewsOf(samples, { count: 3, seed: 3 });
+    for (const number of [0, 1, 2]) {
+      const one = viewOf(samples, number, 3);
+      expect(one.count).toBe(6);
+      for (let n = 0; n < 6; n++) expect(await numbers(one, n, n + 1)).toEqual(await numbers(views, 3 * n + number, 3 * n + number + 1));
+      expect(await numbers(one, 2, 5)).toEqual((await numbers(one, 0, 6)).slice(2 * 256, 5 * 256));
+    }
+    expect(new Set([samples, viewOf(samples, 1, 3), viewOf(samples, 2, 3), viewOf(samples, 1, 4)].map((s) => s.fingerprint)).size).toBe(4);
+    const vectors = samplesOf(4, [7]);
+    expect(await numbers(viewOf(vectors, 1), 0, 4)).toEqual(await numbers(vectors, 0, 4));
   });
 
   it("what is no image has no views", async () => {

@@ -29,12 +29,12 @@ export interface WindowForm {
   readonly activations: Activations;
   /** The original's value that is fitted to. */
   readonly target: Value;
-  /** Axis of its channels, and those that are left; undefined: all. */
+  /** Axis of its channels, and those of them that are left; undefined: all. */
   readonly axis: number;
   readonly kept: readonly number[] | undefined;
 }
 
-/** One batch: what the window reads, and what it should give (the original's value, all channels). */
+/** One batch: what the window reads, and what it should give (the original's value, of the channels that are left). */
 export interface WindowBatch {
   readonly x: Tensor;
   readonly target: Tensor;
@@ -96,7 +96,7 @@ export function weightDims({ node, groups, rows, columns, taps, channelsLast }: 
   return [groups * rows, columns / taps, ...kernel];
 }
 
-function modelOf({ window, types, activations, axis, kept }: WindowForm) {
+function modelOf({ window, types, activations }: WindowForm) {
   const b = new Builder();
   const values = new Map<Value, Value>([[window.from, b.input("x")]]);
   const passages: { readonly inputs: readonly Value[]; readonly output: Value; readonly passed: Passed }[] = [];
@@ -120,8 +120,7 @@ function modelOf({ window, types, activations, axis, kept }: WindowForm) {
     passages.push({ inputs, output, passed });
   }
 
-  const target = b.input("target");
-  const wanted = kept ? b.node("Gather", [target, b.ints(kept)], { axis: { kind: "int", value: axis } }) : target;
+  const wanted = b.input("target");
   const last = passages.at(-1);
   const isRectified =
     last !== undefined && last.output === window.to && window.to.producer?.isStandard === true && window.to.producer.opType === "Relu";

@@ -10,12 +10,13 @@
  * @see Li et al., "BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction", ICLR 2021, which fits blocks so for
  *   quantised weights; windows that overlap, and their use after removal, are ours.
  */
+import { isImage } from "../../calibrate/views.js";
 import type { Model } from "../../graph/graph.js";
 import { infer } from "../../graph/infer.js";
 import { random } from "../../graph/random.js";
 import type { RecoveredLayer } from "../../report.js";
 import type { Runner } from "../../runtime/runner.js";
-import type { Batches } from "../batches.js";
+import { type Batches, inViews } from "../batches.js";
 import { type Layer, layersOf } from "../layers.js";
 import { columnsInUse, type Weights } from "../moments.js";
 import type { Pairing } from "../pairing.js";
@@ -23,15 +24,20 @@ import { Stages } from "../stages.js";
 import type { SweepOptions, Swept } from "../sweep.js";
 import { Descent } from "./descent.js";
 import { activationsOf, type End, type Unit, unitsOf } from "./units.js";
-import { dataOf, type WindowData } from "./window-data.js";
+import { bytesOfEnds, dataOf, type WindowData } from "./window-data.js";
 import { type Window, type WindowBatch, type WindowForm, WindowSession } from "./window-session.js";
 
 /** Units of a window, where there are as many. */
 const UNITS = 4;
-/** Times that each window goes through the fitting samples. */
-const ROUNDS = 8;
+/**
+ * Times that each window goes through the fitting samples: as many as WORK allows, within these bounds. With fewer the descent does not
+ * arrive; more gain little.
+ */
+const ROUNDS = { least: 8, most: 32 };
+/** Multiply-accumulates of the layers of all windows, forth, in all rounds: a minute or two of one core, and twice that to go back. */
+const WORK = 1.5e12;
 /** Equations per unknown that the end of a window must give: pooled to a few numbers, it says too little of so many weights. */
-const LEAST_EQUATIONS = 8;
+const LEAST_EQUATIONS = 1;
 /** Share of what is wanted that float32 cannot tell from nothing. */
 const ROUNDING = 1e-9;
 /** Layers of a window at most: what lies between is held in memory. */
@@ -57,8 +63,12 @@ export async function fitWindows(runner: Runner, pruned: Model, pairing: Pairing
     return equationsOf(form, batches) >= LEAST_EQUATIONS ? form : undefined;
   };
   const chosen = windowsOf(units, formOf);
-  const mine = new Stages(runner, pruned, batches, options.memory / 2);
-  const theirs = new Stages(runner, pairing.original, batches, options.memory / 2);
+  if (chosen.length === 0) return { layers: [], left };
+  const rounds = roundsOf(chosen, batches);
+  const bytes = Math.max(...chosen.map(bytesOfEnds)) * (batches.fitting + batches.heldOut);
+  const views = inViews(batches, isImage(first) ? Math.min(rounds, Math.max(1, Math.floor(options.memory / bytes))) : 1);
+  const mine = new Stages(runner, pruned, views, options.memory / 2);
+  const theirs = new Stages(runner, pairing.original, views, options.memory / 2);
   const report = new Map<Layer, RecoveredLayer>();
   for (const [i, form] of chosen.entries()) {
     options.signal?.throwIfAborted();
@@ -71,11 +81,12 @@ export async function fitWindows(runner: Runner, pruned: Model, pairing: Pairing
       [form.target],
       rest.map((f) => f.target),
     );
-    const data = await dataOf(form, a, b, batches, options.memory);
+    const data = await dataOf(form, a, b, views, options.memory);
     await a.close();
     await b.close();
     const progress = (share: number) => options.onProgress?.((i + share) * 100, chosen.length * 100);
-    const { before, after, changed } = await fitWindow(runner, form, data, `windows/${options.seed}/${i}`, options.signal, progress);
+    const seed = `windows/${options.seed}/${i}`;
+    const { before, after, changed } = await fitWindow(runner, form, data, { rounds, seed, signal: options.signal, onProgress: progress });
     for (const layer of form.window.fitted) {
       // Of the last window it is in.
       report.set(layer, { node: layer.node.label, changed: changed || report.get(layer)?.changed === true, before, after });
@@ -91,13 +102,18 @@ interface Fitted {
   readonly changed: boolean;
 }
 
+interface FitOptions {
+  readonly rounds: number;
+  readonly seed: string;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: (share: number) => void;
+}
+
 async function fitWindow(
   runner: Runner,
   form: WindowForm,
   { fitting, heldOut }: WindowData,
-  seed: string,
-  signal: AbortSignal | undefined,
-  onProgress: (share: number) => void,
+  { rounds, seed, signal, onProgress }: FitOptions,
 ): Promise<Fitted> {
   const { fitted } = form.window;
   const session = await WindowSession.open(runner, form);
@@ -112,18 +128,21 @@ async function fitWindow(
     const before = await errorOf(start);
     if (before < ROUNDING) return { before, after: before, changed: false };
     const now = start.map(({ weight, bias }) => ({ weight: Float64Array.from(weight), bias: Float64Array.from(bias) }));
-    const steps = ROUNDS * fitting.length;
+    const viewOf = (round: number) => fitting[round % fitting.length] ?? [];
+    const steps = Array.from({ length: rounds }, (_, r) => viewOf(r).length).reduce((a, b) => a + b, 0);
+    let step = 0;
     const descent = new Descent(
       now,
       steps,
       fitted.map((l, i) => unused(l, start[i] as Weights)),
     );
     const uniform = random(seed);
-    for (let round = 0; round < ROUNDS; round++) {
-      for (const [n, b] of shuffled(fitting.length, uniform).entries()) {
+    for (let round = 0; round < rounds; round++) {
+      const batches = viewOf(round);
+      for (const b of shuffled(batches.length, uniform)) {
         signal?.throwIfAborted();
-        descent.move(await session.slopes(fitting[b] as WindowBatch, now));
-        onProgress((round * fitting.length + n) / steps);
+        descent.move(await session.slopes(batches[b] as WindowBatch, now));
+        onProgress(step++ / steps);
       }
     }
     const after = await errorOf(now);
@@ -180,6 +199,18 @@ function windowOf(units: readonly Unit[], end: End): Window {
   const last = units.at(-1) as Unit;
   const nodes = units.flatMap((u) => (u === last ? u.nodes.slice(0, end.nodes) : u.nodes));
   return { from: (units[0] as Unit).from, to: end.value, nodes, fitted: units.flatMap((u) => u.layers) };
+}
+
+function roundsOf(forms: readonly WindowForm[], { fitting }: Batches): number {
+  let each = 0;
+  for (const { window, types } of forms) {
+    for (const { rows, columns, groups, end, channelsLast } of window.fitted) {
+      const dims = (types.shape(end) ?? []) as number[];
+      const positions = (channelsLast ? dims.slice(1, -1) : dims.slice(2)).reduce((n, d) => n * d, 1);
+      each += groups * rows * columns * positions;
+    }
+  }
+  return Math.min(ROUNDS.most, Math.max(ROUNDS.least, Math.floor(WORK / Math.max(1, each * fitting))));
 }
 
 /** Numbers that the fitting samples give at the end of a window, per weight. */
