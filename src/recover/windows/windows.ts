@@ -34,7 +34,7 @@ const UNITS = 4;
  * arrive; more gain little.
  */
 const ROUNDS = { least: 8, most: 32 };
-/** Multiply-accumulates of the layers of all windows, forth, in all rounds: a minute or two of one core, and twice that to go back. */
+/** Multiply-accumulates of the layers of all windows, forth, in all rounds: with the way back some three minutes of one core. */
 const WORK = 1.5e12;
 /** Equations per unknown that the end of a window must give: pooled to a few numbers, it says too little of so many weights. */
 const LEAST_EQUATIONS = 1;
