@@ -1,7 +1,7 @@
 // Second stage of dominos: what gates do for a pruned net at equal total MACs, the gates' own counted.
 //
 //   npm run build && node bench/gates/run.mjs --shared <folder with models/ and data/> [--nets resnet56,vgg_slim] [--macs 0.75,0.5]
-//       [--gates none,static,diagonal,se,auto] [--reconstruct none|least-squares] [--split val|test] [--samples 512] [--seeds 1]
+//       [--gates none,static,diagonal,se,auto] [--reconstruct none|least-squares|joint] [--split val|test] [--samples 512] [--seeds 1]
 //       [--limit 1000] [--out results.json]
 //
 // Every cell has its proof, and is what `--pass dominos={"gates": …}` makes: removal, with --reconstruct recovery, and gates last. Statistics,
