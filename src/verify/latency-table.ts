@@ -4,6 +4,7 @@ import { type Dim, isKnown } from "../graph/dim.js";
 import type { Model, Node, Value } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import { parse } from "../graph/parse.js";
+import { sizeOf } from "../graph/rearrange.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Feeds, Runner } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
@@ -206,7 +207,7 @@ function modelOf({ call, input, weight }: LayerShape, copies: number): Model {
 
 /** Numbers of ordinary size, a few over and over: what they are changes no time, and drawing millions takes longer than running the layer. */
 function floats(dims: readonly number[]): Tensor {
-  const data = new Float32Array(dims.reduce((a, b) => a * b, 1));
+  const data = new Float32Array(sizeOf(dims));
   for (let i = 0; i < data.length; i++) data[i] = ((i % 61) - 30) / 100;
   return Tensor.floats(dims, data);
 }
@@ -257,10 +258,9 @@ function standIn(
     const step = Math.max(1, 2 ** Math.floor(Math.log2(extent)) / STEPS_PER_OCTAVE);
     return Math.round(extent / step) * step;
   };
-  const inner = node.opType === "Gemm" && node.int("transA", 0) !== 0 ? 0 : input.length - 1;
+  const inner = innerAxis(node, input);
   const matrix = weight.map(rounded);
-  const [before, after] = [weight, matrix].map(([a, b]) => (a as number) * (b as number)) as [number, number];
-  return { input: input.with(inner, rounded(input[inner] as number)), weight: matrix, share: before / after };
+  return { input: input.with(inner, rounded(input[inner] as number)), weight: matrix, share: sizeOf(weight) / sizeOf(matrix) };
 }
 
 function callOf(node: Node, attributes: readonly string[]): string {
@@ -274,10 +274,14 @@ function callOf(node: Node, attributes: readonly string[]): string {
 }
 
 function macsOf(node: Node, input: readonly number[], weight: readonly number[], output: readonly number[]): number {
-  const product = (x: readonly number[]) => x.reduce((a, b) => a * b, 1);
-  if (node.opType === "Conv") return product(output) * product(weight.slice(1));
-  if (node.opType === "ConvTranspose") return product(input) * product(weight.slice(1));
-  const inner = node.opType === "Gemm" && node.int("transA", 0) !== 0 ? input[0] : input.at(-1);
+  if (node.opType === "Conv") return sizeOf(output) * sizeOf(weight.slice(1));
+  if (node.opType === "ConvTranspose") return sizeOf(input) * sizeOf(weight.slice(1));
+  const inner = input[innerAxis(node, input)] as number;
   // Rows of what comes in, of a matrix or of many; two that are computed may be spread against each other.
-  return weight.length === 2 ? (product(input) / (inner as number)) * product(weight) : product(output) * (inner as number);
+  return weight.length === 2 ? (sizeOf(input) / inner) * sizeOf(weight) : sizeOf(output) * inner;
+}
+
+/** Of what comes into a Gemm or MatMul, the axis that is summed over. */
+function innerAxis(node: Node, input: readonly number[]): number {
+  return node.opType === "Gemm" && node.int("transA", 0) !== 0 ? 0 : input.length - 1;
 }

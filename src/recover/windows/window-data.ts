@@ -1,4 +1,6 @@
 /** What a window reads and what it should give, of as many samples as memory holds. */
+import type { Dim } from "../../graph/dim.js";
+import { sizeOf } from "../../graph/rearrange.js";
 import { Tensor } from "../../graph/tensor.js";
 import type { ViewedBatches } from "../batches.js";
 import type { Stage } from "../stages.js";
@@ -52,8 +54,9 @@ function bytesPerSample({ window, types }: WindowForm): number {
   return 4 * 3 * numbers;
 }
 
-function numbersIn(dims: readonly unknown[] | undefined): number {
-  return (dims ?? []).slice(1).reduce<number>((n, d) => n * Number(d), 1);
+/** Of one sample, of a value with known extents. */
+export function numbersIn(dims: readonly Dim[] | undefined): number {
+  return sizeOf((dims ?? []).slice(1).map(Number));
 }
 
 function parts({ x, target }: WindowBatch, most: number): WindowBatch[] {

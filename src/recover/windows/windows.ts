@@ -11,6 +11,7 @@
  *   quantised weights; windows that overlap, and their use after removal, are ours.
  */
 import { isImage } from "../../calibrate/views.js";
+import { type Cost, cost } from "../../graph/cost.js";
 import type { Model } from "../../graph/graph.js";
 import { infer } from "../../graph/infer.js";
 import { random } from "../../graph/random.js";
@@ -24,7 +25,7 @@ import { Stages } from "../stages.js";
 import type { SweepOptions, Swept } from "../sweep.js";
 import { Descent } from "./descent.js";
 import { activationsOf, type End, type Unit, unitsOf } from "./units.js";
-import { bytesOfEnds, dataOf, type WindowData } from "./window-data.js";
+import { bytesOfEnds, dataOf, numbersIn, type WindowData } from "./window-data.js";
 import { type Window, type WindowBatch, type WindowForm, WindowSession } from "./window-session.js";
 
 /** Units of a window, where there are as many. */
@@ -64,7 +65,7 @@ export async function fitWindows(runner: Runner, pruned: Model, pairing: Pairing
   };
   const chosen = windowsOf(units, formOf);
   if (chosen.length === 0) return { layers: [], left };
-  const rounds = roundsOf(chosen, batches);
+  const rounds = roundsOf(chosen, cost(pruned, types), first.dims[0] as number, batches);
   const bytes = Math.max(...chosen.map(bytesOfEnds)) * (batches.fitting + batches.heldOut);
   const views = inViews(batches, isImage(first) ? Math.min(rounds, Math.max(1, Math.floor(options.memory / bytes))) : 1);
   const mine = new Stages(runner, pruned, views, options.memory / 2);
@@ -201,24 +202,17 @@ function windowOf(units: readonly Unit[], end: End): Window {
   return { from: (units[0] as Unit).from, to: end.value, nodes, fitted: units.flatMap((u) => u.layers) };
 }
 
-function roundsOf(forms: readonly WindowForm[], { fitting }: Batches): number {
-  let each = 0;
-  for (const { window, types } of forms) {
-    for (const { rows, columns, groups, end, channelsLast } of window.fitted) {
-      const dims = (types.shape(end) ?? []) as number[];
-      const positions = (channelsLast ? dims.slice(1, -1) : dims.slice(2)).reduce((n, d) => n * d, 1);
-      each += groups * rows * columns * positions;
-    }
-  }
-  return Math.min(ROUNDS.most, Math.max(ROUNDS.least, Math.floor(WORK / Math.max(1, each * fitting))));
+/** By the work of one time through the samples; `costs` of a batch of `size`. */
+function roundsOf(forms: readonly WindowForm[], costs: Cost, size: number, { fitting }: Batches): number {
+  const macs = new Map(costs.byNode.map((n) => [n.node, n.macs]));
+  const batch = forms.flatMap((f) => f.window.fitted).reduce((n, { node }) => n + (macs.get(node) ?? 0), 0);
+  return Math.min(ROUNDS.most, Math.max(ROUNDS.least, Math.floor(WORK / Math.max(1, (batch / size) * fitting))));
 }
 
 /** Numbers that the fitting samples give at the end of a window, per weight. */
-function equationsOf({ window, types, kept, axis }: WindowForm, { fitting }: Batches): number {
-  const dims = (types.shape(window.to) ?? []) as number[];
-  const each = dims.slice(1).reduce((n, d, a) => n * (a + 1 === axis && kept ? kept.length : d), 1);
+function equationsOf({ window, types }: WindowForm, { fitting }: Batches): number {
   const unknowns = window.fitted.reduce((n, l) => n + l.groups * l.rows * (l.columns + 1), 0);
-  return (fitting * each) / Math.max(1, unknowns);
+  return (fitting * numbersIn(types.shape(window.to))) / Math.max(1, unknowns);
 }
 
 /** 1 where all weights of an input are 0: a channel that was pruned in place stays so. */
