@@ -9,9 +9,9 @@ import { infer } from "../../dist/graph/infer.js";
 import { parse } from "../../dist/graph/parse.js";
 import { Tensor } from "../../dist/graph/tensor.js";
 import { openRunner } from "../../dist/index.js";
-import { layersOf } from "../../dist/recover/layers.js";
 import { Products } from "../../dist/recover/products.js";
 import { refitByRows } from "../../dist/recover/rows.js";
+import { layersOf } from "../../dist/score/layers.js";
 
 const { values: flags } = parseArgs({
   options: {

@@ -1,6 +1,6 @@
 /** What a layer's output lacks on average, zone by zone. */
 import type { Tensor } from "../graph/tensor.js";
-import type { Layer } from "./layers.js";
+import type { Layer } from "../score/layers.js";
 import type { Zones } from "./zones.js";
 
 /** Sums of target − given over samples, per channel and zone. */

@@ -1,4 +1,5 @@
 /** Second moments of what a linear layer reads and what it should give, and what a change of its weights does to the error. */
+import type { Weights } from "../score/layers.js";
 
 /**
  * Sums over rows of products of v = [x (columns), t (rows), 1]: V·Vᵀ, one matrix [D, D] per group, D = columns + rows + 1. `x` are the
@@ -9,12 +10,6 @@ export interface Moments {
   readonly columns: number;
   readonly rows: number;
   readonly sums: Float64Array;
-}
-
-/** Weights [groups, rows, columns] and biases [groups, rows]. */
-export interface Weights {
-  readonly weight: Float64Array;
-  readonly bias: Float64Array;
 }
 
 export function zeroMoments(groups: number, columns: number, rows: number): Moments {

@@ -1,6 +1,8 @@
 /** Ridge regression by the moments of a layer, of any width. */
+
+import type { Weights } from "../score/layers.js";
 import { factored, product, solved } from "./large.js";
-import { centred, columnsInUse, errorsOf, type Moments, residualOf, type Weights, weightsOf, withMeans } from "./moments.js";
+import { centred, columnsInUse, errorsOf, type Moments, residualOf, weightsOf, withMeans } from "./moments.js";
 import type { Products } from "./products.js";
 
 /** How much a singular system is strengthened at a time until it can be solved, and where that ends. */

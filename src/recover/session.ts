@@ -6,9 +6,8 @@ import { random } from "../graph/random.js";
 import { Tensor } from "../graph/tensor.js";
 import type { Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
-import type { Layer } from "./layers.js";
+import type { Layer, Weights } from "../score/layers.js";
 import { give, modelAround } from "./little.js";
-import type { Weights } from "./moments.js";
 import { type Extents, patchIndices } from "./patches.js";
 
 /** Values a layer's moments are taken from, in one batch. */

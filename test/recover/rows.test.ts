@@ -5,7 +5,6 @@ import type { Model } from "../../src/graph/graph.js";
 import { infer } from "../../src/graph/infer.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { batchesOf } from "../../src/recover/batches.js";
-import { type Layer, layersOf } from "../../src/recover/layers.js";
 import { withMeans } from "../../src/recover/moments.js";
 import { Products } from "../../src/recover/products.js";
 import { ridge } from "../../src/recover/ridge.js";
@@ -14,6 +13,7 @@ import type { Seen } from "../../src/recover/session.js";
 import { bestOf, momentsOf } from "../../src/recover/sweep.js";
 import { openRunner } from "../../src/runtime/provider.js";
 import type { Runner } from "../../src/runtime/runner.js";
+import { type Layer, layersOf } from "../../src/score/layers.js";
 import { findValue, modelOf, randomFloats } from "../support/build.js";
 import { distance, normalSamples, prunedBy, recovered } from "./support.js";
 

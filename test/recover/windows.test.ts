@@ -8,8 +8,6 @@ import { infer } from "../../src/graph/infer.js";
 import { random } from "../../src/graph/random.js";
 import { Tensor } from "../../src/graph/tensor.js";
 import { batchesOf, inViews } from "../../src/recover/batches.js";
-import { layersOf } from "../../src/recover/layers.js";
-import type { Weights } from "../../src/recover/moments.js";
 import { pairingOf } from "../../src/recover/pairing.js";
 import type { Stage } from "../../src/recover/stages.js";
 import { activationsOf, unitsOf } from "../../src/recover/windows/units.js";
@@ -18,6 +16,8 @@ import { WindowSession } from "../../src/recover/windows/window-session.js";
 import { fitWindows, windowsOf } from "../../src/recover/windows/windows.js";
 import { openRunner } from "../../src/runtime/provider.js";
 import type { Runner } from "../../src/runtime/runner.js";
+import type { Weights } from "../../src/score/layers.js";
+import { layersOf } from "../../src/score/layers.js";
 import { modelOf, randomFloats } from "../support/build.js";
 
 let runner: Runner;

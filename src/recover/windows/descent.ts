@@ -1,6 +1,6 @@
 /** Steps down the slopes of a window's error, of which only noisy samples are seen. */
 import { Adam } from "../../gradient/adam.js";
-import type { Weights } from "../moments.js";
+import type { Weights } from "../../score/layers.js";
 import type { Slopes } from "./window-session.js";
 
 /** Length of a step, as a share of the root mean square of a layer's weights. */

@@ -3,7 +3,7 @@
 import { type Passing, passageOf } from "../../gradient/rules.js";
 import { captures, type Model, type Node, type Value } from "../../graph/graph.js";
 import type { Types } from "../../graph/infer.js";
-import type { Layer } from "../layers.js";
+import type { Layer } from "../../score/layers.js";
 
 /** From one such value to another, with at least one linear layer between. */
 export interface Unit {

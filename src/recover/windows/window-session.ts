@@ -10,8 +10,7 @@ import type { Types } from "../../graph/infer.js";
 import { Tensor } from "../../graph/tensor.js";
 import type { Runner, Session } from "../../runtime/runner.js";
 import { sourceOf } from "../../runtime/source.js";
-import type { Layer } from "../layers.js";
-import type { Weights } from "../moments.js";
+import type { Layer, Weights } from "../../score/layers.js";
 import { type Activations, absorbedBy, passing } from "./units.js";
 
 /** Layers that are fitted together to one value. */

@@ -2,9 +2,8 @@
 import type { Graph, Node, Value } from "../graph/graph.js";
 import type { Types } from "../graph/infer.js";
 import { Tensor } from "../graph/tensor.js";
-import { normAffine } from "../score/affine.js";
-import type { Layer } from "./layers.js";
-import type { Weights } from "./moments.js";
+import { normAffine } from "./affine.js";
+import type { Layer, Weights } from "./layers.js";
 
 /**
  * Seen as a layer with one input and one output per group, a channel. Writing it changes running mean and variance, γ and β stay; so

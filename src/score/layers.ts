@@ -5,9 +5,14 @@ import type { Graph, Model, Node, Value } from "../graph/graph.js";
 import type { Types } from "../graph/infer.js";
 import { groupsOf } from "../graph/ops/window.js";
 import { Tensor } from "../graph/tensor.js";
-import { type Chain, chainOf, channelAxis, linearOf, perChannel } from "../score/affine.js";
-import type { Weights } from "./moments.js";
+import { type Chain, chainOf, channelAxis, linearOf, perChannel } from "./affine.js";
 import { normOf } from "./norms.js";
+
+/** Weights [groups, rows, columns] and biases [groups, rows]. */
+export interface Weights {
+  readonly weight: Float64Array;
+  readonly bias: Float64Array;
+}
 
 /**
  * A Conv, ConvTranspose, Gemm or MatMul with the per-channel maps (bias, normalisation, scale) that alone read it, seen as one map
