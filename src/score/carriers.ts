@@ -3,7 +3,7 @@ import type { Tap } from "../calibrate/statistics/request.js";
 import { ALWAYS } from "../graph/coupling/choices.js";
 import type { ConstantSlot, Coupling, Group } from "../graph/coupling/groups.js";
 import { isKnown } from "../graph/dim.js";
-import type { Node, Use, Value } from "../graph/graph.js";
+import type { Graph, Node, Use, Value } from "../graph/graph.js";
 
 /** One read of a group's channels by weights: of the constant itself, also where it is transposed or dequantised before it is multiplied. */
 export interface Reader {
@@ -207,5 +207,10 @@ function walkBack(start: Place, mine: ReadonlyMap<number, number>, coupling: Cou
 
 /** A value that an instrumented copy of the graph can read. */
 export function isTappable(value: Value, coupling: Coupling): boolean {
-  return value.producer ? value.producer.graph === coupling.typing.model.graph : value.isInput;
+  return isTapped(value, coupling.typing.model.graph);
+}
+
+/** The same, of a copy of a model with this main graph. */
+export function isTapped(value: Value, graph: Graph): boolean {
+  return value.producer ? value.producer.graph === graph : value.isInput;
 }

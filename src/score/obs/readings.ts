@@ -1,5 +1,5 @@
 /** The layers that read a group's channels: which statistic has their features, and which weights meet them. */
-import type { StatisticRequest, Tap, Window } from "../../calibrate/statistics/request.js";
+import type { StatisticRequest, Tap } from "../../calibrate/statistics/request.js";
 import { ALWAYS } from "../../graph/coupling/choices.js";
 import type { Coupling, Group } from "../../graph/coupling/groups.js";
 import { isKnown } from "../../graph/dim.js";
@@ -9,6 +9,7 @@ import { chainOf, channelAxis, linearOf } from "../affine.js";
 import { activationRead, isTappable } from "../carriers.js";
 import type { FoldedWeights, SlotVectors } from "../folded-weights.js";
 import { indicesOver } from "../outgoing-gains.js";
+import { everyOf, windowOf } from "../patches.js";
 
 /** A linear layer that reads channels of a group. */
 export interface Reading {
@@ -30,9 +31,6 @@ export interface ReadingOptions {
 
 /** More channels than that would take minutes and gigabytes to eliminate. */
 const MOST_CHANNELS = 4096;
-/** Patches of one sample that are looked at: neighbours tell little more. */
-const PATCHES = 256;
-
 /** The layers that read `group`, or why they cannot be judged. */
 export function readingsOf(group: Group, coupling: Coupling, weights: FoldedWeights, options: ReadingOptions): readonly Reading[] | string {
   const node = pairedWithActivations(group, coupling);
@@ -94,7 +92,7 @@ function ofConv(
         ...tap,
         window,
         ...(groups > 1 ? { channels: [start, start + channels] as const } : {}),
-        every: everyOf(node, dims.length - 2, coupling),
+        every: everyOf((node.outputs[0] && coupling.typing.types.shape(node.outputs[0])?.slice(2)) ?? []),
       },
       features: (k) => slot.positions(k).flatMap((p) => Array.from({ length: taps }, (_, t) => p * taps + t)),
       weights: matrixOf(w, [slot.axis, ...w.taps]),
@@ -177,34 +175,6 @@ function flattenedOf(value: Value, { axis }: Tap, coupling: Coupling): { readonl
   const size = spatial.reduce((a, b) => a * b, 1);
   if ((C as number) > MOST_CHANNELS || (C as number) * size !== after[1]) return undefined;
   return { from: { value: map.name, axis: 1 }, size };
-}
-
-/** Strides, pads and dilations of a Conv; undefined where the pads depend on extents that only the run knows. */
-function windowOf(node: Node, kernel: readonly number[], extents: readonly unknown[]): Window | undefined {
-  const ones = kernel.map(() => 1);
-  const strides = node.ints("strides", ones);
-  const dilations = node.ints("dilations", ones);
-  const auto = node.string("auto_pad", "NOTSET");
-  const none = [...ones, ...ones].map(() => 0);
-  if (auto === "NOTSET") return { kernel, strides, pads: node.ints("pads", none), dilations };
-  if (auto === "VALID") return { kernel, strides, pads: none, dilations };
-  if (!extents.every((e) => typeof e === "number")) return undefined;
-  const total = kernel.map((k, a) => {
-    const [n, s] = [extents[a] as number, strides[a] as number];
-    return Math.max(0, (Math.ceil(n / s) - 1) * s + (k - 1) * (dilations[a] as number) + 1 - n);
-  });
-  const less = total.map((t) => Math.floor(t / 2));
-  const more = total.map((t) => Math.ceil(t / 2));
-  return { kernel, strides, pads: auto === "SAME_UPPER" ? [...less, ...more] : [...more, ...less], dilations };
-}
-
-/** Steps between the output positions that are looked at. */
-function everyOf(node: Node, axes: number, coupling: Coupling): number {
-  const out = node.outputs[0] && coupling.typing.types.shape(node.outputs[0]);
-  const extents = out?.slice(2) ?? [];
-  if (!extents.every((e) => typeof e === "number")) return 1;
-  const positions = (extents as number[]).reduce((a, b) => a * b, 1);
-  return Math.max(1, Math.floor((positions / PATCHES) ** (1 / axes)));
 }
 
 /** Where the outputs of a layer go: past per-channel maps, and into the sum if a sum with another activation is all that reads them. */
