@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Samples } from "../../src/calibrate/samples.js";
 import { viewOf } from "../../src/calibrate/views.js";
 import { cloneModel } from "../../src/graph/clone.js";
-import type { Model } from "../../src/graph/graph.js";
+import type { Model, Node } from "../../src/graph/graph.js";
 import { infer } from "../../src/graph/infer.js";
 import { random } from "../../src/graph/random.js";
 import { Tensor } from "../../src/graph/tensor.js";
@@ -16,8 +16,8 @@ import { WindowSession } from "../../src/recover/windows/window-session.js";
 import { fitWindows, windowsOf } from "../../src/recover/windows/windows.js";
 import { openRunner } from "../../src/runtime/provider.js";
 import type { Runner } from "../../src/runtime/runner.js";
-import type { Weights } from "../../src/score/layers.js";
-import { layersOf } from "../../src/score/layers.js";
+
+import { layersOf, type Weights } from "../../src/score/layers.js";
 import { modelOf, randomFloats } from "../support/build.js";
 
 let runner: Runner;
@@ -44,11 +44,11 @@ const CHAIN = `g (float[N, 3, 8, 8] x) => (float[N, 3] y) <
   a0 = Conv <pads = [1, 1, 1, 1]> (x, w0)  n0 = BatchNormalization (a0, s, t, m, v)  h0 = Relu (n0)  p0 = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (h0)
   a1 = Conv <pads = [1, 1, 1, 1], group = 2> (p0, w1, b1)  h1 = Clip (a1)  f = Flatten (h1)  a2 = MatMul (f, w2)  y = Add (a2, b2) }`;
 
-function unitsFor(model: Model) {
+function unitsFor(model: Model, original = model) {
   const types = infer(model, { bind: { x: [4, 3, 8, 8] } });
   const { layers } = layersOf(model, types);
   const activations = activationsOf(model, types);
-  return { types, layers, units: unitsOf(model, types, layers, activations, 4), activations };
+  return { types, layers, units: unitsOf(model, types, layers, activations, { samples: 4, original }), activations };
 }
 
 describe("units", () => {
@@ -72,6 +72,33 @@ describe("units", () => {
     ]);
   });
 
+  it("end where the original has a value, too: two factors of a layer are in one", () => {
+    const original = modelOf(CHAIN);
+    const model = cloneModel(original);
+    const node = model.graph.value("a1")?.producer as Node;
+    const between = model.graph.insertNode(
+      "Conv",
+      [node.inputs[0], model.graph.addInitializer("first", Tensor.fromNumbers("float32", [6, 6, 1, 1], randomFloats(1, 36)))],
+      {
+        before: node,
+        outputs: ["between"],
+      },
+    );
+    node.setInput(0, between.outputs[0]);
+    const ends = (of: Model) => unitsFor(model, of).units.map((u) => [u.ends.map((e) => e.value.name), u.layers.length]);
+    expect(ends(model)).toEqual([
+      [["n0", "h0", "p0"], 1],
+      [["between"], 1],
+      [["a1", "h1", "f"], 1],
+      [["y"], 1],
+    ]);
+    expect(ends(original)).toEqual([
+      [["n0", "h0", "p0"], 1],
+      [["a1", "h1", "f"], 2],
+      [["y"], 1],
+    ]);
+  });
+
   it("that cannot be passed say why, and windows stop there", () => {
     const { units } = unitsFor(modelOf(CHAIN.replace("h1 = Clip (a1)", "h1 = Softmax (a1)")));
     expect(units.map((u) => u.obstacle?.why)).toEqual([undefined, "the way back through Softmax is not known", undefined]);
@@ -83,7 +110,7 @@ describe("units", () => {
       "g (float[N, 3] x, float[N, 3] z) => (float[N, 3] y) <float[3, 3] w = {...}> { a = MatMul (x, w) y = Add (a, z) }",
     );
     const types = infer(model, { bind: { x: [4, 3], z: [4, 3] } });
-    expect(unitsOf(model, types, layersOf(model, types).layers, activationsOf(model, types), 4)).toEqual([]);
+    expect(unitsOf(model, types, layersOf(model, types).layers, activationsOf(model, types), { samples: 4, original: model })).toEqual([]);
   });
 });
 

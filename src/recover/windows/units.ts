@@ -40,14 +40,21 @@ export function activationsOf(model: Model, types: Types): ReadonlySet<Value> {
 
 /**
  * The units of the main graph, in its order; none where it has several inputs. `types` are of known extents, `samples` of which come first
- * in every value that bounds a unit.
+ * in every value that bounds a unit. Values that the original does not have bound none: two factors of one layer are in one unit.
  */
-export function unitsOf(model: Model, types: Types, layers: readonly Layer[], activations: Activations, samples: number): readonly Unit[] {
+export function unitsOf(
+  model: Model,
+  types: Types,
+  layers: readonly Layer[],
+  activations: Activations,
+  { samples, original }: { readonly samples: number; readonly original: Model },
+): readonly Unit[] {
   const [input, ...others] = model.graph.inputs.filter((v) => activations.has(v));
   if (!input || others.length > 0) return [];
   const layerAt = new Map(layers.map((l) => [l.node, l]));
   const isBoundary = (v: Value) => {
     const type = types.type(v);
+    if (!original.graph.value(v.name)) return false;
     return type?.kind === "tensor" && type.dtype === "float32" && types.shape(v)?.[0] === samples && (types.shape(v)?.length ?? 0) > 1;
   };
   const units: Unit[] = [];

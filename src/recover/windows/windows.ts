@@ -52,7 +52,7 @@ export async function fitWindows(runner: Runner, pruned: Model, pairing: Pairing
   const types = infer(pruned, { bind: { [input.name]: first.dims } });
   const { layers } = layersOf(pruned, types);
   const activations = activationsOf(pruned, types);
-  const units = unitsOf(pruned, types, layers, activations, first.dims[0] as number);
+  const units = unitsOf(pruned, types, layers, activations, { samples: first.dims[0] as number, original: pairing.original });
   const left: { node: string; why: string }[] = units.flatMap(({ obstacle }) =>
     obstacle ? [{ node: obstacle.node.label, why: `its window is not fitted: ${obstacle.why}` }] : [],
   );
