@@ -8,7 +8,7 @@ import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { type Circumstances, checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
-import { evidence, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
+import { askedOf, evidence, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 import { pairingOf } from "./recover/pairing.js";
 import { Recoveries, type Removed } from "./recover/recoveries.js";
 import type { Calibration, RunReport, StepReport } from "./report.js";
@@ -196,8 +196,8 @@ async function runStep(
     const { result, report, removal } = removalStep(model, pass.name, plan, claims);
     return { model: result, removal, report };
   }
-  const told = await circumstances(pass, model, request.options, options, model === original);
-  const { model: next, changed, notes, figures, slices } = runPass(pass, model, request.options, told);
+  const told = await circumstances(pass, model, request.options, options, original);
+  const { model: next, changed, notes, figures, budget, slices } = runPass(pass, model, request.options, told);
   const { name, oracle } = pass;
   if (changed && pass.effect !== "weights")
     claims.push({ what: `${name}: after against before`, candidate: next, original: model, reference: () => model });
@@ -213,12 +213,13 @@ async function runStep(
   }
   return {
     model: next,
-    sliced: slices && { before: model, slices },
+    sliced: slices || (changed && pass.approximates) ? { before: model, slices } : undefined,
     report: {
       pass: pass.name,
       options: request.options ?? {},
       changed,
       notes: [...(told.notes ?? []), ...notes],
+      ...(budget ? { budget } : {}),
       ...(figures.length > 0 ? { figures } : {}),
       ...(told.calibration ? { calibration: told.calibration } : {}),
     },
@@ -231,16 +232,16 @@ async function circumstances(
   model: Model,
   given: unknown,
   options: PruneOptions,
-  isOriginal: boolean,
+  original: Model,
 ): Promise<Circumstances & { readonly calibration?: Calibration; readonly notes?: readonly Note[] }> {
   const checked = parseOptions(pass, given);
   const seed = options.seed ?? 0;
   const wanted = pass.statistics?.(checked, model) ?? [];
   const seen =
     wanted.length > 0
-      ? await evidence(model, { name: pass.name, needs: pass.needs?.(checked) ?? [] }, wanted, options, isOriginal)
+      ? await evidence(model, { name: pass.name, needs: pass.needs?.(checked) ?? [] }, wanted, options, model === original)
       : undefined;
-  const told = { seed, ...seen };
+  const told = { seed, asked: askedOf(original, options), ...seen };
   if (!pass.decide || options.check === "none") return told;
   let opened: Promise<Runner> | undefined;
   const open = () => {
@@ -248,7 +249,14 @@ async function circumstances(
     return opened;
   };
   const notes: Note[] = [];
-  const context = { ...told, options: checked, note: (n: Note) => void notes.push(n), figures: () => undefined, removed: () => undefined };
+  const context = {
+    ...told,
+    options: checked,
+    note: (n: Note) => void notes.push(n),
+    budget: () => undefined,
+    figures: () => undefined,
+    removed: () => undefined,
+  };
   try {
     return { ...told, decision: await pass.decide(model, context, open), notes };
   } finally {

@@ -13,6 +13,7 @@ import { findGroups } from "./graph/coupling/groups.js";
 import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
+import type { Asked } from "./passes/pass.js";
 import { prepare, withoutFunctions } from "./passes/prepare.js";
 import { type Entry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
@@ -333,6 +334,18 @@ function measured(model: Model, what: Exclude<Measure, "ratio">, options: PruneO
   if (what === "bytes") return encodedSize(clean);
   const c = cost(clean, options.inputShapes ? undefined : infer(clean), costOptions(options));
   return what === "macs" ? c.macs : c.parameters;
+}
+
+/** What a run asks of the file, as passes are told. */
+export function askedOf(original: Model, options: PruneOptions): Asked {
+  return {
+    target: options.target ?? {},
+    original,
+    align: options.align ?? "auto",
+    exclude: options.exclude ?? [],
+    measure: (m, what) => measured(m, what, options),
+    cost: (m) => cost(m, options.inputShapes ? undefined : infer(m), costOptions(options)),
+  };
 }
 
 function emitted(model: Model, options: PruneOptions): Model {

@@ -7,7 +7,7 @@ import { viewsOf } from "../calibrate/views.js";
 import { ConfigError, PlanError } from "../errors.js";
 import { readStatisticsFile } from "../export/statistics.js";
 import type { Model } from "../graph/graph.js";
-import { findEntry } from "../passes/registry.js";
+import { type Entry, findEntry } from "../passes/registry.js";
 import { parseOptions } from "../passes/run-pass.js";
 import type { PassRequest, PruneOptions } from "../pipeline.js";
 import { type Criterion, needsOf } from "../score/criterion.js";
@@ -34,7 +34,7 @@ export async function passRequests(
   const requests = await Promise.all(flags.pass.map((given) => passRequest(typeof given === "string" ? splitPass(given) : given)));
   if (!budget) return requests;
   const target = targetOf(flags);
-  const isBudgeted = requests.some(({ entry, options }) => entry.kind === "criterion" && !decidesAmount(entry.criterion, options));
+  const isBudgeted = requests.some(({ entry, options }) => goesByBudget(entry, options));
   if (isBudgeted) measureOf(target);
   const unused = (Object.keys(target) as (keyof Target)[]).find((t) => typed.has(t));
   if (unused && !isBudgeted) {
@@ -43,6 +43,11 @@ export async function passRequests(
     });
   }
   return requests;
+}
+
+function goesByBudget(entry: Entry, options: unknown): boolean {
+  if (entry.kind === "criterion") return !decidesAmount(entry.criterion, options);
+  return entry.pass.budgeted?.(parseOptions(entry.pass, options)) ?? false;
 }
 
 function decidesAmount(criterion: Criterion, options: unknown): boolean {

@@ -1,12 +1,14 @@
 /** A pass: one named rewrite of a model. */
 import type { z } from "zod";
 import type { StatisticRequest, Statistics } from "../calibrate/statistics/request.js";
+import type { Cost } from "../graph/cost.js";
 import type { Kept } from "../graph/coupling/choices.js";
 import type { Coupling } from "../graph/coupling/groups.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Evidence } from "../score/criterion.js";
+import type { Measure, Target } from "../score/target.js";
 
 /** What a pass did to one layer or other part, by title of the column it is shown in. */
 export type Figures = Readonly<Record<string, string | number>>;
@@ -19,6 +21,28 @@ export interface Slices {
   readonly kept: Kept;
 }
 
+/** What a file should cost, and how that is measured. */
+export interface Asked {
+  /** Fractions of what `original` costs. Empty where the run has no budget. */
+  readonly target: Target;
+  readonly original: Model;
+  /** Widths go to multiples of this (score/widths.ts). */
+  readonly align: number | "auto";
+  /** Groups and nodes left whole. */
+  readonly exclude: readonly string[];
+  /** Of the file made from a model. */
+  measure(model: Model, what: "macs" | "params" | "bytes"): number;
+  /** Of each node of a model. */
+  cost(model: Model): Cost;
+}
+
+/** What was asked and what was reached, both as the fraction kept. */
+export interface Budget {
+  readonly measure: Measure;
+  readonly asked: number;
+  readonly reached: number;
+}
+
 export interface PassContext<O> {
   readonly options: O;
   /** Of all that is random. */
@@ -27,6 +51,10 @@ export interface PassContext<O> {
   readonly statistics?: Statistics | undefined;
   /** What `decide` resolved to; undefined where the pass runs without a runtime. */
   readonly decision?: unknown;
+  /** What the run asks of the file that is made; undefined where the pass runs alone. */
+  readonly asked?: Asked | undefined;
+  /** Of a pass that meets a budget: what it reached. */
+  budget(budget: Budget): void;
   /** Rows of the report's table of this step. */
   figures(rows: readonly Figures[]): void;
   /** Of a pass by which channels leave: what values are left of, so that recovery can compare them with what they were. */
@@ -53,6 +81,10 @@ export interface Pass<O = unknown> {
    * changes the function on purpose (merging, recovery), a step of its own before or after removal.
    */
   readonly effect: "exact" | "equal" | "weights";
+  /** Whether what it leaves of weights is to be corrected from samples (--reconstruct), as after a removal. Values keep names and extents. */
+  readonly approximates?: boolean;
+  /** Whether it goes by the budget of the run. Absent: it does not. */
+  budgeted?(options: O): boolean;
   /** What it looks at with these options. Absent: weights. */
   needs?(options: O): readonly Evidence[];
   /** What must be known of activations; measured on the model the pass is given. Absent: nothing. */

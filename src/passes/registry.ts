@@ -12,6 +12,7 @@ import { foldGates } from "./fold-gates.js";
 import { inlineBranches } from "./inline-branches.js";
 import { inlineFunctions } from "./inline-functions.js";
 import { insertGates } from "./insert-gates.js";
+import { lowRank } from "./low-rank.js";
 import { mergeChannels } from "./merge-channels.js";
 import type { Pass } from "./pass.js";
 import { removeDead } from "./remove-dead.js";
@@ -37,6 +38,7 @@ export const passes: readonly Pass[] = [
   insertGates,
   foldGates,
   rowColumn,
+  lowRank,
 ] as readonly Pass[];
 
 export const entries: readonly Entry[] = [

@@ -5,7 +5,7 @@ import { cloneModel } from "../graph/clone.js";
 import type { Model } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import type { Note } from "../graph/note.js";
-import type { Figures, Pass, PassContext, Slices } from "./pass.js";
+import type { Budget, Figures, Pass, PassContext, Slices } from "./pass.js";
 
 export interface PassResult {
   /** The changed copy, or the very model that was given. */
@@ -13,12 +13,13 @@ export interface PassResult {
   readonly changed: boolean;
   readonly notes: readonly Note[];
   readonly figures: readonly Figures[];
+  readonly budget?: Budget | undefined;
   /** Undefined where nothing changed, and of passes that remove no channels. */
   readonly slices?: Slices | undefined;
 }
 
 /** What a pass may be told besides its options. */
-export type Circumstances = Partial<Pick<PassContext<unknown>, "seed" | "statistics" | "decision">>;
+export type Circumstances = Partial<Pick<PassContext<unknown>, "seed" | "statistics" | "decision" | "asked">>;
 
 /**
  * `model` after `pass`; `model` itself is never touched.
@@ -32,19 +33,23 @@ export function runPass(pass: Pass, model: Model, options: unknown = {}, circums
   const checked = parseOptions(pass, options);
   const figures: Figures[] = [];
   let slices: Slices | undefined;
+  let budget: Budget | undefined;
   const context: PassContext<unknown> = {
     seed: 0,
     ...circumstances,
     options: checked,
     note: (n) => notes.push(n),
     figures: (rows) => figures.push(...rows),
+    budget: (of) => {
+      budget = of;
+    },
     removed: (of) => {
       slices = of;
     },
   };
-  if (!pass.run(next, context)) return { model, changed: false, notes, figures };
+  if (!pass.run(next, context)) return { model, changed: false, notes, figures, budget };
   checkPassed(pass.name, model, next);
-  return { model: next, changed: true, notes, figures, slices };
+  return { model: next, changed: true, notes, figures, budget, slices };
 }
 
 /** @throws BrokenGraphError when `after`, made from `before` by the step called `name`, breaks an invariant that held before. */

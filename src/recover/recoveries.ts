@@ -22,11 +22,14 @@ export interface RecoveriesOptions {
   readonly onProgress?: (event: { readonly phase: string; readonly done: number; readonly total: number }) => void;
 }
 
-/** A model, and what made it, if channels left: a plan that was carried out, or a pass that tells what it left. */
+/**
+ * A model, and what made it, if channels left: a plan that was carried out, or a pass that tells what it left. A pass that approximates
+ * weights tells nothing: all values that have a name in both are whole.
+ */
 export interface Removed {
   readonly model: Model;
   readonly removal?: Removal;
-  readonly sliced?: { readonly before: Model; readonly slices: Slices } | undefined;
+  readonly sliced?: { readonly before: Model; readonly slices?: Slices | undefined } | undefined;
 }
 
 export interface RecoveredStep {

@@ -44,7 +44,14 @@ export function extract(model: Model, options: ExtractOptions): Model {
   }
   graph.setOutputs(outputs);
   part.sha256 = undefined;
-  removeDead.run(part, { options: {}, seed: 0, note: () => undefined, figures: () => undefined, removed: () => undefined });
+  removeDead.run(part, {
+    options: {},
+    seed: 0,
+    note: () => undefined,
+    budget: () => undefined,
+    figures: () => undefined,
+    removed: () => undefined,
+  });
   if (!options.keepInputs) for (const v of [...graph.inputs]) if (v.useCount === 0 && !v.isOutput) graph.removeInput(v);
   return part;
 }
