@@ -27,7 +27,10 @@ const { values: flags } = parseArgs({
     only: { type: "string", default: "ours,torch-pruning,onnxsim" },
     again: { type: "boolean", default: false },
     work: { type: "string", default: join(tmpdir(), "onnx-prune-peers") },
-    ours: { type: "string", default: "obs:joint,obs:least-squares,obs:none,l1:least-squares,l1:none" },
+    ours: {
+      type: "string",
+      default: "obs:joint,obs:least-squares,obs:none,low-rank:joint,low-rank:least-squares,l1:least-squares,l1:none",
+    },
     samples: { type: "string", default: "2000" },
     seed: { type: "string", default: "0" },
     threads: { type: "string", default: "2" },
@@ -36,7 +39,15 @@ const { values: flags } = parseArgs({
 if (!flags.shared) throw new Error("Give --shared, the folder with the models and data sets.");
 
 /** How many times fewer MACs. */
-const BUDGETS = { resnet56: [2.0, 2.27, 3.0], resnet20: [1.65], vgg_slim: [2.16], simplenet_slim: [2.16] };
+const BUDGETS = {
+  resnet56: [2.0, 2.27, 3.0],
+  resnet20: [1.65],
+  vgg_slim: [2.16],
+  simplenet_slim: [2.16],
+  // Of these the peers have no cells.
+  alexnet_slim: [2.16],
+  mlperf_resnet8: [1.3],
+};
 /** Variants are chosen by so many images of val; test is looked at once per row. */
 const CHOOSE_BY = 1000;
 const times = (...lists) =>

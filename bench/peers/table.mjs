@@ -37,13 +37,15 @@ const COLUMNS = [
   ["onnxsim + best of its corrections", "onnxsim", /\/(finetune|bias|bn)$/],
 ];
 const OURS = "obs:joint";
+/** Ours without a channel less: two thin layers for one. */
+const THIN = ["low-rank:least-squares", "low-rank:joint"];
 const pc = (x) => (100 * x).toFixed(1);
 const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(1)}`;
 
 function summary(results, budgets) {
   const lines = [
-    `| net | fewer MACs | before | ours | ${COLUMNS.map(([title]) => title).join(" | ")} |`,
-    `| --- | --- | --- | --- | ${COLUMNS.map(() => "---").join(" | ")} |`,
+    `| net | fewer MACs | before | ours | ours, low-rank, least-squares | ours, low-rank, joint | ${COLUMNS.map(([title]) => title).join(" | ")} |`,
+    `| --- | --- | --- | --- | --- | --- | ${COLUMNS.map(() => "---").join(" | ")} |`,
   ];
   for (const [net, list] of Object.entries(budgets)) {
     for (const fewer of list) {
@@ -57,7 +59,8 @@ function summary(results, budgets) {
         return `${pc(best.test)}${ours?.test === undefined ? "" : ` (${signed(100 * (ours.test - best.test))})`}${at}`;
       });
       const top1 = (c) => (c?.test === undefined ? "–" : pc(c.test));
-      lines.push(`| ${net} | ${fewer}× | ${top1(before)} | **${top1(ours)}** | ${cells.join(" | ")} |`);
+      const thin = THIN.map((variant) => top1(of("ours").find((c) => c.variant === variant)));
+      lines.push(`| ${net} | ${fewer}× | ${top1(before)} | **${top1(ours)}** | ${thin.join(" | ")} | ${cells.join(" | ")} |`);
     }
   }
   return lines.join("\n");
