@@ -15,7 +15,7 @@ import type { Calibration, RunReport, StepReport } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import type { Runner } from "./runtime/runner.js";
 import type { PruningPlan } from "./score/plan.js";
-import { measureOf, type Target } from "./score/target.js";
+import { type Measure, measureOf, type Target } from "./score/target.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
 import { checkInterface } from "./verify/verify.js";
 
@@ -235,6 +235,7 @@ async function circumstances(
   original: Model,
 ): Promise<Circumstances & { readonly calibration?: Calibration; readonly notes?: readonly Note[] }> {
   const checked = parseOptions(pass, given);
+  requireBudget(pass, pass.budgets?.(checked) ?? [], options.target ?? {});
   const seed = options.seed ?? 0;
   const wanted = pass.statistics?.(checked, model) ?? [];
   const seen =
@@ -262,6 +263,16 @@ async function circumstances(
   } finally {
     await (await opened)?.close();
   }
+}
+
+/** Before anything is measured for it. */
+function requireBudget({ name }: Pass, budgets: readonly Measure[], target: Target): void {
+  if (budgets.length === 0) return;
+  const { measure } = measureOf(target);
+  if (budgets.includes(measure)) return;
+  throw new ConfigError("TARGET_KIND", `${name} meets a budget of ${budgets.join(" or ")}, but --${measure} came.`, {
+    hint: `Give one of ${budgets.map((b) => `--${b}`).join(", ")}; or, where other passes need --${measure}, ${name} a budget of its own, as an option.`,
+  });
 }
 
 /** Applies a plan, cleans up what nothing reads any more, and claims equality with the oracle. */

@@ -47,7 +47,7 @@ export async function passRequests(
 
 function goesByBudget(entry: Entry, options: unknown): boolean {
   if (entry.kind === "criterion") return !decidesAmount(entry.criterion, options);
-  return entry.pass.budgeted?.(parseOptions(entry.pass, options)) ?? false;
+  return (entry.pass.budgets?.(parseOptions(entry.pass, options)) ?? []).length > 0;
 }
 
 function decidesAmount(criterion: Criterion, options: unknown): boolean {

@@ -41,7 +41,7 @@ export const lowRank = definePass<LowRankOptions>({
   effect: "weights",
   approximates: true,
 
-  budgeted: (o) => ownOf(o) === undefined,
+  budgets: (o) => (ownOf(o) ? [] : ["macs", "params", "bytes"]),
   needs: ({ saliency }) => (saliency === "data" ? ["activations"] : ["weights"]),
   statistics: ({ saliency, skip }, model) =>
     candidatesOf(model, { measures: saliency === "data", skip }).flatMap((c) => c.divisions.flatMap((d) => d.request ?? [])),

@@ -83,8 +83,8 @@ export interface Pass<O = unknown> {
   readonly effect: "exact" | "equal" | "weights";
   /** Whether what it leaves of weights is to be corrected from samples (--reconstruct), as after a removal. Values keep names and extents. */
   readonly approximates?: boolean;
-  /** Whether it goes by the budget of the run. Absent: it does not. */
-  budgeted?(options: O): boolean;
+  /** The kinds of budget of a run that it can meet, if it goes by that. Absent or none: it does not. */
+  budgets?(options: O): readonly Measure[];
   /** What it looks at with these options. Absent: weights. */
   needs?(options: O): readonly Evidence[];
   /** What must be known of activations; measured on the model the pass is given. Absent: nothing. */

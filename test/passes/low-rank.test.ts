@@ -166,7 +166,7 @@ describe("a budget", () => {
     await expect(factorised(chain, {}, { target: { macs: 0.05 } })).rejects.toMatchObject({
       message: expect.stringMatching(/rank 1.*left/),
     });
-    await expect(factorised(chain, {}, { target: { latency: 0.5 } })).rejects.toMatchObject({ code: "LOW_RANK_TARGET" });
+    await expect(factorised(chain, {}, { target: { latency: 0.5 } })).rejects.toMatchObject({ code: "TARGET_KIND" });
     await expect(factorised(chain, {})).rejects.toThrow(ConfigError);
     const narrow = modelOf(
       `g (float[1,4,6,6] x) => (float[1,4,6,6] y) <float[4,4,3,3] w = {...}> { y = Conv <pads = [1, 1, 1, 1]> (x, w) }`,

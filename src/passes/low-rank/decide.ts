@@ -1,6 +1,6 @@
 /** Ranks for a budget, and the factors that they leave. */
 import type { Statistics } from "../../calibrate/statistics/request.js";
-import { BudgetError, ConfigError } from "../../errors.js";
+import { BudgetError, internal } from "../../errors.js";
 import { cloneModel } from "../../graph/clone.js";
 import type { Cost } from "../../graph/cost.js";
 import type { Model } from "../../graph/graph.js";
@@ -51,7 +51,7 @@ const TRIES = 6;
 /** Of a node more in the file, roughly: names and attributes. */
 const NODE_BYTES = 200;
 
-/** @throws ConfigError LOW_RANK_TARGET without a budget, or with one of time or channels; BudgetError LOW_RANK_BUDGET where it is out of reach. */
+/** @throws BudgetError LOW_RANK_BUDGET where the budget is out of reach. */
 export function decide(
   model: Model,
   { skip, data, own }: { readonly skip: readonly string[]; readonly data: boolean; readonly own: Target | undefined },
@@ -117,16 +117,9 @@ function outOfReach(
 }
 
 function targetOf(target: Target): { readonly measure: "macs" | "params" | "bytes"; readonly keep: number } {
-  const measures = Object.keys(target).filter((k) => target[k as Measure] !== undefined);
-  if (measures.length === 0 || measures.some((m) => m === "latency" || m === "ratio")) {
-    throw new ConfigError(
-      "LOW_RANK_TARGET",
-      `low-rank meets a budget of macs, params or bytes, but ${measures[0] === undefined ? "none came" : `--${measures[0]} came`}.`,
-      { hint: "Give --macs, --params or --bytes, or its own: --pass 'low-rank={\"macs\":0.5}'." },
-    );
-  }
   const { measure, keep } = measureOf(target);
-  return { measure: measure as "macs", keep };
+  if (measure === "latency" || measure === "ratio") throw internal(`low-rank was asked for ${measure}.`);
+  return { measure, keep };
 }
 
 /** A division of a layer, and what is known of its partial outputs. */
