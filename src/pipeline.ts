@@ -3,12 +3,12 @@ import { BudgetError, ConfigError } from "./errors.js";
 import { gatesStep } from "./gates/step.js";
 import type { Model } from "./graph/graph.js";
 import type { Note } from "./graph/note.js";
-import type { Pass } from "./passes/pass.js";
+import type { Budget, Pass } from "./passes/pass.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
 import { type Circumstances, checkPassed, parseOptions, runPass } from "./passes/run-pass.js";
-import { askedOf, evidence, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
+import { askedOf, decideInTime, evidence, type PassRequest, type PruneOptions, planOnly } from "./planning.js";
 import { pairingOf } from "./recover/pairing.js";
 import { Recoveries, type Removed } from "./recover/recoveries.js";
 import type { Calibration, RunReport, StepReport } from "./report.js";
@@ -199,6 +199,8 @@ async function runStep(
   const told = await circumstances(pass, model, request.options, options, original);
   const { model: next, changed, notes, figures, budget, slices } = runPass(pass, model, request.options, told);
   const { name, oracle } = pass;
+  // Measured, where it is one of time; the pass itself predicts.
+  const reached = told.budget ?? budget;
   if (changed && pass.effect !== "weights")
     claims.push({ what: `${name}: after against before`, candidate: next, original: model, reference: () => model });
   else if (changed && oracle) {
@@ -219,7 +221,7 @@ async function runStep(
       options: request.options ?? {},
       changed,
       notes: [...(told.notes ?? []), ...notes],
-      ...(budget ? { budget } : {}),
+      ...(reached ? { budget: reached } : {}),
       ...(figures.length > 0 ? { figures } : {}),
       ...(told.calibration ? { calibration: told.calibration } : {}),
     },
@@ -233,7 +235,7 @@ async function circumstances(
   given: unknown,
   options: PruneOptions,
   original: Model,
-): Promise<Circumstances & { readonly calibration?: Calibration; readonly notes?: readonly Note[] }> {
+): Promise<Circumstances & { readonly calibration?: Calibration; readonly notes?: readonly Note[]; readonly budget?: Budget }> {
   const checked = parseOptions(pass, given);
   requireBudget(pass, pass.budgets?.(checked) ?? [], options.target ?? {});
   const seed = options.seed ?? 0;
@@ -243,20 +245,22 @@ async function circumstances(
       ? await evidence(model, { name: pass.name, needs: pass.needs?.(checked) ?? [] }, wanted, options, model === original)
       : undefined;
   const told = { seed, asked: askedOf(original, options), ...seen };
+  const notes: Note[] = [];
+  const note = (n: Note) => void notes.push(n);
+  const context = { ...told, options: checked, note, budget: () => undefined, figures: () => undefined, removed: () => undefined };
+  if (pass.decideFor) {
+    const decide = pass.decideFor(model, context);
+    // A budget of its own is none of time.
+    const isTimed = options.target?.latency !== undefined && (pass.budgets?.(checked) ?? []).includes("latency");
+    if (!isTimed) return { ...told, decision: decide(told.asked), notes };
+    const carryOut = (decision: unknown) => runPass(pass, model, given, { ...told, decision }).model;
+    return { ...told, ...(await decideInTime(original, options, note, decide, carryOut)), notes };
+  }
   if (!pass.decide || options.check === "none") return told;
   let opened: Promise<Runner> | undefined;
   const open = () => {
     opened ??= openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
     return opened;
-  };
-  const notes: Note[] = [];
-  const context = {
-    ...told,
-    options: checked,
-    note: (n: Note) => void notes.push(n),
-    budget: () => undefined,
-    figures: () => undefined,
-    removed: () => undefined,
   };
   try {
     return { ...told, decision: await pass.decide(model, context, open), notes };

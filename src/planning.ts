@@ -13,7 +13,7 @@ import { findGroups } from "./graph/coupling/groups.js";
 import type { Model } from "./graph/graph.js";
 import { infer } from "./graph/infer.js";
 import type { Note } from "./graph/note.js";
-import type { Asked } from "./passes/pass.js";
+import type { Asked, Budget } from "./passes/pass.js";
 import { prepare, withoutFunctions } from "./passes/prepare.js";
 import { type Entry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
@@ -32,7 +32,7 @@ import { type Correction, correctionStatistics } from "./score/planner/corrected
 import { measureSensitivity, type Sensitivity, type SensitivityOptions } from "./score/planner/sensitivity.js";
 import { type Measure, measureOf, type Target } from "./score/target.js";
 import { randomFeeds } from "./verify/feeds.js";
-import { planForLatency } from "./verify/latency-budget.js";
+import { type LatencyRequest, planForLatency } from "./verify/latency-budget.js";
 import { costOptions, type ProofOptions } from "./verify/prove.js";
 
 export type { Calibration } from "./report.js";
@@ -177,6 +177,38 @@ async function planInTime(
   note: (note: Note) => void,
   make: (target: Target, measure: PlanRequest["measure"]) => PlanResult,
 ): Promise<PlanResult> {
+  const { plan, budget } = await inTime(original, options, note, {
+    plan: (asked, predict) => make({ latency: asked }, (m) => predict(emitted(m, options))),
+    carryOut: (made) => emitted(applyPlan(model, made.plan).result, options),
+  });
+  return { ...plan, plan: { ...plan.plan, why: { ...plan.plan.why, target: { latency: budget.asked } } }, budget };
+}
+
+/** What a pass decides for that fraction. `carryOut`: what it makes of a decision. */
+export async function decideInTime(
+  original: Model,
+  options: PruneOptions,
+  note: (note: Note) => void,
+  decide: (asked: Asked) => unknown,
+  carryOut: (decision: unknown) => Model,
+): Promise<{ readonly decision: unknown; readonly budget: Budget }> {
+  const asked = askedOf(original, options);
+  const { plan, budget } = await inTime(original, options, note, {
+    plan: (keep, predict, timing) => {
+      const measure: Asked["measure"] = (m, what) => (what === "latency" ? predict(emitted(m, options)) : asked.measure(m, what));
+      return decide({ ...asked, target: { latency: keep }, measure, timing });
+    },
+    carryOut: (decision) => emitted(carryOut(decision), options),
+  });
+  return { decision: plan, budget };
+}
+
+async function inTime<P>(
+  original: Model,
+  options: PruneOptions,
+  note: (note: Note) => void,
+  how: Pick<LatencyRequest<P>, "plan" | "carryOut">,
+): Promise<{ readonly plan: P; readonly budget: Budget }> {
   const { keep } = measureOf(options.target ?? {});
   const runner = await openRunner(options.ep ?? "auto", { threads: options.threads, device: options.device });
   const table = await openTable(runner, options.threads, options.latencyCache);
@@ -187,17 +219,12 @@ async function planInTime(
       // What the report times, too.
       feeds: randomFeeds(original, (options.seed ?? 0) + 1, options.inputShapes),
       table,
-      plan: (asked, predict) => make({ latency: asked }, (m) => predict(emitted(m, options))),
-      carryOut: (made) => emitted(applyPlan(model, made.plan).result, options),
+      ...how,
       note,
       signal: options.signal,
       onProgress: (done, total) => options.onProgress?.({ phase: "latency", done, total }),
     });
-    return {
-      ...plan,
-      plan: { ...plan.plan, why: { ...plan.plan.why, target: { latency: keep } } },
-      budget: { measure: "latency", asked: keep, reached },
-    };
+    return { plan, budget: { measure: "latency", asked: keep, reached } };
   } finally {
     await keepTable(table, options.latencyCache);
     await runner.close();

@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { cost, modelInputs, openRunner, openSamples, prune, readModel, writeModel } from "../../dist/index.js";
+import { cost, findEntry, modelInputs, openRunner, openSamples, prune, readModel, writeModel } from "../../dist/index.js";
 import { evaluate } from "../../dist/verify/accuracy.js";
 import { rowOf, winnerOf, writeTable } from "./table.mjs";
 
@@ -119,7 +119,7 @@ for (const net of nets) {
     const { macs, parameters } = cost(await readModel(path));
     return { macs: macs / whole.macs, parameters: parameters / whole.parameters, val: await top1(path, choose) };
   };
-  const pathOf = (tool, { times: fewer, variant }) => join(out, tool, `${variant.replaceAll(/[/:]/g, "-")}-${1 / fewer}.onnx`);
+  const pathOf = (tool, { times: fewer, variant }) => join(out, tool, `${variant.replaceAll(/[/:@+]/g, "-")}-${1 / fewer}.onnx`);
 
   const cellOf = (tool, fewer, variant) => results[tool].find((c) => c.net === net && c.times === fewer && c.variant === variant);
   const original = results.ours.find((c) => c.net === net && c.variant === "original");
@@ -164,14 +164,16 @@ for (const net of nets) {
   }
 
   async function ours(fewer, variant) {
-    // Criterion, recovery, steps.
-    const [pass, reconstruct, steps = "1"] = variant.split(":");
+    // Criterion or pass, recovery, steps; obs@0.8+low-rank: the first to 0.8 of the MACs, then the second to the budget.
+    const [names, reconstruct, steps = "1"] = variant.split(":");
+    const [pass, then] = names.split("+");
+    const [name, share = 1 / fewer] = pass.split("@");
     const cell = { net, times: fewer, variant };
     const path = pathOf("ours", cell);
     const start = performance.now();
     const { model: small } = await prune(model, {
-      passes: [pass],
-      target: { macs: 1 / fewer },
+      passes: [name, ...(then ? [{ entry: await findEntry(then), options: { macs: 1 / fewer } }] : [])],
+      target: { macs: Number(share) },
       align: 1,
       seed: Number(flags.seed),
       ep: "cpu",

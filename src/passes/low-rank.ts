@@ -1,13 +1,12 @@
 /** low-rank: layers become two thin ones, so that a budget is met. */
 import { z } from "zod";
-import { ConfigError } from "../errors.js";
-import type { Model } from "../graph/graph.js";
+import { ConfigError, internal } from "../errors.js";
 import { kernelsOf } from "../score/low-rank/factors.js";
 import type { Target } from "../score/target.js";
 import { candidatesOf } from "./low-rank/candidates.js";
-import { type Decision, decide as decideRanks, type LayerDecision } from "./low-rank/decide.js";
+import { type Decision, decider, type LayerDecision } from "./low-rank/decide.js";
 import { emit, oracle } from "./low-rank/emit.js";
-import { definePass, type Figures, type PassContext } from "./pass.js";
+import { definePass, type Figures } from "./pass.js";
 
 const fraction = (of: string) =>
   z.number().gt(0).max(1).optional().describe(`fraction of the original's ${of} to keep (default: what the run's budget says)`);
@@ -41,15 +40,23 @@ export const lowRank = definePass<LowRankOptions>({
   effect: "weights",
   approximates: true,
 
-  budgets: (o) => (ownOf(o) ? [] : ["macs", "params", "bytes"]),
+  budgets: (o) => (ownOf(o) ? [] : ["macs", "params", "bytes", "latency"]),
   needs: ({ saliency }) => (saliency === "data" ? ["activations"] : ["weights"]),
   statistics: ({ saliency, skip }, model) =>
     candidatesOf(model, { measures: saliency === "data", skip }).flatMap((c) => c.divisions.flatMap((d) => d.request ?? [])),
 
-  decide: async (model, context) => decide(model, context),
+  decideFor: (model, { options: o, asked, statistics, note }) => {
+    if (!asked) throw internal("low-rank was not told of a budget.");
+    return decider(model, { skip: o.skip, data: o.saliency === "data", own: ownOf(o) }, asked, statistics, note);
+  },
 
   run(model, context) {
-    const { layers, budget } = (context.decision as Decision | undefined) ?? decide(model, context);
+    if (!context.decision) {
+      throw new ConfigError("LOW_RANK_ALONE", "low-rank meets a budget of the file that is made, and none was told of here.", {
+        hint: "Call it through prune(), which tells passes what is asked.",
+      });
+    }
+    const { layers, budget } = context.decision as Decision;
     context.budget(budget);
     if (layers.length === 0) return false;
     context.figures(layers.map(figuresOf));
@@ -59,15 +66,6 @@ export const lowRank = definePass<LowRankOptions>({
 
   oracle: (before, _, decision) => oracle(before, (decision as Decision).layers),
 });
-
-function decide(model: Model, { options: o, asked, statistics, note }: PassContext<LowRankOptions>): Decision {
-  if (!asked) {
-    throw new ConfigError("LOW_RANK_ALONE", "low-rank meets a budget of the file that is made, and none was told of here.", {
-      hint: "Call it through prune(), which tells passes what is asked.",
-    });
-  }
-  return decideRanks(model, { skip: o.skip, data: o.saliency === "data", own: ownOf(o) }, asked, statistics, note);
-}
 
 /** Its own budget, if it has one. */
 function ownOf({ macs, params, bytes }: LowRankOptions): Target | undefined {

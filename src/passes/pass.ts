@@ -21,6 +21,16 @@ export interface Slices {
   readonly kept: Kept;
 }
 
+/** Times of layers on the machine at hand. */
+export interface Timing {
+  /** Extents of the inputs of the model that they are of, by name. */
+  readonly inputs: Readonly<Record<string, readonly number[]>>;
+  /** What there is to be timed in a model with inputs of such extents, as `milliseconds` takes it. */
+  layers(model: Model, inputs: Readonly<Record<string, readonly number[]>>): unknown;
+  /** As measured; estimated where they were not measured yet. */
+  milliseconds(layers: unknown): number;
+}
+
 /** What a file should cost, and how that is measured. */
 export interface Asked {
   /** Fractions of what `original` costs. Empty where the run has no budget. */
@@ -30,8 +40,10 @@ export interface Asked {
   readonly align: number | "auto";
   /** Groups and nodes left whole. */
   readonly exclude: readonly string[];
-  /** Of the file made from a model. */
-  measure(model: Model, what: "macs" | "params" | "bytes"): number;
+  /** Of the file made from a model; milliseconds of `latency` are predicted, and known with `timing` alone. */
+  measure(model: Model, what: Exclude<Measure, "ratio">): number;
+  /** Where the budget is one of time. */
+  readonly timing?: Timing | undefined;
   /** Of each node of a model. */
   cost(model: Model): Cost;
 }
@@ -95,6 +107,11 @@ export interface Pass<O = unknown> {
    * did. Does not change `model`.
    */
   decide?(model: Model, context: PassContext<O>, openRunner: () => Promise<Runner>): Promise<unknown>;
+  /**
+   * The same for a pass that meets budgets, in two goes: what it finds out about the model once, and what it then decides for each budget that
+   * is tried.
+   */
+  decideFor?(model: Model, context: PassContext<O>): (asked: Asked) => unknown;
   run(model: Model, context: PassContext<O>): boolean;
   /**
    * What the result must equal, where the function changes on purpose and it can be said how: made from the model before by

@@ -2,6 +2,7 @@
 import { BudgetError, UnsupportedError } from "../errors.js";
 import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
+import type { Timing } from "../passes/pass.js";
 import type { Feeds, Runner, Session } from "../runtime/runner.js";
 import { sourceOf } from "../runtime/source.js";
 import { LATENCY_TOLERANCE } from "../score/target.js";
@@ -16,10 +17,10 @@ export interface LatencyRequest<P> {
   readonly feeds: Feeds;
   readonly table: LatencyTable;
   /**
-   * A plan whose model takes `keep` by `predict`, which gives milliseconds.
+   * A plan whose model takes `keep` by `predict`, which gives milliseconds. `timing` tells of parts of a model, which need not add up to one.
    * @throws BudgetError when there is none
    */
-  plan(keep: number, predict: (model: Model) => number): P;
+  plan(keep: number, predict: (model: Model) => number, timing: Timing): P;
   /** The model that a plan makes. */
   carryOut(plan: P): Model;
   note(note: Note): void;
@@ -157,7 +158,12 @@ class Rounds<P> {
       };
       let found: Planned<P> | BudgetError;
       try {
-        const made = plan(keep, predict);
+        const timing: Timing = {
+          inputs: this.#shapes,
+          layers: layersOf,
+          milliseconds: (layers) => table.predict(layers as readonly LayerShape[]).milliseconds,
+        };
+        const made = plan(keep, predict, timing);
         const model = carryOut(made);
         const layers = layersOf(model, this.#shapes);
         for (const l of table.predict(layers).missing) lacking.set(l.key, l);

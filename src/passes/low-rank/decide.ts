@@ -2,7 +2,6 @@
 import type { Statistics } from "../../calibrate/statistics/request.js";
 import { BudgetError, internal } from "../../errors.js";
 import { cloneModel } from "../../graph/clone.js";
-import type { Cost } from "../../graph/cost.js";
 import type { Model } from "../../graph/graph.js";
 import type { Note } from "../../graph/note.js";
 import {
@@ -11,18 +10,18 @@ import {
   componentsOf,
   type Factors,
   factorsOf,
-  kernelsOf,
   partialsOf,
   type Split,
   type Spread,
   spreadOfPartials,
 } from "../../score/low-rank/factors.js";
-import { type Choice, choicesOf, divide, mostOf, type Way } from "../../score/low-rank/ranks.js";
+import { type Choice, choicesOf, divide, mostOf } from "../../score/low-rank/ranks.js";
 import { type Measure, measureOf, type Target } from "../../score/target.js";
 import { blockOfConvs } from "../../score/widths.js";
-import type { Asked } from "../pass.js";
+import type { Asked, Timing } from "../pass.js";
 import { type Candidate, candidatesOf, type Division } from "./candidates.js";
 import { emit } from "./emit.js";
+import { savings, Timings } from "./savings.js";
 
 export interface LayerDecision extends Factors {
   /** Name of what the layer gives, by which copies of the model find it. */
@@ -44,41 +43,57 @@ export interface Decision {
 
 /** Share of what is asked that the result may miss it by. */
 const TOLERANCE = 0.01;
-/** The same, where ranks are multiples. */
-const ALIGNED_TOLERANCE = 0.03;
-/** Bytes of a file are known when it is made: so many times what it missed by is asked for in addition. */
+/** The same, where costs come in steps: ranks are multiples, or time is what counts. */
+const COARSE_TOLERANCE = 0.03;
+/** What a file costs is known when it is made: so many times what it missed by is asked for in addition. */
 const TRIES = 6;
-/** Of a node more in the file, roughly: names and attributes. */
-const NODE_BYTES = 200;
 
-/** @throws BudgetError LOW_RANK_BUDGET where the budget is out of reach. */
-export function decide(
+export interface DecideOptions {
+  /** Layers left whole, by name of the node. */
+  readonly skip: readonly string[];
+  /** Whether statistics tell what varies. */
+  readonly data: boolean;
+  /** A budget that goes before that of the run. */
+  readonly own: Target | undefined;
+}
+
+/** Components once; then ranks for each budget. The function that is returned throws BudgetError LOW_RANK_BUDGET where one is out of reach. */
+export function decider(
   model: Model,
-  { skip, data, own }: { readonly skip: readonly string[]; readonly data: boolean; readonly own: Target | undefined },
-  asked: Asked,
+  { skip, data, own }: DecideOptions,
+  { exclude, align }: Pick<Asked, "exclude" | "align">,
   statistics: Statistics | undefined,
   note: (note: Note) => void,
-): Decision {
-  const { measure, keep } = targetOf(own ?? asked.target);
+): (asked: Asked) => Decision {
+  const prepared = candidatesOf(model, { measures: data, skip: [...skip, ...exclude] }, note).map((candidate): Prepared => {
+    const ways = candidate.divisions.map((d) => analysisOf(candidate, d, statistics));
+    return { candidate, ways, block: candidate.layer.node.opType === "Conv" || align !== "auto" ? blockOfConvs(align) : 1 };
+  });
+  const timings = new Timings(model);
+  return (asked) => decide(model, prepared, timings, { ...asked, target: own ?? asked.target }, note);
+}
+
+function decide(model: Model, prepared: readonly Prepared[], timings: Timings, asked: Asked, note: (note: Note) => void): Decision {
+  const { measure, keep } = measureOf(asked.target);
+  if (measure === "ratio") throw internal("low-rank was asked for a ratio of channels.");
   const original = asked.measure(asked.original, measure);
   const now = asked.measure(model, measure);
   const missing = now - keep * original;
-  const tolerance = (asked.align === 1 ? TOLERANCE : ALIGNED_TOLERANCE) * keep * original;
+  const tolerance = (asked.align === 1 && measure !== "latency" ? TOLERANCE : COARSE_TOLERANCE) * keep * original;
   if (missing <= tolerance) {
     note({ code: "BUDGET_MET", about: "low-rank", why: `${measure} are ${share(now / original)} of the original's already` });
     return { layers: [], budget: { measure, asked: keep, reached: now / original } };
   }
-  const costs = asked.cost(model);
-  const found = candidatesOf(model, { measures: data, skip: [...skip, ...asked.exclude] }, note).map((c) =>
-    prepared(c, measure, costs, asked.align, statistics),
+  const savingsOf = measure === "latency" ? timings.savings(asked.timing as Timing) : savings(measure, asked.cost(model));
+  const choices = prepared.map(({ candidate, ways, block }) =>
+    choicesOf(ways.map(({ division, components }) => ({ ...components, block, saved: savingsOf(candidate, division) }))),
   );
-  const choices = found.map((p) => choicesOf(p.ways.map((w) => w.way)));
   let needed = missing;
   for (let i = 0; i < TRIES; i++) {
     const chosen = divide(choices, needed, tolerance);
     if (!chosen) break;
     const layers = chosen.flatMap(({ way, rank }, l) => {
-      const { candidate, ways } = found[l] as Prepared;
+      const { candidate, ways } = prepared[l] as Prepared;
       return way === undefined ? [] : [decisionOf(candidate, ways[way] as Analysis, rank)];
     });
     const made = cloneModel(model);
@@ -116,12 +131,6 @@ function outOfReach(
   );
 }
 
-function targetOf(target: Target): { readonly measure: "macs" | "params" | "bytes"; readonly keep: number } {
-  const { measure, keep } = measureOf(target);
-  if (measure === "latency" || measure === "ratio") throw internal(`low-rank was asked for ${measure}.`);
-  return { measure, keep };
-}
-
 /** A division of a layer, and what is known of its partial outputs. */
 interface Analysis {
   readonly division: Division;
@@ -131,37 +140,9 @@ interface Analysis {
 
 interface Prepared {
   readonly candidate: Candidate;
-  readonly ways: readonly (Analysis & { readonly way: Way })[];
-}
-
-function prepared(
-  candidate: Candidate,
-  measure: "macs" | "params" | "bytes",
-  costs: Cost,
-  align: number | "auto",
-  statistics: Statistics | undefined,
-): Prepared {
-  const { layer, outputs, inputs, kernel } = candidate;
-  const { node } = layer;
-  const weights = outputs * inputs * size(kernel);
-  const element = (node.inputs[1]?.constant?.byteLength ?? 0) / weights;
-  // Multiply-accumulates of one weight: the positions of what the layer gives.
-  const positions = (costs.byNode.find((c) => c.node === node)?.macs ?? 0) / weights;
-  const unit = measure === "macs" ? positions : measure === "bytes" ? element : 1;
-  const ways = candidate.divisions.map((division) => {
-    const { first, second } = kernelsOf(kernel, division.split);
-    const found = analysisOf(candidate, division, statistics);
-    const way = {
-      variances: found.components.variances,
-      total: found.components.total,
-      whole: unit * weights,
-      perRank: unit * (inputs * size(first) * (measure === "macs" ? division.spread : 1) + outputs * size(second)),
-      fixed: measure === "bytes" ? NODE_BYTES : 0,
-      block: node.opType === "Conv" || align !== "auto" ? blockOfConvs(align) : 1,
-    };
-    return { ...found, way };
-  });
-  return { candidate, ways };
+  readonly ways: readonly Analysis[];
+  /** Ranks go to multiples of it. */
+  readonly block: number;
 }
 
 /** The components of what a layer's partial outputs are. Where the first factor has all taps those are what the layer gives, bias apart. */
@@ -192,10 +173,6 @@ export function decisionOf(candidate: Candidate, { division: { split }, spread, 
     split,
     kept: components.variances.subarray(0, rank).reduce((a, b) => a + b, 0) / (components.total || 1),
   };
-}
-
-function size(kernel: readonly number[]): number {
-  return kernel.reduce((a, b) => a * b, 1);
 }
 
 function share(x: number): string {

@@ -40,7 +40,11 @@ function layerOf(layers: ReadonlyMap<string | undefined, Layer>, { output }: Lay
   return layers.get(output) as Layer;
 }
 
-function put({ graph }: Model, d: LayerDecision): void {
+/** Two nodes where one was, the second with weights of zeros. */
+export function put(
+  { graph }: Model,
+  d: Pick<LayerDecision, "output" | "inputs" | "outputs" | "kernel" | "split" | "rank" | "first" | "second">,
+): void {
   const node = graph.value(d.output)?.producer as Node;
   const [X, W] = node.inputs as readonly [Value, Value];
   const { dtype } = W.constant as Tensor;

@@ -7,11 +7,8 @@ export interface Way {
   /** Variance of each component, descending, and of all. */
   readonly variances: Float64Array;
   readonly total: number;
-  /** What the layer costs as it is, and what each rank of the two costs; of any unit. */
-  readonly whole: number;
-  readonly perRank: number;
-  /** What two nodes cost whatever their rank. */
-  readonly fixed: number;
+  /** What the two cost less than the layer as it is, of any unit; below 0 where they cost more. */
+  saved(rank: number): number;
   /** Ranks go to multiples of this, or to at most half of it. */
   readonly block: number;
 }
@@ -36,10 +33,10 @@ export function choicesOf(ways: readonly Way[]): Choice[] {
     let kept = 0;
     for (const [k, variance] of way.variances.entries()) {
       kept += variance;
-      const saved = way.whole - way.fixed - (k + 1) * way.perRank;
-      if (saved <= 0) break;
       if (!isAllowed(k + 1, Number.POSITIVE_INFINITY, way.block)) continue;
-      out.push({ way: at, rank: k + 1, saved, loss: Math.max(0, -Math.log(Math.min(1, kept / way.total))) });
+      // Time is a staircase: a rank that saves nothing is no reason why a lower one should.
+      const saved = way.saved(k + 1);
+      if (saved > 0) out.push({ way: at, rank: k + 1, saved, loss: Math.max(0, -Math.log(Math.min(1, kept / way.total))) });
     }
     return out;
   });

@@ -2,14 +2,11 @@ import { expect, test } from "vitest";
 import { random } from "../../../src/graph/random.js";
 import { type Choice, choicesOf, divide, mostOf, type Way } from "../../../src/score/low-rank/ranks.js";
 
-const way = (variances: readonly number[], more: Partial<Way> = {}): Way => ({
+const way = (variances: readonly number[], { whole = 100, perRank = 20, fixed = 0, block = 1 } = {}): Way => ({
   variances: Float64Array.from(variances),
   total: variances.reduce((a, b) => a + b, 0),
-  whole: 100,
-  perRank: 20,
-  fixed: 0,
-  block: 1,
-  ...more,
+  saved: (rank) => whole - fixed - rank * perRank,
+  block,
 });
 
 test("a layer stays whole, or has any rank that costs less than it", () => {
