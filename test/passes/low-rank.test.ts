@@ -204,7 +204,8 @@ describe("a budget of time", () => {
     return m.graph.nodes
       .filter((n) => n.opType === "Conv")
       .map((n) => {
-        const [o, i, ...kernel] = (n.inputs[1]?.constant as Tensor).dims as [number, number, ...number[]];
+        const weight = n.inputs[1]?.constant as Tensor;
+        const [o, i, ...kernel] = weight.dims as [number, number, ...number[]];
         const [, , ...map] = types.shape(findValue(m, n.outputs[0]?.name as string)) as [number, number, ...number[]];
         return blocks(o) * blocks(i) * [...kernel, ...map].reduce((a, b) => a * b, 1);
       });
