@@ -1,6 +1,6 @@
 // How much of a cut in multiply-accumulates is time: speed-up ÷ MAC reduction at half the MACs, both graphs timed in turns, one thread.
 //
-//   npm run build && node bench/latency/efficiency.mjs --shared <folder with models/> [--only <text>] [--batch 1] [--seconds 30] [--out results.json]
+//   npm run build && node bench/latency/efficiency.mjs --shared <folder with models/> [--only <text>] [--pass l1] [--batch 1] [--seconds 30] [--out results.json]
 //
 // Each row is written to --out as soon as it is there; rows that are there are not measured again. --layers prints the times of the kinds of
 // nodes in both graphs, by ONNX Runtime's profile.
@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { readModel } from "../../dist/export/read.js";
 import { cost } from "../../dist/graph/cost.js";
 import { infer } from "../../dist/graph/infer.js";
+import { findEntry } from "../../dist/passes/registry.js";
 import { prune } from "../../dist/pipeline.js";
 import { openRunner } from "../../dist/runtime/provider.js";
 import { sourceOf } from "../../dist/runtime/source.js";
@@ -25,6 +26,7 @@ const { values: flags } = parseArgs({
     shared: { type: "string", default: process.env.ONNX_PRUNE_SHARED },
     only: { type: "string", default: "" },
     how: { type: "string", default: "" },
+    pass: { type: "string", default: "l1" },
     batch: { type: "string", default: "1" },
     seconds: { type: "string", default: "30" },
     threads: { type: "string", default: "1" },
@@ -52,7 +54,8 @@ const rows = flags.out && existsSync(flags.out) ? JSON.parse(readFileSync(flags.
 
 for (const [net, make] of Object.entries(nets).filter(([n]) => n.includes(flags.only))) {
   for (const [how, asked] of Object.entries(ways).filter(([w]) => w.includes(flags.how))) {
-    if (rows.some((r) => r.net === net && r.how === how && r.batch === batch && r.threads === threads)) continue;
+    if (rows.some((r) => r.net === net && r.how === how && (r.pass ?? "l1") === flags.pass && r.batch === batch && r.threads === threads))
+      continue;
     const model = await make();
     const shapes = Object.fromEntries(
       model.graph.inputs.filter((v) => v.shape && !v.constant).map((v) => [v.name, [batch, ...v.shape.slice(1)]]),
@@ -61,7 +64,8 @@ for (const [net, make] of Object.entries(nets).filter(([n]) => n.includes(flags.
     let pruned;
     try {
       pruned = await prune(model, {
-        passes: ["l1"],
+        // What a net computes is no part of its time: weights alone decide.
+        passes: [flags.pass === "low-rank" ? { entry: await findEntry("low-rank"), options: { saliency: "weights" } } : flags.pass],
         ...asked,
         ep: "cpu",
         threads,
@@ -86,6 +90,7 @@ for (const [net, make] of Object.entries(nets).filter(([n]) => n.includes(flags.
     const row = {
       net,
       how,
+      ...(flags.pass === "l1" ? {} : { pass: flags.pass }),
       batch,
       threads,
       commit,
@@ -123,6 +128,6 @@ function print(row) {
   );
   for (const r of rows)
     console.log(
-      `| ${r.net} | \`${r.how}\` | ${r.reduction.toFixed(2)} | ${range(r.speedup)} | **${range(r.efficiency)}** | ${r.batch}, ${r.threads} | ${r.commit} |`,
+      `| ${r.net} | \`${r.pass ? `--pass ${r.pass} ` : ""}${r.how}\` | ${r.reduction.toFixed(2)} | ${range(r.speedup)} | **${range(r.efficiency)}** | ${r.batch}, ${r.threads} | ${r.commit} |`,
     );
 }
