@@ -262,6 +262,18 @@ describe("which layers", () => {
     expect(notes).toEqual(["its weight is shared", "its weight is shared", "its weight is computed in the graph"]);
   });
 
+  test("a matrix of thousands of outputs stays; what cannot be seen is judged by its weights, and is said", async () => {
+    const model = modelOf(`g (float[N,6,H,W] x, float[N,4] z) => (float[N,8,H,W] y, float[N,2000] t)
+      <float[8,6,3,3] w = {...}, float[4,2000] v = {...}> { y = Conv <auto_pad = "SAME_UPPER"> (x, w) t = MatMul (z, v) }`);
+    const notes = new Map<string, string>();
+    const found = candidatesOf(model, { measures: true, skip: [] }, (n) => notes.set(n.about, n.why));
+    expect(notes.get("t")).toMatch(/more than 1536 outputs/);
+    // How far windows reach over the border is known at run time alone; what the layer gives can be seen all the same.
+    expect(found.map((c) => c.divisions.map((d) => d.request?.kind))).toEqual([[undefined, undefined, "gram"]]);
+    decider(model, { skip: [], data: true, own: undefined }, { exclude: [], align: 1 }, undefined, (n) => notes.set(n.about, n.code));
+    expect(notes.get("y")).toBe("INPUT_NOT_SEEN");
+  });
+
   test("a layer that is of low rank becomes two that give the same", async () => {
     const model = cloneModel(chain);
     const [u, v] = [randomFloats("u", 24 * 3 * 2), randomFloats("v", 2 * 24 * 3)];

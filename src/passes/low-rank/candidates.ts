@@ -3,6 +3,7 @@ import type { StatisticRequest } from "../../calibrate/statistics/request.js";
 import type { Graph, Model } from "../../graph/graph.js";
 import { infer, type Types } from "../../graph/infer.js";
 import type { Note } from "../../graph/note.js";
+import { sizeOf } from "../../graph/rearrange.js";
 import { isTapped } from "../../score/carriers.js";
 import { type Layer, layersOf } from "../../score/layers.js";
 import { kernelsOf, type Sizes, type Split, splitsOf } from "../../score/low-rank/factors.js";
@@ -55,15 +56,14 @@ function candidateOf(layer: Layer, types: Types, graph: Graph | undefined): Cand
   const sizes = { outputs: rows, inputs: columns / taps, kernel };
   if (rows * columns === 0) return "its weight is empty";
   const divisions = splitsOf(kernel).flatMap((split) => divisionOf(layer, sizes, split, types, graph) ?? []);
-  if (divisions.length === 0) return `it has more than ${MOST} inputs and outputs, and its decomposition would take minutes`;
+  if (divisions.length === 0) return `it has more than ${MOST} outputs, and its decomposition would take minutes`;
   return { layer, ...sizes, divisions };
 }
 
 function divisionOf(layer: Layer, sizes: Sizes, split: Split, types: Types, graph: Graph | undefined): Division | undefined {
   const { node } = layer;
   const { first, second } = kernelsOf(sizes.kernel, split);
-  const size = (kernel: readonly number[]) => kernel.reduce((a, b) => a * b, 1);
-  const [features, unknowns] = [sizes.inputs * size(first), sizes.outputs * size(second)];
+  const [features, unknowns] = [sizes.inputs * sizeOf(first), sizes.outputs * sizeOf(second)];
   if (unknowns > MOST) return undefined;
   const [inside, outside] = [layer.input, node.outputs[0]].map((v) => (v && types.shape(v)?.slice(2)) ?? []);
   const strides = node.ints("strides", []);

@@ -66,6 +66,13 @@ export function decider(
   note: (note: Note) => void,
 ): (asked: Asked) => Decision {
   const prepared = candidatesOf(model, { measures: data, skip: [...skip, ...exclude] }, note).map((candidate): Prepared => {
+    const unseen = data && candidate.divisions.some((d) => !d.request || statistics?.has(d.request) !== true);
+    if (unseen)
+      note({
+        code: "INPUT_NOT_SEEN",
+        about: candidate.layer.node.label,
+        why: "not all it reads and gives was measured: there its weights alone decide",
+      });
     const ways = candidate.divisions.map((d) => analysisOf(candidate, d, statistics));
     return { candidate, ways, block: candidate.layer.node.opType === "Conv" || align !== "auto" ? blockOfConvs(align) : 1 };
   });
