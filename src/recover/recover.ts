@@ -147,7 +147,7 @@ export async function recover(
   let model = pruned;
   let distance = start;
   const steps: RecoveryStep[] = [];
-  const left: Swept["left"][number][] = [];
+  let left: Swept["left"][number][] = [];
   for (const [i, { name, run, pays = 0 }] of corrections.entries()) {
     const next = cloneModel(model);
     const progress = (done: number, total: number) => onProgress?.(i * total + done, corrections.length * total);
@@ -156,6 +156,9 @@ export async function recover(
     const after = await agreement.distance(next);
     const kept = after < distance * (1 - pays);
     steps.push({ method: name, before: distance, after, kept, layers: swept.layers });
+    // What corrections before this one passed over, it may have reached.
+    const reached = new Set(kept ? swept.layers.filter((l) => l.changed).map((l) => l.node) : []);
+    left = left.filter((l) => !reached.has(l.node));
     left.push(...swept.left.filter((l) => !left.some((known) => known.node === l.node && known.why === l.why)));
     if (!kept) continue;
     next.sha256 = undefined;

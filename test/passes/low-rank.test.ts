@@ -329,6 +329,7 @@ describe("samples", () => {
       // The first factor alone has no partner in the original: windows reach it.
       const first = findNode(better.model, "c").inputs[0]?.producer?.label;
       expect(layers.includes(first as string)).toBe(reconstruct === "joint");
+      expect(better.report.steps[1]?.recovery?.left.some((l) => l.node === first)).toBe(reconstruct !== "joint");
     },
   );
 });
