@@ -3,7 +3,7 @@ import { BudgetError, ConfigError } from "./errors.js";
 import { gatesStep } from "./gates/step.js";
 import type { Model } from "./graph/graph.js";
 import type { Note } from "./graph/note.js";
-import type { Budget, Pass } from "./passes/pass.js";
+import type { Pass } from "./passes/pass.js";
 import { findEntry, nameOf } from "./passes/registry.js";
 import { removeDead } from "./passes/remove-dead.js";
 import { applyPlan, type Removal } from "./passes/remove-filters.js";
@@ -15,7 +15,7 @@ import type { Calibration, RunReport, StepReport } from "./report.js";
 import { openRunner } from "./runtime/provider.js";
 import type { Runner } from "./runtime/runner.js";
 import type { PruningPlan } from "./score/plan.js";
-import { type Measure, measureOf, type Target } from "./score/target.js";
+import { type Budget, type Measure, measureOf, type Target } from "./score/target.js";
 import { type Claim, prove, requireLabels } from "./verify/prove.js";
 import { checkInterface } from "./verify/verify.js";
 

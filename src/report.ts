@@ -2,7 +2,7 @@
 import type { Note } from "./graph/note.js";
 import type { Figures } from "./passes/pass.js";
 import type { PruningPlan } from "./score/plan.js";
-import type { Measure } from "./score/target.js";
+import type { Budget } from "./score/target.js";
 
 /** Cost of one graph. MACs for batch 1; bytes of the file (external data included). */
 export interface CostFigures {
@@ -116,7 +116,7 @@ export interface StepReport {
   readonly changed: boolean;
   readonly milliseconds: number;
   readonly notes: readonly Note[];
-  readonly budget?: { readonly measure: Measure; readonly asked: number; readonly reached: number };
+  readonly budget?: Budget;
   /** Channels kept of each group, for removal steps. */
   readonly groups?: readonly { readonly name: string; readonly kept: number; readonly of: number }[];
   readonly calibration?: Calibration;

@@ -105,3 +105,10 @@ function endToEnd(sources: readonly Tensor[]): Uint8Array {
   }
   return out;
 }
+
+/** [columns, rows] of `a` [rows, columns]. */
+export function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
+  const out = new Float64Array(a.length);
+  for (let r = 0, at = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = a[at++] as number;
+  return out;
+}

@@ -8,7 +8,7 @@ import type { Model } from "../graph/graph.js";
 import type { Note } from "../graph/note.js";
 import type { Runner } from "../runtime/runner.js";
 import type { Evidence } from "../score/criterion.js";
-import type { Measure, Target } from "../score/target.js";
+import type { Budget, Measure, Target } from "../score/target.js";
 
 /** What a pass did to one layer or other part, by title of the column it is shown in. */
 export type Figures = Readonly<Record<string, string | number>>;
@@ -46,13 +46,6 @@ export interface Asked {
   readonly timing?: Timing | undefined;
   /** Of each node of a model. */
   cost(model: Model): Cost;
-}
-
-/** What was asked and what was reached, both as the fraction kept. */
-export interface Budget {
-  readonly measure: Measure;
-  readonly asked: number;
-  readonly reached: number;
 }
 
 export interface PassContext<O> {

@@ -5,7 +5,8 @@ import { cloneModel } from "../graph/clone.js";
 import type { Model } from "../graph/graph.js";
 import { infer } from "../graph/infer.js";
 import type { Note } from "../graph/note.js";
-import type { Budget, Figures, Pass, PassContext, Slices } from "./pass.js";
+import type { Budget } from "../score/target.js";
+import type { Figures, Pass, PassContext, Slices } from "./pass.js";
 
 export interface PassResult {
   /** The changed copy, or the very model that was given. */

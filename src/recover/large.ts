@@ -1,4 +1,5 @@
 /** Algebra of large symmetric systems, in blocks whose products ONNX Runtime makes where loops in JavaScript are too slow. */
+import { transposed } from "../graph/rearrange.js";
 import { cholesky, leastPivot, solveRows } from "./cholesky.js";
 import { times } from "./moments.js";
 import type { Products } from "./products.js";
@@ -111,13 +112,6 @@ function subtract(a: Float64Array, stride: number, i: number, j: number, values:
   for (let r = 0, from = 0; r < rows; r++) {
     for (let at = (i + r) * stride + j, end = at + columns; at < end; at++, from++) a[at] = (a[at] as number) - (values[from] as number);
   }
-}
-
-/** [columns, rows] of `a` [rows, columns]. */
-export function transposed(a: Float64Array, rows: number, columns: number): Float64Array {
-  const out = new Float64Array(a.length);
-  for (let r = 0, at = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = a[at++] as number;
-  return out;
 }
 
 /** L⁻¹ of a lower triangle, zeros above its diagonal. */

@@ -1,9 +1,10 @@
 /** Least squares of a layer with more inputs than there are samples: what is solved has the size of the samples, not of the inputs. */
+import { transposed } from "../graph/rearrange.js";
 import type { Tensor } from "../graph/tensor.js";
 import type { RecoveredLayer } from "../report.js";
 import type { Layer } from "../score/layers.js";
 import type { Batches } from "./batches.js";
-import { factored, solved, transposed } from "./large.js";
+import { factored, solved } from "./large.js";
 import type { Products } from "./products.js";
 import type { Seen } from "./session.js";
 

@@ -16,7 +16,7 @@ import type { Sensitivity } from "./planner/sensitivity.js";
 import type { Declined } from "./pools.js";
 import { refine } from "./refine.js";
 import { type Stage, stageOf } from "./stage.js";
-import { type Measure, measureOf, type Target } from "./target.js";
+import { type Budget, type Measure, measureOf, type Target } from "./target.js";
 import { findWithBlocks } from "./without-blocks.js";
 
 export interface PlanRequest {
@@ -50,7 +50,7 @@ export interface PlanResult {
   readonly coupling: Coupling;
   readonly declined: readonly Declined[];
   /** What was asked and what the plan reaches, both as the fraction kept; undefined where the criterion decided the amount. */
-  readonly budget?: { readonly measure: Measure; readonly asked: number; readonly reached: number };
+  readonly budget?: Budget;
   readonly scores: ReadonlyMap<Group, Ranking>;
 }
 

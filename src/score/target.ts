@@ -15,6 +15,14 @@ export interface Target {
 export const LATENCY_TOLERANCE = 0.05;
 
 export type Measure = "ratio" | "macs" | "params" | "bytes" | "latency";
+
+/** What was asked and what was reached, both as the fraction kept. */
+export interface Budget {
+  readonly measure: Measure;
+  readonly asked: number;
+  readonly reached: number;
+}
+
 const MEASURES: readonly Measure[] = ["ratio", "macs", "params", "bytes", "latency"];
 
 /** The one measure a target names. @throws ConfigError when none or several are given, or the fraction is out of range. */

@@ -1,8 +1,8 @@
 /** A part of a model as a model of its own: what lies between some of its values. */
 import { internal } from "../errors.js";
 import { cloneModel } from "../graph/clone.js";
+import { removeDeadFrom } from "../graph/dead.js";
 import type { Model, Value, ValueType } from "../graph/graph.js";
-import { removeDead } from "../passes/remove-dead.js";
 
 export interface ExtractOptions {
   /** Names of the values that are computed; values of the main graph, each once. */
@@ -44,14 +44,7 @@ export function extract(model: Model, options: ExtractOptions): Model {
   }
   graph.setOutputs(outputs);
   part.sha256 = undefined;
-  removeDead.run(part, {
-    options: {},
-    seed: 0,
-    note: () => undefined,
-    budget: () => undefined,
-    figures: () => undefined,
-    removed: () => undefined,
-  });
+  removeDeadFrom(graph);
   if (!options.keepInputs) for (const v of [...graph.inputs]) if (v.useCount === 0 && !v.isOutput) graph.removeInput(v);
   return part;
 }

@@ -145,6 +145,11 @@ class Rounds<P> {
   async #planned(keep: number): Promise<Planned<P> | BudgetError> {
     const { table, plan, carryOut } = this.#request;
     const whole = this.#inLayers + this.#rest;
+    const timing: Timing = {
+      inputs: this.#shapes,
+      layers: layersOf,
+      milliseconds: (layers) => table.predict(layers as readonly LayerShape[]).milliseconds,
+    };
     for (let search = 1; ; search++) {
       // Of all models on which an estimate decides: what it turned away may be what is wanted.
       const lacking = new Map<string, LayerShape>();
@@ -158,11 +163,6 @@ class Rounds<P> {
       };
       let found: Planned<P> | BudgetError;
       try {
-        const timing: Timing = {
-          inputs: this.#shapes,
-          layers: layersOf,
-          milliseconds: (layers) => table.predict(layers as readonly LayerShape[]).milliseconds,
-        };
         const made = plan(keep, predict, timing);
         const model = carryOut(made);
         const layers = layersOf(model, this.#shapes);

@@ -11,26 +11,24 @@ import {
   type Factors,
   factorsOf,
   partialsOf,
+  type Sizes,
   type Split,
   type Spread,
   spreadOfPartials,
 } from "../../score/low-rank/factors.js";
 import { type Choice, choicesOf, divide, mostOf } from "../../score/low-rank/ranks.js";
-import { type Measure, measureOf, type Target } from "../../score/target.js";
+import { type Budget, type Measure, measureOf, type Target } from "../../score/target.js";
 import { blockOfConvs } from "../../score/widths.js";
 import type { Asked, Timing } from "../pass.js";
 import { type Candidate, candidatesOf, type Division } from "./candidates.js";
 import { emit } from "./emit.js";
 import { savings, Timings } from "./savings.js";
 
-export interface LayerDecision extends Factors {
+export interface LayerDecision extends Factors, Sizes {
   /** Name of what the layer gives, by which copies of the model find it. */
   readonly output: string;
   readonly label: string;
   readonly op: string;
-  readonly inputs: number;
-  readonly outputs: number;
-  readonly kernel: readonly number[];
   readonly split: Split;
   /** Share of the variance of its partial outputs that is kept. */
   readonly kept: number;
@@ -38,7 +36,7 @@ export interface LayerDecision extends Factors {
 
 export interface Decision {
   readonly layers: readonly LayerDecision[];
-  readonly budget: { readonly measure: Measure; readonly asked: number; readonly reached: number };
+  readonly budget: Budget;
 }
 
 /** Share of what is asked that the result may miss it by. */

@@ -3,6 +3,7 @@ import { ints } from "../../graph/attribute.js";
 import { cloneModel } from "../../graph/clone.js";
 import type { Model, Node, Value } from "../../graph/graph.js";
 import { infer } from "../../graph/infer.js";
+import { transposed } from "../../graph/rearrange.js";
 import { Tensor } from "../../graph/tensor.js";
 import { type Layer, layersOf } from "../../score/layers.js";
 import { kernelsOf, productOf, type Split, weightOf } from "../../score/low-rank/factors.js";
@@ -41,10 +42,7 @@ function layerOf(layers: ReadonlyMap<string | undefined, Layer>, { output }: Lay
 }
 
 /** Two nodes where one was, the second with weights of zeros. */
-export function put(
-  { graph }: Model,
-  d: Pick<LayerDecision, "output" | "inputs" | "outputs" | "kernel" | "split" | "rank" | "first" | "second">,
-): void {
+export function put({ graph }: Model, d: Omit<LayerDecision, "label" | "op" | "kept" | "shift">): void {
   const node = graph.value(d.output)?.producer as Node;
   const [X, W] = node.inputs as readonly [Value, Value];
   const { dtype } = W.constant as Tensor;
@@ -52,7 +50,11 @@ export function put(
   const isConv = node.opType === "Conv";
   const filtersFirst = isConv || (node.opType === "Gemm" && node.int("transB", 0) !== 0);
   const dims = (out: number, inputs: number, kernel: readonly number[]) => (filtersFirst ? [out, inputs, ...kernel] : [inputs, out]);
-  const weight = Tensor.fromNumbers(dtype, dims(d.rank, d.inputs, first), filtersFirst ? d.first : transposed(d.first, d.rank));
+  const weight = Tensor.fromNumbers(
+    dtype,
+    dims(d.rank, d.inputs, first),
+    filtersFirst ? d.first : transposed(d.first, d.rank, d.first.length / d.rank),
+  );
   const made = graph.insertNode(node.opType, [X, graph.addInitializer(`${d.output}_first`, weight)], {
     before: node,
     outputs: [`${d.output}_factor`],
@@ -83,11 +85,4 @@ function restrict(node: Node, has: Split, kernel: readonly number[]): void {
     const given = node.ints(name);
     if (given) node.setAttribute(name, ints(given.map((x, i) => (has[i % n] ? x : none))));
   }
-}
-
-function transposed(values: Float64Array, rows: number): Float64Array {
-  const columns = values.length / rows;
-  const out = new Float64Array(values.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = values[i * columns + j] as number;
-  return out;
 }

@@ -12,6 +12,7 @@
  *   inputs into account for any division, and invert nothing.
  */
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
+import { sizeOf } from "../../graph/rearrange.js";
 
 /** Per spatial axis of the kernel: whether the first factor has its taps. All of them, or none to divide: an ordinary layer, then one of 1 × 1. */
 export type Split = readonly boolean[];
@@ -41,31 +42,30 @@ export interface Sizes {
 
 /** The weight as a matrix [inputs × taps of the first, outputs × taps of the second]. */
 export function partialsOf(weight: Float64Array, { outputs, inputs, kernel }: Sizes, split: Split): Matrix {
-  const places = placesOf(kernel, split);
-  const taps = places.length;
-  const [a, b] = [extentOf(places, "first"), extentOf(places, "second")];
-  const out = Matrix.zeros(inputs * a, outputs * b);
-  for (let o = 0; o < outputs; o++) {
-    for (let i = 0; i < inputs; i++) {
-      for (const [t, { first, second }] of places.entries())
-        out.set(i * a + first, o * b + second, weight[(o * inputs + i) * taps + t] as number);
-    }
-  }
+  const { first, second } = kernelsOf(kernel, split);
+  const out = Matrix.zeros(inputs * sizeOf(first), outputs * sizeOf(second));
+  eachWeight({ outputs, inputs, kernel }, split, (at, row, column) => out.set(row, column, weight[at] as number));
   return out;
 }
 
 /** Undoes `partialsOf`. */
-export function weightOf(partials: Matrix, { outputs, inputs, kernel }: Sizes, split: Split): Float64Array {
-  const places = placesOf(kernel, split);
-  const [a, b] = [extentOf(places, "first"), extentOf(places, "second")];
-  const out = new Float64Array(outputs * inputs * places.length);
-  for (let o = 0; o < outputs; o++) {
-    for (let i = 0; i < inputs; i++) {
-      for (const [t, { first, second }] of places.entries())
-        out[(o * inputs + i) * places.length + t] = partials.get(i * a + first, o * b + second);
-    }
-  }
+export function weightOf(partials: Matrix, sizes: Sizes, split: Split): Float64Array {
+  const out = new Float64Array(partials.rows * partials.columns);
+  eachWeight(sizes, split, (at, row, column) => {
+    out[at] = partials.get(row, column);
+  });
   return out;
+}
+
+/** The place of each weight, as it is stored, in the matrix of partial outputs. */
+function eachWeight({ outputs, inputs, kernel }: Sizes, split: Split, visit: (at: number, row: number, column: number) => void): void {
+  const places = placesOf(kernel, split);
+  const { first, second } = kernelsOf(kernel, split);
+  const [a, b] = [sizeOf(first), sizeOf(second)];
+  let at = 0;
+  for (let o = 0; o < outputs; o++) {
+    for (let i = 0; i < inputs; i++) for (const p of places) visit(at++, i * a + p.first, o * b + p.second);
+  }
 }
 
 /** The tap of each factor that each tap of the kernel is made of; all row-major. */
@@ -78,10 +78,6 @@ function placesOf(kernel: readonly number[], split: Split): { readonly first: nu
     );
   }
   return places;
-}
-
-function extentOf(places: readonly { readonly first: number; readonly second: number }[], which: "first" | "second"): number {
-  return 1 + Math.max(...places.map((p) => p[which]));
 }
 
 /** Mean and covariance of features. */

@@ -31,6 +31,7 @@ export interface ReadingOptions {
 
 /** More channels than that would take minutes and gigabytes to eliminate. */
 const MOST_CHANNELS = 4096;
+
 /** The layers that read `group`, or why they cannot be judged. */
 export function readingsOf(group: Group, coupling: Coupling, weights: FoldedWeights, options: ReadingOptions): readonly Reading[] | string {
   const node = pairedWithActivations(group, coupling);
